@@ -1,0 +1,312 @@
+/**
+ * The wire between the SDK and a worker, version 1: the only hand-written definition.
+ *
+ * A message is one msgpack header followed by raw array frames. The header lists its frames, in order,
+ * with dtype and shape. `proto/` holds the JSON Schema generated from this file, golden messages that both
+ * languages read, and a page on message order.
+ *
+ * Vocabulary. A *query* is one (token, slot) fed to a forward. Tokens on the wire are codebook indices
+ * `0 .. codeCount-1`; `codeCount` itself stands for the family's row-end token. A query whose slot lies in the
+ * prompt (`slot < promptLength`) takes its embedding from the prompt that the worker holds; its token is 0.
+ * The worker derives what RoPE sees from the slot: `slot - positionOffset(branch)`.
+ */
+import { z } from "zod";
+
+export const PROTOCOL_VERSION = 1;
+
+/** Bounds that both sides check before they allocate. */
+export const LIMITS = {
+  headerBytes: 1 << 20,
+  frameBytes: 1 << 28,
+  frames: 8,
+  sequences: 4096,
+  queries: 1 << 20,
+  promptCharacters: 1 << 16,
+  tokenCharacters: 128,
+  gridSide: 1024,
+} as const;
+
+const index = z.int().min(0).max(2 ** 31 - 1);
+const counter = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+export const frameSchema = z.strictObject({
+  name: z.string().max(64),
+  dtype: z.enum(["int32", "float32", "float64", "uint8"]),
+  shape: z.array(index).max(4),
+});
+
+const errorSchema = z.strictObject({
+  code: z.enum([
+    "protocol",
+    "protocol-version",
+    "bad-request",
+    "checkpoint",
+    "device",
+    "out-of-memory",
+    "not-ready",
+    "internal",
+  ]),
+  message: z.string(),
+  traceback: z.string().optional(),
+  /** Figures that belong to the error, e.g. bytes wanted and bytes free. */
+  details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
+});
+
+// ---- SDK to worker
+
+const requestBase = {
+  /** Which incarnation of the worker is meant; anything else is stale. */
+  epoch: counter,
+  /** Increases by one with each request; the reply repeats it. */
+  request: counter,
+  frames: z.array(frameSchema).max(LIMITS.frames),
+};
+
+/** Loads a checkpoint. Replies: `progress`..., then `ready`. */
+export const initSchema = z.strictObject({
+  type: z.literal("init"),
+  ...requestBase,
+  protocolVersion: z.int(),
+  model: z.strictObject({
+    /** Absolute path of a directory or of a weights file. */
+    path: z.string().min(1),
+    /** Absolute path of the image tokenizer's file, when it lies elsewhere. */
+    vqPath: z.string().min(1).nullable(),
+    /** Image size in pixels, for checkpoints that do not say. */
+    size: z.strictObject({ width: index, height: index }).nullable(),
+  }),
+  device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/),
+  dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
+  /** K/V cache rows to allocate; one row holds one branch of one sequence. */
+  cacheRowCount: z.int().min(1).max(LIMITS.sequences),
+});
+
+/** Tokenises and holds a prompt for a new sequence. Reply: `prompt-encoded`. */
+export const encodePromptSchema = z.strictObject({
+  type: z.literal("encode-prompt"),
+  ...requestBase,
+  /** Never used before in this epoch. */
+  sequence: counter,
+  /** One cache row per branch, in the card's branch order; one row alone is the conditional branch. */
+  cacheRows: z.array(index).min(1).max(4),
+  rows: z.int().min(1).max(LIMITS.gridSide),
+  columns: z.int().min(1).max(LIMITS.gridSide),
+  conditioning: z.discriminatedUnion("type", [
+    z.strictObject({ type: z.literal("class"), classIndex: index }),
+    z.strictObject({
+      type: z.literal("text"),
+      prompt: z.string().max(LIMITS.promptCharacters),
+      /** null: the family's own negative prompt. */
+      negativePrompt: z.string().max(LIMITS.promptCharacters).nullable(),
+    }),
+  ]),
+});
+
+/** What a forward needs to know of one of its sequences. Its queries, runs and uniforms follow in this order in the frames. */
+export const forwardSequenceSchema = z.strictObject({
+  sequence: counter,
+  queryCount: z.int().min(1).max(LIMITS.queries),
+  runCount: z.int().min(1).max(LIMITS.queries),
+  drawCount: z.int().min(0).max(LIMITS.queries),
+  /** `u + scale * (c - u)` on raw logits; ignored for a sequence with one branch. */
+  guidanceScale: z.number().min(-1000).max(1000),
+  /** 0 is greedy. */
+  temperature: z.number().min(0).max(1000),
+  /** 0: off. */
+  topK: index,
+  /** 1: off. */
+  topP: z.number().gt(0).max(1),
+});
+
+/**
+ * One transformer forward over queries of several sequences. Reply: `forward-done`.
+ *
+ * Frames: `tokens` int32 [Q], `slots` int32 [Q], `wants` uint8 [Q] (see `WANT`),
+ * `uniforms` float64 [D] in [0, 1) (one per wanted draw), `runs` int32 [R, 2] (written slots as
+ * [first, end) pairs, ascending, those that this forward writes included).
+ * A query attends to exactly the written slots that are `<=` its own.
+ */
+export const forwardSchema = z.strictObject({
+  type: z.literal("forward"),
+  ...requestBase,
+  sequences: z.array(forwardSequenceSchema).min(1).max(LIMITS.sequences),
+});
+
+/** What a query is fed for. */
+export const WANT = { none: 0, draw: 1, distribution: 2 } as const;
+
+/** Token grid to pixels. Frame: `codes` int32 [rows, columns]. Reply: `image-decoded`. */
+export const decodeImageSchema = z.strictObject({ type: z.literal("decode-image"), ...requestBase });
+
+/** Forgets sequences. Reply: `done`. */
+export const releaseSchema = z.strictObject({
+  type: z.literal("release"),
+  ...requestBase,
+  sequences: z.array(counter).max(LIMITS.sequences),
+});
+
+/** Reply: `stats-report`. */
+export const statsSchema = z.strictObject({ type: z.literal("stats"), ...requestBase });
+
+/** Ends the worker. Reply: `done`, then the process exits with code 0. */
+export const shutdownSchema = z.strictObject({ type: z.literal("shutdown"), ...requestBase });
+
+export const requestSchema = z.discriminatedUnion("type", [
+  initSchema,
+  encodePromptSchema,
+  forwardSchema,
+  decodeImageSchema,
+  releaseSchema,
+  statsSchema,
+  shutdownSchema,
+]);
+
+// ---- worker to SDK
+
+const replyBase = { epoch: counter, request: counter, frames: z.array(frameSchema).max(LIMITS.frames) };
+
+/** The first message of a worker. It proves with the token that it is the one that was started. */
+export const helloSchema = z.strictObject({
+  type: z.literal("hello"),
+  epoch: counter,
+  frames: z.array(frameSchema).max(0),
+  protocolVersion: z.int(),
+  workerVersion: z.string().max(64),
+  pid: index,
+  token: z.string().max(LIMITS.tokenCharacters),
+});
+
+/** Life sign of a long operation. `total` is null where it is not known. */
+export const progressSchema = z.strictObject({
+  type: z.literal("progress"),
+  ...replyBase,
+  phase: z.string().max(64),
+  completed: z.number().min(0),
+  total: z.number().min(0).nullable(),
+  unit: z.string().max(16),
+});
+
+/** Everything that TypeScript knows of a model family. Adding a family adds no TypeScript. */
+export const modelCardSchema = z.strictObject({
+  family: z.string().max(64),
+  name: z.string().max(256),
+  parameterCount: counter,
+  /** Size of the codebook; tokens on the wire are below it. */
+  codeCount: z.int().min(2).max(2 ** 24),
+  /** Whether a fixed row-end token follows each row of the sequence. */
+  rowEnd: z.enum(["none", "token"]),
+  /** Token grids that the checkpoint knows, the default first. */
+  grids: z
+    .array(z.strictObject({ rows: index, columns: index, width: index, height: index }))
+    .min(1)
+    .max(1024),
+  conditioning: z.discriminatedUnion("type", [
+    z.strictObject({
+      type: z.literal("class"),
+      classCount: z.int().min(1),
+      classNames: z.array(z.string()).nullable(),
+    }),
+    z.strictObject({ type: z.literal("text") }),
+  ]),
+  /** CFG branches, the conditional first. */
+  branches: z.array(z.string()).min(1).max(4),
+  defaults: z.strictObject({
+    guidanceScale: z.number(),
+    temperature: z.number().min(0),
+    topK: index,
+    topP: z.number().gt(0).max(1),
+    window: z.int().min(1),
+  }),
+  /** null: tokens can be generated but not turned into pixels. */
+  imageDecoder: z.strictObject({ pixelsPerToken: z.int().min(1) }).nullable(),
+  /** K and V of all layers, for one slot of one branch. */
+  kvBytesPerSlot: counter,
+});
+
+/** Reply to `init`. */
+export const readySchema = z.strictObject({
+  type: z.literal("ready"),
+  ...replyBase,
+  card: modelCardSchema,
+  /** e.g. "cpu" or "cuda:0 NVIDIA H100". */
+  device: z.string(),
+  dtype: z.enum(["float32", "bfloat16", "float16"]),
+  limits: z.strictObject({
+    cacheRowCount: index,
+    /** Slots per cache row. */
+    slotCount: index,
+  }),
+});
+
+/** Reply to `encode-prompt`. The prompt occupies slots `0 .. promptLength-1` of every branch. */
+export const promptEncodedSchema = z.strictObject({
+  type: z.literal("prompt-encoded"),
+  ...replyBase,
+  promptLength: z.int().min(1),
+  branches: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        /** Left padding of this branch: its first slots are never attended to. */
+        positionOffset: index,
+      }),
+    )
+    .min(1)
+    .max(4),
+});
+
+/**
+ * Reply to `forward`. Frames, in query order:
+ * `drawnTokens` int32 [D], `drawnProbabilities` float32 [D] (under the filtered distribution),
+ * `distributionLengths` int32 [N], `distributionTokens` int32 [sum], `distributionProbabilities` float32 [sum]
+ * (tokens ascending, probabilities after guidance, temperature, top-k and top-p, summing to 1).
+ */
+export const forwardDoneSchema = z.strictObject({ type: z.literal("forward-done"), ...replyBase });
+
+/** Reply to `decode-image`. Frame: `pixels` uint8 [height, width, 3], RGB. */
+export const imageDecodedSchema = z.strictObject({ type: z.literal("image-decoded"), ...replyBase });
+
+export const doneSchema = z.strictObject({ type: z.literal("done"), ...replyBase });
+
+export const statsReportSchema = z.strictObject({
+  type: z.literal("stats-report"),
+  ...replyBase,
+  forwardCount: counter,
+  /** Time inside forwards, in ms, since the worker started. */
+  forwardMs: z.number().min(0),
+  sequenceCount: index,
+  residentBytes: counter,
+  deviceBytes: counter.nullable(),
+});
+
+/** The request failed; the worker goes on. */
+export const errorReplySchema = z.strictObject({ type: z.literal("error"), ...replyBase, error: errorSchema });
+
+/** The worker cannot go on and exits after this message. */
+export const fatalSchema = z.strictObject({
+  type: z.literal("fatal"),
+  epoch: counter,
+  frames: z.array(frameSchema).max(0),
+  error: errorSchema,
+});
+
+export const replySchema = z.discriminatedUnion("type", [
+  helloSchema,
+  progressSchema,
+  readySchema,
+  promptEncodedSchema,
+  forwardDoneSchema,
+  imageDecodedSchema,
+  doneSchema,
+  statsReportSchema,
+  errorReplySchema,
+  fatalSchema,
+]);
+
+export type Frame = z.infer<typeof frameSchema>;
+export type Request = z.infer<typeof requestSchema>;
+export type Reply = z.infer<typeof replySchema>;
+export type ModelCard = z.infer<typeof modelCardSchema>;
+export type Ready = z.infer<typeof readySchema>;
+export type ForwardSequence = z.infer<typeof forwardSequenceSchema>;
+export type WorkerFailure = z.infer<typeof errorSchema>;
