@@ -1,0 +1,247 @@
+import { ZiparError } from "./errors.ts";
+import { allCacheRows, allocateRows, type CacheRows, canAllocateRows, freeRows } from "./kv/cache-rows.ts";
+import type { ResolvedGeneration, Sampling } from "./options.ts";
+import { commitStep, type QueryResult, type StepOutcome } from "./schedule/commit-step.ts";
+import { planStep, type StepPlan } from "./schedule/plan-step.ts";
+import { randomKey } from "./schedule/random.ts";
+import { isComplete, type SequenceState, startSequence } from "./schedule/sequence-state.ts";
+
+/** Executes what the decode loop plans. A worker process or the in-process stub. */
+export interface Forwarder {
+  readonly cacheRowCount: number;
+  readonly codeCount: number;
+  /** CFG branches of the model; each takes a cache row. */
+  readonly branchCount: number;
+  /** Holds the prompt of a new sequence; its K/V will go into `cacheRows`. */
+  encodePrompt(prompt: PromptRequest): Promise<{ readonly promptLength: number }>;
+  /** One transformer forward over all steps. Results are aligned with steps and their queries. */
+  forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]>;
+  decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels>;
+  release(sequences: readonly number[]): Promise<void>;
+}
+
+export interface PromptRequest {
+  readonly sequence: number;
+  readonly cacheRows: readonly number[];
+  readonly rows: number;
+  readonly columns: number;
+  readonly conditioning: ResolvedGeneration["conditioning"];
+}
+
+export interface ForwardStep {
+  readonly sequence: number;
+  readonly plan: StepPlan;
+  readonly sampling: Sampling;
+}
+
+/** RGB, 8 bits, row by row. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+/** One image that somebody waits for. */
+export interface DecodeJob {
+  readonly options: ResolvedGeneration;
+  /** The image got its cache rows. */
+  onStart(): void;
+  onStep(state: SequenceState, outcome: StepOutcome): void;
+  onPartialImage(pixels: Pixels, state: SequenceState): void;
+  onDone(state: SequenceState, pixels: Pixels | undefined): void;
+  onError(error: unknown): void;
+}
+
+interface LiveSequence {
+  readonly job: DecodeJob;
+  readonly sequence: number;
+  readonly cacheRows: readonly number[];
+  readonly state: SequenceState;
+  /** Forwards after which a preview is due. */
+  readonly previews: readonly number[];
+}
+
+/**
+ * The main path: many images at once, `plan -> forward -> commit` until every grid is full.
+ * Images join in order as soon as cache rows are free, and leave when they are complete, cancelled or failed.
+ */
+export class DecodeLoop {
+  readonly #forwarder: Forwarder;
+  readonly #queueLimit: number;
+  #queued: DecodeJob[] = [];
+  #live: LiveSequence[] = [];
+  #rows: CacheRows;
+  #nextSequence = 1;
+  #running: Promise<void> | undefined;
+  #closedBy: unknown;
+
+  constructor(forwarder: Forwarder, queueLimit: number) {
+    this.#forwarder = forwarder;
+    this.#queueLimit = queueLimit;
+    this.#rows = allCacheRows(forwarder.cacheRowCount);
+  }
+
+  /** @throws ZiparError `queue-full`, `engine-closed` */
+  submit(job: DecodeJob): void {
+    if (this.#closedBy !== undefined) throw this.#closedBy;
+    if (this.#queued.length >= this.#queueLimit) {
+      throw new ZiparError({
+        code: "queue-full",
+        message:
+          `${this.#queued.length} images are waiting already and the queue holds ${this.#queueLimit}; ` +
+          "wait for some to finish, or raise the engine's `maxQueue`",
+      });
+    }
+    this.#queued.push(job);
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Fails everything queued and live; nothing can be submitted any more. */
+  close(error: unknown): void {
+    this.#closedBy ??= error;
+    for (const job of this.#queued) job.onError(this.#closedBy);
+    for (const { job } of this.#live) job.onError(this.#closedBy);
+    this.#queued = [];
+    this.#live = [];
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve(); // calls made in the same tick share the first forward
+    while (this.#queued.length + this.#live.length > 0) {
+      this.#dropCancelled();
+      await this.#admit();
+      if (this.#live.length > 0) await this.#step(this.#live);
+    }
+  }
+
+  async #step(batch: readonly LiveSequence[]): Promise<void> {
+    const steps = batch.map(({ sequence, state, job }) => ({
+      sequence,
+      plan: planStep(state),
+      sampling: job.options.sampling,
+    }));
+    const results = await this.#forwarder.forward(steps).catch((error: unknown) => this.#failLive(error));
+    if (results === undefined || this.#closedBy !== undefined) return;
+    for (const [k, live] of batch.entries()) {
+      const { state, job } = live;
+      if (job.options.signal?.aborted) continue;
+      job.onStep(state, commitStep(state, (steps[k] as ForwardStep).plan, results[k] ?? []));
+      if (isComplete(state)) this.#finish(live);
+      else if (live.previews.includes(state.forwardCount)) this.#preview(live);
+    }
+  }
+
+  async #admit(): Promise<void> {
+    while (this.#closedBy === undefined) {
+      const job = this.#queued[0];
+      if (job === undefined) return;
+      const branchCount = job.options.sampling.guidanceScale === 1 ? 1 : this.#forwarder.branchCount;
+      if (branchCount > this.#rows.rowCount) {
+        this.#queued.shift();
+        job.onError(cacheTooSmall(branchCount, this.#rows.rowCount));
+        continue;
+      }
+      if (!canAllocateRows(this.#rows, branchCount)) return;
+      this.#queued.shift();
+      const { rows, allocated } = allocateRows(this.#rows, branchCount);
+      this.#rows = rows;
+      await this.#start(job, allocated);
+    }
+  }
+
+  async #start(job: DecodeJob, cacheRows: readonly number[]): Promise<void> {
+    const sequence = this.#nextSequence++;
+    const { grid, conditioning, window, seed, refreshRowEnds, partialImages } = job.options;
+    job.onStart();
+    try {
+      const { promptLength } = await this.#forwarder.encodePrompt({
+        sequence,
+        cacheRows,
+        rows: grid.rows,
+        columns: grid.columns,
+        conditioning,
+      });
+      const state = startSequence({
+        grid,
+        promptLength,
+        codeCount: this.#forwarder.codeCount,
+        window,
+        refreshRowEnds,
+        key: randomKey(seed),
+      });
+      if (this.#closedBy !== undefined) return job.onError(this.#closedBy);
+      this.#live.push({ job, sequence, cacheRows, state, previews: previewForwards(state, partialImages) });
+    } catch (error) {
+      this.#rows = freeRows(this.#rows, cacheRows);
+      job.onError(error);
+    }
+  }
+
+  #finish(live: LiveSequence): void {
+    const { job, state } = live;
+    this.#leave(live);
+    if (!job.options.image) return job.onDone(state, undefined);
+    const { rows, columns } = state.grid;
+    this.#forwarder
+      .decodeImage(state.tokens, rows, columns)
+      .then((pixels) => job.onDone(state, pixels), job.onError);
+  }
+
+  #preview({ job, state }: LiveSequence): void {
+    const { rows, columns } = state.grid;
+    const tokens = state.tokens.slice();
+    const decodedCounts = state.decodedCounts.slice();
+    this.#forwarder
+      .decodeImage(tokens, rows, columns)
+      .then((pixels) => job.onPartialImage(pixels, { ...state, tokens, decodedCounts }), job.onError);
+  }
+
+  #dropCancelled(): void {
+    for (const job of this.#queued.filter(({ options }) => options.signal?.aborted)) job.onError(cancelled(job));
+    this.#queued = this.#queued.filter(({ options }) => !options.signal?.aborted);
+    for (const live of this.#live.filter(({ job }) => job.options.signal?.aborted)) {
+      this.#leave(live);
+      live.job.onError(cancelled(live.job));
+    }
+  }
+
+  /** Frees what a sequence holds, here at once and in the worker before its next forward. */
+  #leave(live: LiveSequence): void {
+    this.#live = this.#live.filter((other) => other !== live);
+    this.#rows = freeRows(this.#rows, live.cacheRows);
+    this.#forwarder.release([live.sequence]).catch(() => {
+      // the worker is gone, and with it the sequence; whoever waits for a forward gets that error
+    });
+  }
+
+  /** A forward failed: all images that were part of it fail with it. */
+  #failLive(error: unknown): undefined {
+    for (const live of [...this.#live]) {
+      this.#leave(live);
+      live.job.onError(error);
+    }
+  }
+}
+
+function cancelled(job: DecodeJob): ZiparError {
+  return new ZiparError({
+    code: "cancelled",
+    message: "the generation was cancelled",
+    cause: job.options.signal?.reason,
+  });
+}
+
+function cacheTooSmall(wanted: number, available: number): ZiparError {
+  return new ZiparError({
+    code: "out-of-memory",
+    message: `an image needs ${wanted} K/V cache rows and the worker has ${available}; raise the engine's \`maxImages\``,
+  });
+}
+
+/** Evenly spread over the forwards that the fixed window takes; an adaptive one takes at least as many. */
+function previewForwards({ grid, window }: SequenceState, count: number): readonly number[] {
+  const forwards = grid.columns + (grid.rows - 1) * (window.kind === "fixed" ? window.size : window.min);
+  return Array.from({ length: count }, (_, k) => Math.round(((k + 1) * forwards) / (count + 1)));
+}

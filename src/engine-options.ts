@@ -1,0 +1,44 @@
+import { z } from "zod";
+import type { WorkerSource } from "./backend.ts";
+import { type Logger, silentLogger } from "./logger.ts";
+import { parseOptions } from "./options.ts";
+
+/** How far a long start has come. `total` is null where it is not known. */
+export interface StartProgress {
+  readonly phase: string;
+  readonly completed: number;
+  readonly total: number | null;
+  readonly unit: string;
+}
+
+const engineSchema = z.strictObject({
+  /** `"demo"`, a checkpoint directory, or a weights file. */
+  model: z.string().min(1).default("demo"),
+  /** The image tokenizer's file, when it does not lie beside the weights. */
+  vq: z.string().min(1).optional(),
+  /** Image size in pixels, for checkpoints that do not say. */
+  size: z.strictObject({ width: z.int().min(1), height: z.int().min(1) }).optional(),
+  device: z
+    .string()
+    .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"')
+    .default("auto"),
+  dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  /** Images decoded together; more wait. */
+  maxImages: z.int().min(1).max(256).default(8),
+  /** Images that may wait. */
+  maxQueue: z.int().min(0).default(1024),
+  /** How long the worker process may take to say its first word; loading is not part of it. */
+  startTimeoutMs: z.int().min(1).default(60_000),
+  worker: z.custom<WorkerSource>((value) => typeof (value as WorkerSource | null)?.open === "function").optional(),
+  logger: z.custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function").default(silentLogger),
+  onProgress: z.custom<(progress: StartProgress) => void>((value) => typeof value === "function").optional(),
+  /** Cancels the start. */
+  signal: z.instanceof(AbortSignal).optional(),
+});
+
+export type EngineOptions = z.input<typeof engineSchema>;
+export type ResolvedEngineOptions = z.output<typeof engineSchema>;
+
+export function resolveEngineOptions(input: EngineOptions): ResolvedEngineOptions {
+  return Object.freeze(parseOptions(engineSchema, input, "createEngine"));
+}

@@ -1,0 +1,48 @@
+/** Every way in which zipar fails for a caller. */
+export type ZiparErrorCode =
+  | "invalid-options"
+  | "model-not-found"
+  | "checkpoint"
+  | "device"
+  | "python-environment"
+  | "worker-start"
+  | "worker-died"
+  | "worker-timeout"
+  | "protocol"
+  | "protocol-version"
+  | "out-of-memory"
+  | "no-image-decoder"
+  | "image-output"
+  | "queue-full"
+  | "cancelled"
+  | "engine-closed"
+  | "internal";
+
+export interface ZiparErrorOptions {
+  readonly code: ZiparErrorCode;
+  /** What failed, what was expected, what was received, what to do. */
+  readonly message: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly cause?: unknown;
+}
+
+const marker = Symbol.for("zipar.error");
+
+/** The one error class of zipar's public API. */
+export class ZiparError extends Error {
+  override readonly name = "ZiparError";
+  readonly code: ZiparErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor({ code, message, details = {}, cause }: ZiparErrorOptions) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.details = details;
+    Object.defineProperty(this, marker, { value: true });
+  }
+
+  /** Recognises errors of another installed copy of zipar too, where `instanceof` does not. */
+  static is(value: unknown): value is ZiparError {
+    return typeof value === "object" && value !== null && marker in value;
+  }
+}

@@ -1,0 +1,19 @@
+export { createEngine, Engine } from "./engine.ts";
+export type { EngineOptions, StartProgress } from "./engine-options.ts";
+export { ZiparError, type ZiparErrorCode } from "./errors.ts";
+export {
+  type AdaptiveReport,
+  Generation,
+  type GenerationEvent,
+  GenerationResult,
+  type GenerationStats,
+} from "./generation.ts";
+export { GeneratedImage, type ImageFormat } from "./image.ts";
+export type { Logger } from "./logger.ts";
+export type { GenerateOptions, PlanOptions } from "./options.ts";
+export { type Plan, plan } from "./plan.ts";
+export type { ModelCard } from "./protocol/messages.ts";
+export type { Window } from "./schedule/window.ts";
+export { type StubOptions, stubWorker } from "./stub/stub-worker.ts";
+export type { Backend, WorkerSource } from "./backend.ts";
+export { pythonWorker, stubProcess } from "./worker/python-worker.ts";

@@ -1,0 +1,34 @@
+/**
+ * The token grid of one image: `rows` x `columns` discrete image tokens in raster order.
+ * `rowEnd: "token"` is for families that end each row with a fixed row-end token (Emu3, Lumina-mGPT).
+ */
+export interface TokenGrid {
+  readonly rows: number;
+  readonly columns: number;
+  readonly rowEnd: "none" | "token";
+}
+
+/** Sequence positions per row. */
+export function rowStride(grid: TokenGrid): number {
+  return grid.columns + (grid.rowEnd === "token" ? 1 : 0);
+}
+
+/** Slot of a cell in the K/V cache: raster order after the prompt. */
+export function cellSlot(grid: TokenGrid, promptLength: number, row: number, column: number): number {
+  return promptLength + row * rowStride(grid) + column;
+}
+
+/** Slot of the last position of a row: its row-end token, or its last cell where there is none. */
+export function rowLastSlot(grid: TokenGrid, promptLength: number, row: number): number {
+  return cellSlot(grid, promptLength, row, rowStride(grid) - 1);
+}
+
+/** Slots that an image and its prompt occupy. */
+export function slotCount(grid: TokenGrid, promptLength: number): number {
+  return promptLength + grid.rows * rowStride(grid);
+}
+
+/** Forwards of next-token order, counted as the paper does: one per sequence position of the image (8190 for Emu3's 90 x 90). */
+export function nextTokenForwardCount(grid: TokenGrid): number {
+  return grid.rows * rowStride(grid);
+}

@@ -1,0 +1,80 @@
+import { nothingWritten, type WrittenSlots } from "../kv/written-slots.ts";
+import type { Distribution } from "./distribution.ts";
+import type { TokenGrid } from "./grid.ts";
+import type { RandomKey } from "./random.ts";
+import type { Window } from "./window.ts";
+
+/** A draft of a row's first token: drawn, not committed, waiting for more context above it. */
+export interface Draft {
+  readonly token: number;
+  /** The law `q` that it was drawn from. */
+  readonly distribution: Distribution;
+  /** Tokens of the row above that `q` could see. */
+  readonly window: number;
+  /** Drafts of this row before it. */
+  readonly attempt: number;
+}
+
+/** What one image's decoding knows. `commitStep` is the only function that changes it. */
+export interface SequenceState {
+  readonly grid: TokenGrid;
+  /** Slots before the first image token. */
+  readonly promptLength: number;
+  /** Codebook size; it doubles as the row-end token. */
+  readonly codeCount: number;
+  readonly window: Window;
+  readonly refreshRowEnds: boolean;
+  readonly key: RandomKey;
+  /** Raster order; a cell is meaningful once `column < decodedCounts[row]`. */
+  readonly tokens: Int32Array;
+  /** Per row: committed cells from column 0 on. */
+  readonly decodedCounts: Int32Array;
+  /** Per row: the window at which it opened; 0 until then, and for row 0. */
+  readonly openedAt: Int32Array;
+  /** Per row: its draft while the adaptive window is being tested. */
+  readonly drafts: (Draft | undefined)[];
+  written: WrittenSlots;
+  forwardCount: number;
+  decodedCount: number;
+  draftCount: number;
+  rejectedCount: number;
+}
+
+export interface SequenceOptions {
+  readonly grid: TokenGrid;
+  readonly promptLength: number;
+  readonly codeCount: number;
+  readonly window: Window;
+  readonly key: RandomKey;
+  /** Feed a row-end token again once its row is complete (the reference keeps the early one). */
+  readonly refreshRowEnds?: boolean;
+}
+
+export function startSequence(options: SequenceOptions): SequenceState {
+  const { rows, columns } = options.grid;
+  return {
+    ...options,
+    refreshRowEnds: options.refreshRowEnds ?? false,
+    tokens: new Int32Array(rows * columns),
+    decodedCounts: new Int32Array(rows),
+    openedAt: new Int32Array(rows),
+    drafts: new Array<Draft | undefined>(rows).fill(undefined),
+    written: nothingWritten(options.grid),
+    forwardCount: 0,
+    decodedCount: 0,
+    draftCount: 0,
+    rejectedCount: 0,
+  };
+}
+
+export function isComplete(state: SequenceState): boolean {
+  return state.decodedCount === state.tokens.length;
+}
+
+export function decodedIn(state: SequenceState, row: number): number {
+  return state.decodedCounts[row] as number;
+}
+
+export function tokenOf(state: SequenceState, row: number, column: number): number {
+  return state.tokens[row * state.grid.columns + column] as number;
+}

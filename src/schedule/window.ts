@@ -1,0 +1,27 @@
+/** How far row `i-1` must be ahead before row `i` may start, in tokens (`zipar` decoding, ICML 2025, section 3). */
+export type Window = FixedWindow | AdaptiveWindow;
+
+export interface FixedWindow {
+  readonly kind: "fixed";
+  /** `1 .. columns`; `columns` is next-token order. */
+  readonly size: number;
+}
+
+/** The window of each row is found by testing whether more context changes its first token (section 3.3 of the paper). */
+export interface AdaptiveWindow {
+  readonly kind: "adaptive";
+  /** Window at which a row's first draft is drawn. */
+  readonly min: number;
+  /**
+   * `overlapped` feeds a draft in the forward that verifies it, so that an accepted one has its successor for free.
+   * `sequential` is the paper's own order: the draft is fed once it is accepted.
+   */
+  readonly verification: "overlapped" | "sequential";
+  /** `rejection`: accept with probability min(1, p/q). `coupled`: accept when fixed Gumbel noise picks the same token again. */
+  readonly test: "rejection" | "coupled";
+}
+
+/** The smallest window at which any row may start. */
+export function smallestWindow(window: Window): number {
+  return window.kind === "fixed" ? window.size : window.min;
+}

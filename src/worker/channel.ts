@@ -1,0 +1,172 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as zmq from "zeromq";
+import { ZiparError } from "../errors.ts";
+import { decodeReply, encodeMessage, malformed, type NamedArray, type WireArrays } from "../protocol/codec.ts";
+import { LIMITS, type Reply } from "../protocol/messages.ts";
+
+/** A reply that a request can end with. */
+export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "error" | "fatal" }>;
+export type Hello = Extract<Reply, { type: "hello" }>;
+export type Progress = Extract<Reply, { type: "progress" }>;
+
+interface PendingRequest {
+  readonly what: string;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+  resolve(answer: { reply: FinalReply; arrays: WireArrays }): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * The socket that one worker dials into: a ROUTER in a private directory, request and reply matched by number.
+ *
+ * It reads only while an answer is due, because a pending `receive()` keeps Node alive: an idle engine must let the
+ * process end.
+ */
+export class WorkerChannel {
+  readonly endpoint: string;
+  readonly epoch: number;
+  readonly #socket: zmq.Router;
+  readonly #removeDirectory: () => void;
+  readonly #pending = new Map<number, PendingRequest>();
+  #awaitedHello: { resolve(hello: Hello): void; reject(error: unknown): void } | undefined;
+  #identity: Buffer | undefined;
+  #nextRequest = 1;
+  #isReading = false;
+  #writes: Promise<unknown> = Promise.resolve();
+  #failure: unknown;
+
+  private constructor(socket: zmq.Router, endpoint: string, epoch: number, removeDirectory: () => void) {
+    this.#socket = socket;
+    this.endpoint = endpoint;
+    this.epoch = epoch;
+    this.#removeDirectory = removeDirectory;
+  }
+
+  static async open(epoch: number): Promise<WorkerChannel> {
+    zmq.context.blocky = false;
+    const socket = new zmq.Router({
+      linger: 0,
+      mandatory: true,
+      heartbeatInterval: 200,
+      heartbeatTimeout: 5_000,
+      maxMessageSize: LIMITS.frameBytes,
+    });
+    // Windows has no ipc transport in libzmq's default build
+    if (process.platform === "win32") {
+      await socket.bind("tcp://127.0.0.1:*");
+      return new WorkerChannel(socket, socket.lastEndpoint as string, epoch, () => {});
+    }
+    const directory = mkdtempSync(join(tmpdir(), "zipar-")); // mode 0700
+    const removeDirectory = () => rmSync(directory, { recursive: true, force: true });
+    process.once("exit", removeDirectory);
+    const endpoint = `ipc://${join(directory, "w.sock")}`;
+    await socket.bind(endpoint);
+    return new WorkerChannel(socket, endpoint, epoch, () => {
+      process.off("exit", removeDirectory);
+      removeDirectory();
+    });
+  }
+
+  /** The first message of a worker that knows the token; strangers are ignored. */
+  async hello(token: string): Promise<Hello> {
+    for (;;) {
+      const hello = await new Promise<Hello>((resolve, reject) => {
+        if (this.#failure !== undefined) return reject(this.#failure);
+        this.#awaitedHello = { resolve, reject };
+        this.#read();
+      });
+      if (hello.token === token && hello.epoch === this.epoch) return hello;
+    }
+  }
+
+  /**
+   * Sends a request and waits for its reply.
+   * @throws ZiparError with the worker's own code, or what ended the worker
+   */
+  request(
+    header: { readonly type: string } & Record<string, unknown>,
+    arrays: readonly NamedArray[] = [],
+    onProgress?: (progress: Progress) => void,
+  ): Promise<{ reply: FinalReply; arrays: WireArrays }> {
+    const request = this.#nextRequest++;
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure);
+      this.#pending.set(request, { what: header.type, onProgress, resolve, reject });
+      this.#send(encodeMessage({ ...header, epoch: this.epoch, request }, arrays));
+      this.#read();
+    });
+  }
+
+  /** Ends the channel: everything that waits is rejected with this error. */
+  close(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#awaitedHello?.reject(error);
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+    this.#socket.close();
+    this.#removeDirectory();
+  }
+
+  /** One writer at a time: a second concurrent send would throw EBUSY. */
+  #send(parts: Uint8Array[]): void {
+    this.#writes = this.#writes
+      .then(() => this.#socket.send([this.#identity ?? "", ...(parts as Buffer[])]))
+      .catch((cause: unknown) => this.close(this.#failure ?? unreachable(cause)));
+  }
+
+  async #read(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      while (this.#pending.size > 0 || this.#awaitedHello !== undefined) {
+        const [identity, ...parts] = await this.#socket.receive();
+        this.#handle(identity as Buffer, parts);
+      }
+    } catch (cause) {
+      this.close(cause instanceof ZiparError ? cause : unreachable(cause));
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  #handle(identity: Buffer, parts: readonly Buffer[]): void {
+    const { reply, arrays } = decodeReply(parts);
+    if (reply.type === "hello") {
+      const awaited = this.#awaitedHello;
+      this.#awaitedHello = undefined;
+      this.#identity ??= identity;
+      awaited?.resolve(reply);
+      return;
+    }
+    if (!this.#identity?.equals(identity) || reply.epoch !== this.epoch) return; // stale, or not our worker
+    if (reply.type === "fatal") throw failureOf(reply.error, "the worker cannot go on");
+    const pending = this.#pending.get(reply.request);
+    if (pending === undefined) throw malformed(`a "${reply.type}" to request ${reply.request}, which nobody waits for`);
+    if (reply.type === "progress") return pending.onProgress?.(reply);
+    this.#pending.delete(reply.request);
+    if (reply.type === "error") pending.reject(failureOf(reply.error, `the worker refused "${pending.what}"`));
+    else pending.resolve({ reply, arrays });
+  }
+}
+
+/** A worker's own error as ours; the Python traceback travels as the cause. */
+function failureOf(
+  { code, message, traceback, details }: Extract<Reply, { type: "error" }>["error"],
+  what: string,
+): ZiparError {
+  const known = { "bad-request": "protocol", "not-ready": "protocol" } as const;
+  const own = code === "checkpoint" || code === "device" || code === "out-of-memory";
+  return new ZiparError({
+    code: code === "bad-request" || code === "not-ready" ? known[code] : code,
+    message: own ? message : `${what}: ${message}`,
+    details: { ...details, workerCode: code },
+    cause: traceback === undefined ? undefined : new Error(traceback),
+  });
+}
+
+function unreachable(cause: unknown): ZiparError {
+  return new ZiparError({ code: "worker-died", message: "the connection to the worker broke", cause });
+}

@@ -1,0 +1,137 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ZiparError } from "../errors.ts";
+import { interpreterName, listEntries, readEnvironmentFacts, removeMarker, writeMarker } from "./environment-files.ts";
+import type { InstallJob } from "./environment-job.ts";
+import { type EnvironmentMarker, listSome } from "./environment-judgement.ts";
+import { interpreterOf } from "./environment-location.ts";
+import { findSitePackages, inspectPackages } from "./installed-packages.ts";
+import { probePython } from "./python-probe.ts";
+import { type LockedPackage, parseLock, pinOf, withoutTorch } from "./requirements-lock.ts";
+import { describeSize } from "./torch-size.ts";
+import { bootstrapUv, findOwnUv, readUvSettings } from "./uv.ts";
+import type { UvSettings } from "./uv-settings.ts";
+
+/** Brings a virtual environment to what the lock says, checks it, and only then marks it as complete. */
+export async function fillEnvironment(job: InstallJob): Promise<void> {
+  const { directory, wanted, files, machine, userUv, run, onProgress } = job;
+  const before = readEnvironmentFacts(directory).marker;
+  const testTools = wanted.testTools || (before?.testLockHash ?? null) !== null;
+  const torchBackend = wanted.torchBackend ?? before?.torchBackend ?? null;
+  await removeMarker(directory);
+  try {
+    const python = interpreterOf(directory);
+    await forgetDamagedPackages(directory);
+    const ownUv = userUv ? undefined : await provideOwnUv(job);
+    const uv = userUv ?? ownUv ?? "";
+    const settings = await readUvSettings(python, machine);
+    const lock = testTools ? files.testLock : files.runLock;
+    const packages = parseLock(await readFile(lock, "utf8"));
+    onProgress({ step: "packages", message: describeSize(process.platform, process.arch, torchBackend) });
+    const locks = ownUv ? [files.uvLock] : [];
+    const sync = () =>
+      torchBackend === null
+        ? syncPackages({ uv, python, locks: [lock, ...locks], settings, run })
+        : syncWithOtherTorch({ uv, python, packages, torchBackend, locks, settings, run });
+    await sync();
+    const stillDamaged = await forgetDamagedPackages(directory);
+    if (stillDamaged.length > 0) {
+      // uv links files from its cache, so what was cut in an environment is cut there too.
+      onProgress({ step: "packages", message: `uv's cache is damaged, fetching again: ${listSome(stillDamaged)}` });
+      await run(uv, ["cache", "clean", ...stillDamaged]);
+      await sync();
+    }
+    onProgress({ step: "check", message: "checking that the worker's packages can be imported" });
+    const marker = await describeEnvironment(job, testTools, torchBackend);
+    await probePython(python, job.root);
+    await writeMarker(directory, marker);
+  } catch (error) {
+    if (before && isUntouched(directory, before)) await writeMarker(directory, before);
+    throw error;
+  }
+}
+
+/** Without its dist-info a package counts as not installed, and its files are laid anew. Resolves to their names. */
+async function forgetDamagedPackages(directory: string): Promise<readonly string[]> {
+  const sitePackages = findSitePackages(directory);
+  if (!sitePackages) return [];
+  const packages = await inspectPackages(join(directory, sitePackages));
+  const damaged = packages.filter(({ damagedFiles }) => damagedFiles.length > 0).map(({ distInfo }) => distInfo);
+  for (const distInfo of damaged) await rm(join(directory, sitePackages, distInfo), { recursive: true, force: true });
+  return damaged.map((distInfo) => distInfo.split("-")[0] ?? distInfo);
+}
+
+async function provideOwnUv({ directory, files, run, onProgress }: InstallJob): Promise<string> {
+  const own = await findOwnUv(directory, await readFile(files.uvLock, "utf8"));
+  if (own) return own;
+  onProgress({ step: "uv", message: "no uv on PATH: getting it from PyPI into the environment" });
+  return bootstrapUv(directory, files.uvLock, run);
+}
+
+interface Sync {
+  readonly uv: string;
+  readonly python: string;
+  readonly locks: readonly string[];
+  readonly settings: UvSettings;
+  readonly run: InstallJob["run"];
+}
+
+async function syncPackages({ uv, python, locks, settings, run }: Sync): Promise<void> {
+  const parameters = ["pip", "sync", "--python", python, "--require-hashes", ...settings.parameters, ...locks];
+  await run(uv, parameters, settings.variables);
+}
+
+interface SyncWithOtherTorch extends Sync {
+  readonly packages: readonly LockedPackage[];
+  readonly torchBackend: string;
+}
+
+/** Installs the pinned PyTorch without its hashes, which hold for one build only, and all else with. */
+async function syncWithOtherTorch(sync: SyncWithOtherTorch): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "zipar-"));
+  try {
+    const rest = join(folder, "requirements.lock");
+    await writeFile(rest, withoutTorch(sync.packages));
+    await syncPackages({ ...sync, locks: [rest, ...sync.locks] });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  const { uv, python, settings, packages, torchBackend, run } = sync;
+  const choice = ["--torch-backend", torchBackend, pinOf(packages, "torch")];
+  await run(uv, ["pip", "install", "--python", python, ...settings.parameters, ...choice], settings.variables);
+}
+
+/** Rejects when a package is not there in full. */
+async function describeEnvironment(
+  { directory, wanted }: InstallJob,
+  testTools: boolean,
+  torchBackend: string | null,
+): Promise<EnvironmentMarker> {
+  const sitePackages = findSitePackages(directory);
+  const interpreter = interpreterName(directory);
+  if (!sitePackages || !interpreter) throw new Error(`${directory} has no Python or no site-packages after set-up`);
+  const packages = await inspectPackages(join(directory, sitePackages));
+  const damaged = packages.flatMap(({ damagedFiles }) => damagedFiles);
+  if (damaged.length > 0)
+    throw new ZiparError({
+      code: "python-environment",
+      message: `After installing, files are missing or cut in ${directory}: ${listSome(damaged)}. Is the disk full?`,
+    });
+  return {
+    runLockHash: wanted.runLockHash,
+    testLockHash: testTools ? wanted.testLockHash : null,
+    torchBackend,
+    interpreter,
+    sitePackages,
+    packageCount: packages.length,
+    byteCount: packages.reduce((sum, { byteCount }) => sum + byteCount, 0),
+    entries: [...new Set(packages.flatMap(({ entries }) => entries))].sort(),
+  };
+}
+
+/** A failed download leaves what was there before. */
+function isUntouched(directory: string, marker: EnvironmentMarker): boolean {
+  const entries = listEntries(directory, marker);
+  return marker.entries.every((entry) => entries.has(entry));
+}

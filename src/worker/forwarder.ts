@@ -1,0 +1,136 @@
+import type { Forwarder, ForwardStep, Pixels, PromptRequest } from "../decode.ts";
+import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
+import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
+import type { QueryResult } from "../schedule/commit-step.ts";
+import type { FinalReply, WorkerChannel } from "./channel.ts";
+
+/** The only place where a step plan becomes a message, and a message the results of a step. */
+export class WorkerForwarder implements Forwarder {
+  readonly #channel: WorkerChannel;
+  readonly #ready: Ready;
+
+  constructor(channel: WorkerChannel, ready: Ready) {
+    this.#channel = channel;
+    this.#ready = ready;
+  }
+
+  get cacheRowCount(): number {
+    return this.#ready.limits.cacheRowCount;
+  }
+
+  get codeCount(): number {
+    return this.#ready.card.codeCount;
+  }
+
+  get branchCount(): number {
+    return this.#ready.card.branches.length;
+  }
+
+  async encodePrompt(prompt: PromptRequest): Promise<{ readonly promptLength: number }> {
+    const { reply } = await this.#channel.request({ type: "encode-prompt", ...prompt });
+    const { promptLength, branches } = expectReply(reply, "prompt-encoded");
+    if (branches.length !== prompt.cacheRows.length) {
+      throw malformed(`${branches.length} branches for ${prompt.cacheRows.length} cache rows`);
+    }
+    return { promptLength };
+  }
+
+  async forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]> {
+    const { reply, arrays } = await this.#channel.request(
+      { type: "forward", sequences: steps.map(describeStep) },
+      stepArrays(steps),
+    );
+    expectReply(reply, "forward-done");
+    return readResults(steps, arrays);
+  }
+
+  async decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels> {
+    const { reply, arrays } = await this.#channel.request({ type: "decode-image" }, [
+      { name: "codes", data: codes, shape: [rows, columns] },
+    ]);
+    expectReply(reply, "image-decoded");
+    const data = takeArray(arrays, "pixels", "uint8");
+    const [height, width, channels] = arrays.get("pixels")?.shape ?? [];
+    if (height === undefined || width === undefined || channels !== 3) throw malformed("pixels that are not RGB");
+    return { width, height, data };
+  }
+
+  async release(sequences: readonly number[]): Promise<void> {
+    await this.#channel.request({ type: "release", sequences });
+  }
+}
+
+/** Checks that a reply is of the kind that the request asked for. */
+export function expectReply<Type extends FinalReply["type"]>(
+  reply: FinalReply,
+  type: Type,
+): Extract<FinalReply, { type: Type }> {
+  if (reply.type !== type) throw malformed(`"${reply.type}" where "${type}" was expected`);
+  return reply as Extract<FinalReply, { type: Type }>;
+}
+
+function describeStep({ sequence, plan, sampling }: ForwardStep): ForwardSequence {
+  return {
+    sequence,
+    queryCount: plan.queries.length,
+    runCount: plan.runs.length / 2,
+    drawCount: plan.queries.filter(({ want }) => want.type === "draw").length,
+    ...sampling,
+  };
+}
+
+function stepArrays(steps: readonly ForwardStep[]): readonly NamedArray[] {
+  const queries = steps.flatMap(({ plan }) => plan.queries);
+  const runs = concatenate(steps.map(({ plan }) => plan.runs));
+  const uniforms = queries.flatMap(({ want }) => (want.type === "draw" ? [want.uniform] : []));
+  return [
+    { name: "tokens", data: Int32Array.from(queries, ({ token }) => token) },
+    { name: "slots", data: Int32Array.from(queries, ({ slot }) => slot) },
+    { name: "wants", data: Uint8Array.from(queries, ({ want }) => WANT[want.type]) },
+    { name: "uniforms", data: Float64Array.from(uniforms) },
+    { name: "runs", data: runs, shape: [runs.length / 2, 2] },
+  ];
+}
+
+function readResults(steps: readonly ForwardStep[], arrays: WireArrays): readonly (readonly QueryResult[])[] {
+  const tokens = takeArray(arrays, "drawnTokens", "int32");
+  const probabilities = takeArray(arrays, "drawnProbabilities", "float32");
+  const lengths = takeArray(arrays, "distributionLengths", "int32");
+  const distributionTokens = takeArray(arrays, "distributionTokens", "int32");
+  const distributionProbabilities = takeArray(arrays, "distributionProbabilities", "float32");
+  let draw = 0;
+  let distribution = 0;
+  let offset = 0;
+  const results = steps.map(({ plan }) =>
+    plan.queries.map(({ want }): QueryResult => {
+      if (want.type === "none") return undefined;
+      if (want.type === "draw") {
+        const token = tokens[draw] as number;
+        return { token, probability: probabilities[draw++] as number };
+      }
+      const end = offset + (lengths[distribution++] ?? 0);
+      const result = {
+        tokens: distributionTokens.subarray(offset, end),
+        probabilities: distributionProbabilities.subarray(offset, end),
+      };
+      offset = end;
+      return result;
+    }),
+  );
+  if (draw !== tokens.length || draw !== probabilities.length) throw malformed(`${tokens.length} draws; ${draw} were wanted`);
+  if (distribution !== lengths.length || offset !== distributionTokens.length || offset !== distributionProbabilities.length) {
+    throw malformed(`${lengths.length} distributions that do not add up; ${distribution} were wanted`);
+  }
+  return results;
+}
+
+function concatenate(arrays: readonly Int32Array[]): Int32Array {
+  if (arrays.length === 1) return arrays[0] as Int32Array;
+  const whole = new Int32Array(arrays.reduce((length, array) => length + array.length, 0));
+  let offset = 0;
+  for (const array of arrays) {
+    whole.set(array, offset);
+    offset += array.length;
+  }
+  return whole;
+}

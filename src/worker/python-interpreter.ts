@@ -1,0 +1,107 @@
+import { execa } from "execa";
+import { ZiparError } from "../errors.ts";
+import { findCommand, type Machine } from "./environment-location.ts";
+
+/** Minor versions of Python 3 that the locked packages have wheels for. */
+export const PYTHON_MINORS = { oldest: 11, newest: 14 } as const;
+
+export interface Interpreter {
+  readonly path: string;
+  /** e.g. `3.12.4` */
+  readonly version: string;
+}
+
+interface Candidate {
+  readonly command: string;
+  readonly parameters: readonly string[];
+}
+
+/** What the interpreter prints of itself, or why it cannot serve. */
+interface Finding {
+  readonly label: string;
+  readonly interpreter?: Interpreter;
+  readonly objection?: string;
+}
+
+const selfDescription =
+  "import json, sys; print(json.dumps({'path': sys.executable, 'version': list(sys.version_info[:3]), " +
+  "'implementation': sys.implementation.name, 'wide': sys.maxsize > 2**32}))";
+
+/** The first Python on PATH that can run the worker. */
+export async function findInterpreter(machine: Machine): Promise<Interpreter> {
+  const findings: Finding[] = [];
+  for (const candidate of candidates(machine)) {
+    const finding = await tryCandidate(candidate, machine);
+    if (finding?.interpreter) return finding.interpreter;
+    if (finding) findings.push(finding);
+  }
+  throw new ZiparError({
+    code: "python-environment",
+    message: noInterpreterMessage(findings, machine.platform),
+    details: { tried: findings.map(({ label, objection }) => `${label}: ${objection}`) },
+  });
+}
+
+function candidates({ platform, variables }: Machine): readonly Candidate[] {
+  const chosen = variables.UV_PYTHON ? [{ command: variables.UV_PYTHON, parameters: [] }] : [];
+  const launcher = platform === "win32" ? [{ command: "py", parameters: ["-3"] }] : [];
+  const minors = [12, 13, 14, 11].map((minor) => ({ command: `python3.${minor}`, parameters: [] }));
+  return [
+    ...chosen,
+    ...launcher,
+    { command: "python3", parameters: [] },
+    ...minors,
+    { command: "python", parameters: [] },
+  ];
+}
+
+async function tryCandidate({ command, parameters }: Candidate, machine: Machine): Promise<Finding | undefined> {
+  const path = findCommand(command, machine);
+  if (!path) return undefined;
+  const label = [command, ...parameters].join(" ");
+  const outcome = await execa(path, [...parameters, "-c", selfDescription], {
+    reject: false,
+    stdin: "ignore",
+    timeout: 30_000,
+    env: machine.variables,
+    extendEnv: false,
+  });
+  // A pyenv or Windows Store stand-in without a Python behind it.
+  if (outcome.failed) return { label, objection: "does not run" };
+  return { label, ...judgeInterpreter(outcome.stdout) };
+}
+
+/** Pure: reads what `selfDescription` printed. */
+export function judgeInterpreter(output: string): { interpreter: Interpreter } | { objection: string } {
+  let found: { path: string; version: [number, number, number]; implementation: string; wide: boolean };
+  try {
+    found = JSON.parse(output);
+  } catch {
+    return { objection: "does not run" };
+  }
+  const version = found.version.join(".");
+  const [major, minor] = found.version;
+  if (major !== 3 || minor < PYTHON_MINORS.oldest) return { objection: `is ${version}, too old` };
+  if (minor > PYTHON_MINORS.newest) return { objection: `is ${version}, newer than PyTorch supports` };
+  if (found.implementation !== "cpython") return { objection: `is ${found.implementation}, not CPython` };
+  if (!found.wide) return { objection: "is a 32-bit build" };
+  return { interpreter: { path: found.path, version } };
+}
+
+function noInterpreterMessage(findings: readonly Finding[], platform: NodeJS.Platform): string {
+  const range = `3.${PYTHON_MINORS.oldest} to 3.${PYTHON_MINORS.newest}`;
+  const found =
+    findings.length === 0
+      ? "No Python was found on PATH."
+      : `Found on PATH: ${findings.map(({ label, objection }) => `${label} (${objection})`).join(", ")}.`;
+  const remedy =
+    platform === "darwin"
+      ? "brew install python@3.12"
+      : platform === "win32"
+        ? "winget install Python.Python.3.12"
+        : "on Debian and Ubuntu: apt install python3 python3-venv";
+  return (
+    `zipar needs Python ${range} (64-bit CPython) to run PyTorch. ${found} Install one (${remedy}), ` +
+    "or set ZIPAR_PYTHON to an interpreter in which the worker's packages are installed."
+  );
+}

@@ -1,0 +1,52 @@
+import { execa } from "execa";
+import { z } from "zod";
+import { ZiparError } from "../errors.ts";
+import { workerFiles } from "./environment-location.ts";
+
+const probeSchema = z.object({
+  python: z.string(),
+  torch: z.string(),
+  /** CUDA version of the build; null for one without CUDA. */
+  cuda: z.string().nullable(),
+  cudaDevices: z.array(z.object({ name: z.string(), memoryBytes: z.number() })),
+  threads: z.number(),
+});
+
+/** What the worker's interpreter says of itself. */
+export type PythonProbe = z.infer<typeof probeSchema>;
+
+const failureSchema = z.object({ error: z.string() });
+
+/** Imports in a fresh process everything that the worker needs; takes as long as importing PyTorch. */
+export async function probePython(python: string, root?: string): Promise<PythonProbe> {
+  const { directory } = workerFiles(root);
+  const outcome = await execa(python, ["-m", "zipar_worker", "--probe"], {
+    reject: false,
+    stdin: "ignore",
+    timeout: 300_000,
+    env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: "1" },
+  });
+  const printed = lastJson(outcome.stdout);
+  const probe = probeSchema.safeParse(printed);
+  if (!outcome.failed && probe.success) return probe.data;
+  const failure = failureSchema.safeParse(printed);
+  const reason = failure.success ? failure.data.error : tail(outcome.stderr) || outcome.message || "it printed nothing";
+  throw new ZiparError({
+    code: "python-environment",
+    message: `${python} cannot run zipar's worker: ${reason}.`,
+    details: { python, exitCode: outcome.exitCode ?? null },
+  });
+}
+
+/** Libraries may print above it. */
+function lastJson(text: string): unknown {
+  try {
+    return JSON.parse(text.trim().split("\n").at(-1) ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
+function tail(text: string): string {
+  return text.trim().split("\n").slice(-5).join("\n");
+}
