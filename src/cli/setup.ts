@@ -9,7 +9,11 @@ export interface SetupOptions {
 }
 
 /** `zipar setup`: makes or mends the Python environment. Resolves to the exit code; failures reject. */
-export async function runSetup({ json = false, force = false, testTools = false }: SetupOptions): Promise<number> {
+export async function runSetup({
+  json = false,
+  force = false,
+  testTools = false,
+}: SetupOptions): Promise<number> {
   const startMs = performance.now();
   const environment = await installPythonEnvironment({
     force,

@@ -60,7 +60,10 @@ function markerPath(environment: string): string {
 }
 
 /** What lies in the folder for packages. */
-export function listEntries(environment: string, { sitePackages }: EnvironmentMarker): ReadonlySet<string> {
+export function listEntries(
+  environment: string,
+  { sitePackages }: Pick<EnvironmentMarker, "sitePackages">,
+): ReadonlySet<string> {
   const folder = join(environment, sitePackages);
   return new Set(existsSync(folder) ? readdirSync(folder) : []);
 }

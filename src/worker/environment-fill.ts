@@ -2,7 +2,13 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ZiparError } from "../errors.ts";
-import { interpreterName, listEntries, readEnvironmentFacts, removeMarker, writeMarker } from "./environment-files.ts";
+import {
+  interpreterName,
+  listEntries,
+  readEnvironmentFacts,
+  removeMarker,
+  writeMarker,
+} from "./environment-files.ts";
 import type { InstallJob } from "./environment-job.ts";
 import { type EnvironmentMarker, listSome } from "./environment-judgement.ts";
 import { interpreterOf } from "./environment-location.ts";
@@ -25,10 +31,13 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     await forgetDamagedPackages(directory);
     const ownUv = userUv ? undefined : await provideOwnUv(job);
     const uv = userUv ?? ownUv ?? "";
-    const settings = await readUvSettings(python, machine);
+    const settings = await readUvSettings(directory, machine);
     const lock = testTools ? files.testLock : files.runLock;
     const packages = parseLock(await readFile(lock, "utf8"));
-    onProgress({ step: "packages", message: describeSize(process.platform, process.arch, torchBackend) });
+    const message = hasTorch(directory, before, torchBackend)
+      ? "bringing the packages in line with the lock; PyTorch is there already"
+      : describeSize(process.platform, process.arch, torchBackend);
+    onProgress({ step: "packages", message });
     const locks = ownUv ? [files.uvLock] : [];
     const sync = () =>
       torchBackend === null
@@ -38,7 +47,10 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     const stillDamaged = await forgetDamagedPackages(directory);
     if (stillDamaged.length > 0) {
       // uv links files from its cache, so what was cut in an environment is cut there too.
-      onProgress({ step: "packages", message: `uv's cache is damaged, fetching again: ${listSome(stillDamaged)}` });
+      onProgress({
+        step: "packages",
+        message: `uv's cache is damaged, fetching again: ${listSome(stillDamaged)}`,
+      });
       await run(uv, ["cache", "clean", ...stillDamaged]);
       await sync();
     }
@@ -57,9 +69,23 @@ async function forgetDamagedPackages(directory: string): Promise<readonly string
   const sitePackages = findSitePackages(directory);
   if (!sitePackages) return [];
   const packages = await inspectPackages(join(directory, sitePackages));
-  const damaged = packages.filter(({ damagedFiles }) => damagedFiles.length > 0).map(({ distInfo }) => distInfo);
-  for (const distInfo of damaged) await rm(join(directory, sitePackages, distInfo), { recursive: true, force: true });
+  const damaged = packages
+    .filter(({ damagedFiles }) => damagedFiles.length > 0)
+    .map(({ distInfo }) => distInfo);
+  for (const distInfo of damaged)
+    await rm(join(directory, sitePackages, distInfo), { recursive: true, force: true });
   return damaged.map((distInfo) => distInfo.split("-")[0] ?? distInfo);
+}
+
+/** Whether the largest download can be left out: only for the message. */
+function hasTorch(
+  directory: string,
+  before: EnvironmentMarker | undefined,
+  torchBackend: string | null,
+): boolean {
+  const sitePackages = findSitePackages(directory);
+  if (!sitePackages || (before && before.torchBackend !== torchBackend)) return false;
+  return [...listEntries(directory, { sitePackages })].some((name) => /^torch-.*\.dist-info$/.test(name));
 }
 
 async function provideOwnUv({ directory, files, run, onProgress }: InstallJob): Promise<string> {
@@ -78,7 +104,15 @@ interface Sync {
 }
 
 async function syncPackages({ uv, python, locks, settings, run }: Sync): Promise<void> {
-  const parameters = ["pip", "sync", "--python", python, "--require-hashes", ...settings.parameters, ...locks];
+  const parameters = [
+    "pip",
+    "sync",
+    "--python",
+    python,
+    "--require-hashes",
+    ...settings.parameters,
+    ...locks,
+  ];
   await run(uv, parameters, settings.variables);
 }
 
@@ -89,17 +123,26 @@ interface SyncWithOtherTorch extends Sync {
 
 /** Installs the pinned PyTorch without its hashes, which hold for one build only, and all else with. */
 async function syncWithOtherTorch(sync: SyncWithOtherTorch): Promise<void> {
+  const { uv, python, settings, packages, torchBackend, run } = sync;
+  const installTorch = (...parameters: readonly string[]) => {
+    const choice = ["--torch-backend", torchBackend, ...settings.parameters, ...parameters];
+    return run(
+      uv,
+      ["pip", "install", "--python", python, ...choice, pinOf(packages, "torch")],
+      settings.variables,
+    );
+  };
+  // An index that cannot be reached shows here, before the PyTorch that is there goes.
+  await installTorch("--dry-run", "--reinstall-package", "torch");
   const folder = await mkdtemp(join(tmpdir(), "zipar-"));
   try {
     const rest = join(folder, "requirements.lock");
-    await writeFile(rest, withoutTorch(sync.packages));
+    await writeFile(rest, withoutTorch(packages));
     await syncPackages({ ...sync, locks: [rest, ...sync.locks] });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const { uv, python, settings, packages, torchBackend, run } = sync;
-  const choice = ["--torch-backend", torchBackend, pinOf(packages, "torch")];
-  await run(uv, ["pip", "install", "--python", python, ...settings.parameters, ...choice], settings.variables);
+  await installTorch();
 }
 
 /** Rejects when a package is not there in full. */
@@ -110,7 +153,8 @@ async function describeEnvironment(
 ): Promise<EnvironmentMarker> {
   const sitePackages = findSitePackages(directory);
   const interpreter = interpreterName(directory);
-  if (!sitePackages || !interpreter) throw new Error(`${directory} has no Python or no site-packages after set-up`);
+  if (!sitePackages || !interpreter)
+    throw new Error(`${directory} has no Python or no site-packages after set-up`);
   const packages = await inspectPackages(join(directory, sitePackages));
   const damaged = packages.flatMap(({ damagedFiles }) => damagedFiles);
   if (damaged.length > 0)

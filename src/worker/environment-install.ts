@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { fillEnvironment } from "./environment-fill.ts";
 import { readEnvironmentFacts } from "./environment-files.ts";
+import { fillEnvironment } from "./environment-fill.ts";
 import type { InstallJob } from "./environment-job.ts";
 import { type EnvironmentJudgement, judgeEnvironment, listSome } from "./environment-judgement.ts";
 import { replaceEnvironment } from "./environment-make.ts";
@@ -43,7 +43,8 @@ export async function inspectEnvironment({
   if (judgement.state !== "complete" || !facts.marker) return judgement;
   const packages = await inspectPackages(join(directory, facts.marker.sitePackages));
   const damaged = packages.flatMap(({ damagedFiles }) => damagedFiles);
-  if (damaged.length > 0) return { state: "incomplete", reason: `files are missing or cut: ${listSome(damaged)}` };
+  if (damaged.length > 0)
+    return { state: "incomplete", reason: `files are missing or cut: ${listSome(damaged)}` };
   return judgement;
 }
 

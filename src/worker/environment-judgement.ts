@@ -47,7 +47,10 @@ export function judgeEnvironment(facts: EnvironmentFacts, wanted: WantedEnvironm
   if (interpreter === undefined) return { state: "unusable", reason: "its Python interpreter is gone" };
   if (!marker) return { state: "incomplete", reason: "it was never completed" };
   if (marker.interpreter !== interpreter)
-    return { state: "unusable", reason: `it was made for ${marker.interpreter}, which is now ${interpreter}` };
+    return {
+      state: "unusable",
+      reason: `it was made for ${marker.interpreter}, which is now ${interpreter}`,
+    };
   if (marker.runLockHash !== wanted.runLockHash)
     return { state: "incomplete", reason: "it was made from another lock (requirements.lock)" };
   if (wanted.testTools && marker.testLockHash === null)
@@ -61,7 +64,10 @@ export function judgeEnvironment(facts: EnvironmentFacts, wanted: WantedEnvironm
     };
   const missing = marker.entries.filter((entry) => !entries.has(entry));
   if (missing.length > 0)
-    return { state: "incomplete", reason: `${listSome(missing)} ${missing.length === 1 ? "is" : "are"} missing in it` };
+    return {
+      state: "incomplete",
+      reason: `${listSome(missing)} ${missing.length === 1 ? "is" : "are"} missing in it`,
+    };
   return { state: "complete" };
 }
 

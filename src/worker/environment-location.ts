@@ -52,14 +52,18 @@ export function cacheDirectory({ platform, home, variables }: Machine): string {
 }
 
 export function interpreterOf(environment: string, platform: NodeJS.Platform = process.platform): string {
-  return platform === "win32" ? join(environment, "Scripts", "python.exe") : join(environment, "bin", "python");
+  return platform === "win32"
+    ? join(environment, "Scripts", "python.exe")
+    : join(environment, "bin", "python");
 }
 
 /** Where a command lies that may be a bare name, as a shell would find it. */
 export function findCommand(command: string, { platform, variables }: Machine): string | undefined {
   const extensions = platform === "win32" ? ["", ".exe", ".cmd", ".bat"] : [""];
   const isPath = command.includes("/") || command.includes(sep);
-  const folders = isPath ? [""] : (variables.PATH ?? variables.Path ?? "").split(delimiter).filter((folder) => folder !== "");
+  const folders = isPath
+    ? [""]
+    : (variables.PATH ?? variables.Path ?? "").split(delimiter).filter((folder) => folder !== "");
   for (const folder of folders)
     for (const extension of extensions) {
       const candidate = folder === "" ? command + extension : join(folder, command + extension);

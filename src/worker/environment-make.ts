@@ -26,7 +26,10 @@ export async function replaceEnvironment(job: InstallJob): Promise<void> {
   await removeEnvironment(aside);
 }
 
-async function makeEnvironment({ directory, userUv, run, onProgress }: InstallJob, base: string): Promise<void> {
+async function makeEnvironment(
+  { directory, userUv, run, onProgress }: InstallJob,
+  base: string,
+): Promise<void> {
   onProgress({ step: "environment", message: `making a virtual environment with ${base}` });
   await mkdir(dirname(directory), { recursive: true });
   if (userUv) return run(userUv, ["venv", "--quiet", "--python", base, directory]);
@@ -47,7 +50,9 @@ async function makeEnvironment({ directory, userUv, run, onProgress }: InstallJo
 async function removeEnvironment(directory: string): Promise<void> {
   if (!existsSync(directory)) return;
   const isEmpty = (await readdir(directory)).length === 0;
-  const looksLikeOne = ["pyvenv.cfg", "lib", "Lib", "bin", "Scripts"].some((name) => existsSync(join(directory, name)));
+  const looksLikeOne = ["pyvenv.cfg", "lib", "Lib", "bin", "Scripts"].some((name) =>
+    existsSync(join(directory, name)),
+  );
   if (!isEmpty && !looksLikeOne)
     throw new ZiparError({
       code: "python-environment",

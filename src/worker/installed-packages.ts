@@ -1,5 +1,5 @@
-import { readdir, readFile, stat } from "node:fs/promises";
 import { existsSync, readdirSync } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 export interface InstalledPackage {
@@ -13,7 +13,10 @@ export interface InstalledPackage {
 }
 
 /** Relative to the environment; undefined when there is none. */
-export function findSitePackages(environment: string, platform: NodeJS.Platform = process.platform): string | undefined {
+export function findSitePackages(
+  environment: string,
+  platform: NodeJS.Platform = process.platform,
+): string | undefined {
   if (platform === "win32") {
     const folder = join("Lib", "site-packages");
     return existsSync(join(environment, folder)) ? folder : undefined;

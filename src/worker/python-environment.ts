@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { ZiparError } from "../errors.ts";
 import { readEnvironmentFacts } from "./environment-files.ts";
-import { installManagedEnvironment } from "./environment-install.ts";
+import { inspectEnvironment, installManagedEnvironment } from "./environment-install.ts";
 import type { SetupProgress } from "./environment-job.ts";
 import { judgeEnvironment, type WantedEnvironment } from "./environment-judgement.ts";
 import {
@@ -57,25 +57,29 @@ export function resolvePythonEnvironment(options: ResolveEnvironmentOptions = {}
   const judgement = judgeEnvironment(readEnvironmentFacts(directory), wanted);
   if (judgement.state === "complete")
     return { installed: true, python: interpreterOf(directory), directory, source: "managed" };
+  return notInstalled(directory, judgement.reason);
+}
+
+function notInstalled(directory: string, reason: string): PythonEnvironment {
   return {
     installed: false,
     directory,
     source: "managed",
     reason:
-      `The Python environment in ${directory} cannot be used: ${judgement.reason}. ` +
+      `The Python environment in ${directory} cannot be used: ${reason}. ` +
       "Run `npx zipar setup` to install or mend it, or set ZIPAR_PYTHON to an interpreter of your own.",
   };
 }
 
-/** `resolvePythonEnvironment` for callers that cannot go on without one. */
-export function requirePythonEnvironment(options: ResolveEnvironmentOptions = {}): { readonly python: string } {
+/** `resolvePythonEnvironment`, and for a managed environment every file in it: a second or so. */
+export async function inspectPythonEnvironment(
+  options: ResolveEnvironmentOptions = {},
+): Promise<PythonEnvironment> {
   const environment = resolvePythonEnvironment(options);
-  if (environment.installed) return environment;
-  throw new ZiparError({
-    code: "python-environment",
-    message: environment.reason,
-    details: { directory: environment.directory ?? null },
-  });
+  if (!environment.installed || environment.source === "ZIPAR_PYTHON") return environment;
+  const { directory, wanted } = describeManagedEnvironment(options);
+  const judgement = await inspectEnvironment({ directory, wanted });
+  return judgement.state === "complete" ? environment : notInstalled(directory, judgement.reason);
 }
 
 export interface InstallEnvironmentOptions extends ResolveEnvironmentOptions {
@@ -95,12 +99,16 @@ export interface InstalledEnvironment {
 }
 
 /** Makes or mends the managed environment; checks one that the user manages and leaves it as it is. */
-export async function installPythonEnvironment(options: InstallEnvironmentOptions = {}): Promise<InstalledEnvironment> {
+export async function installPythonEnvironment(
+  options: InstallEnvironmentOptions = {},
+): Promise<InstalledEnvironment> {
   const machine = thisMachine(options.variables);
   if (machine.variables.ZIPAR_PYTHON) {
-    const { python } = requirePythonEnvironment(options);
-    await probePython(python, options.root);
-    return { python, directory: undefined, source: "ZIPAR_PYTHON", changed: false };
+    const environment = resolvePythonEnvironment(options);
+    if (!environment.installed)
+      throw new ZiparError({ code: "python-environment", message: environment.reason });
+    await probePython(environment.python, options.root);
+    return { python: environment.python, directory: undefined, source: "ZIPAR_PYTHON", changed: false };
   }
   const { root, directory, wanted } = describeManagedEnvironment(options);
   const changed = await installManagedEnvironment({
@@ -116,7 +124,11 @@ export async function installPythonEnvironment(options: InstallEnvironmentOption
   return { python: interpreterOf(directory), directory, source: "managed", changed };
 }
 
-function describeManagedEnvironment({ variables, root = packageRoot, includeTestTools }: ResolveEnvironmentOptions): {
+function describeManagedEnvironment({
+  variables,
+  root = packageRoot,
+  includeTestTools,
+}: ResolveEnvironmentOptions): {
   readonly root: string;
   readonly directory: string;
   readonly wanted: WantedEnvironment;

@@ -55,7 +55,10 @@ function candidates({ platform, variables }: Machine): readonly Candidate[] {
   ];
 }
 
-async function tryCandidate({ command, parameters }: Candidate, machine: Machine): Promise<Finding | undefined> {
+async function tryCandidate(
+  { command, parameters }: Candidate,
+  machine: Machine,
+): Promise<Finding | undefined> {
   const path = findCommand(command, machine);
   if (!path) return undefined;
   const label = [command, ...parameters].join(" ");

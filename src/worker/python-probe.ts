@@ -30,7 +30,9 @@ export async function probePython(python: string, root?: string): Promise<Python
   const probe = probeSchema.safeParse(printed);
   if (!outcome.failed && probe.success) return probe.data;
   const failure = failureSchema.safeParse(printed);
-  const reason = failure.success ? failure.data.error : tail(outcome.stderr) || outcome.message || "it printed nothing";
+  const reason = failure.success
+    ? failure.data.error
+    : tail(outcome.stderr) || outcome.message || "it printed nothing";
   throw new ZiparError({
     code: "python-environment",
     message: `${python} cannot run zipar's worker: ${reason}.`,

@@ -19,7 +19,10 @@ export function parseLock(text: string): readonly LockedPackage[] {
     if (/^\s/.test(line) && current) current.push(line);
     else blocks.push([line]);
   }
-  return blocks.map((lines) => ({ name: /^[A-Za-z0-9._-]+/.exec(lines[0] ?? "")?.[0] ?? "", text: lines.join("\n") }));
+  return blocks.map((lines) => ({
+    name: /^[A-Za-z0-9._-]+/.exec(lines[0] ?? "")?.[0] ?? "",
+    text: lines.join("\n"),
+  }));
 }
 
 /** The pin that a lock holds for a package, e.g. `torch==2.13.0`. */

@@ -70,7 +70,8 @@ interface HeldLock {
 
 async function readOwner(lock: string): Promise<HeldLock | undefined> {
   const text = await readFile(ownerFile(lock), "utf8").catch(() => "");
-  const seen = (await stat(ownerFile(lock)).catch(() => undefined)) ?? (await stat(lock).catch(() => undefined));
+  const seen =
+    (await stat(ownerFile(lock)).catch(() => undefined)) ?? (await stat(lock).catch(() => undefined));
   if (!seen) return undefined;
   return { text, owner: text === "" ? undefined : (JSON.parse(text) as Owner), lastSeenMs: seen.mtimeMs };
 }

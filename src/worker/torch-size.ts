@@ -1,5 +1,9 @@
 /** What set-up is about to fetch, in words. Sizes were measured with the locked versions (torch 2.13). */
-export function describeSize(platform: NodeJS.Platform, architecture: string, torchBackend: string | null): string {
+export function describeSize(
+  platform: NodeJS.Platform,
+  architecture: string,
+  torchBackend: string | null,
+): string {
   if (torchBackend !== null)
     return (
       `installing PyTorch for UV_TORCH_BACKEND=${torchBackend} and the worker's other packages ` +

@@ -11,6 +11,14 @@ export function parsePipConfig(text: string): PipSettings {
   return settings;
 }
 
+/** Pure. `PIP_INDEX_URL` is pip's option `index-url`. */
+export function pipVariables(variables: Variables): PipSettings {
+  const settings: Record<string, string> = {};
+  for (const [name, value] of Object.entries(variables))
+    if (name.startsWith("PIP_") && value) settings[name.slice(4).toLowerCase().replaceAll("_", "-")] = value;
+  return settings;
+}
+
 type Variables = Readonly<Record<string, string | undefined>>;
 
 export interface UvSettings {
@@ -26,13 +34,24 @@ export interface UvSettingsInput {
   readonly folderExists: (path: string) => boolean;
 }
 
-const uvIndexVariables = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"];
+const uvIndexVariables = [
+  "UV_DEFAULT_INDEX",
+  "UV_INDEX_URL",
+  "UV_INDEX",
+  "UV_EXTRA_INDEX_URL",
+  "UV_FIND_LINKS",
+];
 
 /**
  * Pure. uv does not read pip's settings. A machine that is set up for pip alone (a company's index, a folder of
  * wheels, a certificate) should serve too, so they are handed to uv where uv has none of its own.
  */
-export function uvSettingsFromPip({ pip, variables, uvHasConfigFile, folderExists }: UvSettingsInput): UvSettings {
+export function uvSettingsFromPip({
+  pip,
+  variables,
+  uvHasConfigFile,
+  folderExists,
+}: UvSettingsInput): UvSettings {
   const added: Record<string, string> = {};
   const add = (name: string, value: string | undefined) => {
     if (value && variables[name] === undefined) added[name] = value;
@@ -45,7 +64,10 @@ export function uvSettingsFromPip({ pip, variables, uvHasConfigFile, folderExist
   add("UV_INDEX", words(pip["extra-index-url"]).join(" "));
   add("UV_FIND_LINKS", links.join(","));
   add("UV_INSECURE_HOST", words(pip["trusted-host"]).join(" "));
-  return { variables: added, parameters: /^(1|true|yes|on)$/i.test(pip["no-index"] ?? "") ? ["--no-index"] : [] };
+  return {
+    variables: added,
+    parameters: /^(1|true|yes|on)$/i.test(pip["no-index"] ?? "") ? ["--no-index"] : [],
+  };
 }
 
 function words(value: string | undefined): readonly string[] {

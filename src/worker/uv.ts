@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { findCommand, interpreterOf, type Machine } from "./environment-location.ts";
 import { parseLock, pinOf } from "./requirements-lock.ts";
 import type { RunProgram } from "./run-program.ts";
-import { parsePipConfig, type UvSettings, uvSettingsFromPip } from "./uv-settings.ts";
+import { parsePipConfig, pipVariables, type UvSettings, uvSettingsFromPip } from "./uv-settings.ts";
 
 /** The first version that knows `UV_TORCH_BACKEND` and `UV_DEFAULT_INDEX`. */
 const oldestUv = [0, 7, 0] as const;
@@ -48,17 +48,16 @@ function ownUvPath(environment: string): string {
   return join(environment, process.platform === "win32" ? join("Scripts", "uv.exe") : join("bin", "uv"));
 }
 
-/** Reads pip's settings with the Python at hand, for `uvSettingsFromPip`. */
-export async function readUvSettings(basePython: string, machine: Machine): Promise<UvSettings> {
-  const outcome = await execa(basePython, ["-m", "pip", "config", "list"], {
-    reject: false,
-    stdin: "ignore",
-    timeout: 30_000,
-  });
-  // Without pip there is nothing to hand on.
-  const pip = outcome.failed ? {} : parsePipConfig(outcome.stdout);
+/** Reads pip's settings for `uvSettingsFromPip`, with the pip of the Python that the environment was made from. */
+export async function readUvSettings(environment: string, machine: Machine): Promise<UvSettings> {
+  const quiet = { reject: false, stdin: "ignore", timeout: 30_000 } as const;
+  const printBase = "import sys; print(sys._base_executable)";
+  const base = await execa(interpreterOf(environment), ["-I", "-c", printBase], quiet);
+  const listed = base.failed ? base : await execa(base.stdout.trim(), ["-m", "pip", "config", "list"], quiet);
+  // Without pip its files are not found either; its variables are.
+  const files = listed.failed ? {} : parsePipConfig(listed.stdout);
   return uvSettingsFromPip({
-    pip,
+    pip: { ...files, ...pipVariables(machine.variables) },
     variables: machine.variables,
     uvHasConfigFile: uvConfigFiles(machine).some((path) => existsSync(path)),
     folderExists: existsSync,
@@ -73,5 +72,9 @@ function uvConfigFiles({ platform, variables }: Machine): readonly string[] {
       join(variables.APPDATA ?? homedir(), "uv", "uv.toml"),
       join(variables.PROGRAMDATA ?? "C:\\ProgramData", "uv", "uv.toml"),
     ];
-  return [...chosen, join(variables.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "uv", "uv.toml"), "/etc/uv/uv.toml"];
+  return [
+    ...chosen,
+    join(variables.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "uv", "uv.toml"),
+    "/etc/uv/uv.toml",
+  ];
 }

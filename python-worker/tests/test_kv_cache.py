@@ -1,0 +1,89 @@
+"""The slot-addressed pool and the mask over it, against plain loops."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zipar_worker.kv_cache import KvCache, KvShape
+from zipar_worker.visibility import visible_slots
+
+SHAPE = KvShape(layer_count=2, head_count=3, head_dim=4)
+
+
+def make_cache(cache_row_count: int = 5, slot_count: int = 9) -> KvCache:
+    return KvCache(SHAPE, cache_row_count, slot_count, torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("rows", [[1, 2], [0, 3], [4, 1]])
+def test_what_was_written_to_a_slot_is_read_from_it_until_it_is_overwritten(rows: list[int]) -> None:
+    cache = make_cache()
+    chance = random.Random(1)
+    expected = torch.zeros(SHAPE.layer_count, 2, len(rows), cache.slot_count, SHAPE.head_count, SHAPE.head_dim)
+    for _ in range(6):
+        slots = torch.tensor([chance.sample(range(cache.slot_count), 3) for _ in rows])
+        step = cache.open_step(rows, torch.tensor(rows), slots, key_count=7)
+        for layer in range(SHAPE.layer_count):
+            written = torch.randn(2, len(rows), 3, SHAPE.head_count, SHAPE.head_dim)
+            for row in range(len(rows)):
+                for query in range(3):
+                    expected[layer, :, row, slots[row, query]] = written[:, row, query]
+            keys, values = step.update_(layer, written[0], written[1])
+            assert torch.equal(keys, expected[layer, 0, :, :7])
+            assert torch.equal(values, expected[layer, 1, :, :7])
+
+
+def test_rows_side_by_side_are_read_in_place_and_others_are_gathered() -> None:
+    cache = make_cache()
+    slots = torch.zeros(2, 1, dtype=torch.int64)
+    written = torch.ones(2, 1, SHAPE.head_count, SHAPE.head_dim)
+    keys, _ = cache.open_step([2, 3], torch.tensor([2, 3]), slots, 4).update_(0, written, written)
+    assert keys.untyped_storage().data_ptr() == cache.keys[0].untyped_storage().data_ptr()
+    keys, _ = cache.open_step([1, 3], torch.tensor([1, 3]), slots, 4).update_(0, written, written)
+    assert keys.untyped_storage().data_ptr() != cache.keys[0].untyped_storage().data_ptr()
+
+
+def test_padding_writes_to_the_trash_slot_of_its_own_row() -> None:
+    cache = make_cache(cache_row_count=3)
+    slots = torch.tensor([[0, cache.trash_slot, cache.trash_slot]])
+    written = torch.full((1, 3, SHAPE.head_count, SHAPE.head_dim), 7.0)
+    cache.open_step([1], torch.tensor([1]), slots, 1).update_(0, written, written)
+    assert cache.keys[0][1, cache.trash_slot].eq(7).all()
+    assert cache.keys[0][1, 1 : cache.trash_slot].eq(0).all()
+    assert cache.keys[0][0].eq(0).all() and cache.keys[0][2].eq(0).all()
+
+
+def test_bytes_per_slot_count_keys_and_values_of_all_layers() -> None:
+    # LlamaGen-B in bfloat16: 36 KiB per token.
+    assert KvShape(12, 12, 64).bytes_per_slot(torch.bfloat16) == 36 * 1024
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_least_one(data: st.DataObject) -> None:
+    key_count = data.draw(st.integers(1, 12))
+    row_count, query_count, run_count = (data.draw(st.integers(1, 3)) for _ in range(3))
+    bounds = st.lists(st.integers(0, key_count), min_size=2 * run_count, max_size=2 * run_count).map(sorted)
+    runs = [data.draw(bounds) for _ in range(row_count)]
+    offsets = [data.draw(st.integers(0, key_count)) for _ in range(row_count)]
+    slots = [[data.draw(st.integers(0, key_count + 1)) for _ in range(query_count)] for _ in range(row_count)]
+    mask = visible_slots(
+        torch.tensor(slots), torch.tensor(offsets), torch.tensor(runs).view(row_count, run_count, 2), key_count
+    )
+    assert mask.shape == (row_count, 1, query_count, key_count) and mask.dtype == torch.bool
+    for row in range(row_count):
+        written = {
+            slot
+            for first, end in zip(runs[row][::2], runs[row][1::2], strict=True)
+            for slot in range(first, end)
+        }
+        for query, slot in enumerate(slots[row]):
+            seen = set(mask[row, 0, query].nonzero()[:, 0].tolist())
+            if slot >= key_count:
+                assert seen == {0}
+            else:
+                assert seen == {k for k in written if offsets[row] <= k <= slot} | {slot}

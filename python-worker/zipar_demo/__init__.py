@@ -1,0 +1,1 @@
+"""Makes the demo checkpoint: draws pictures, trains three small networks on them, exports."""

@@ -1,0 +1,81 @@
+"""`python -m zipar_worker`: dials in to the SDK that started it. Standard output never carries the protocol."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zipar_worker.executor_interface import Executor
+
+PARENT_ID = os.getppid()
+"""Read before anything slow is imported, so that a parent that dies meanwhile is noticed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    if options.probe:
+        from zipar_worker.probe import print_probe
+
+        return print_probe()
+    return serve(options.connect, options.stub)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    from zipar_worker import __version__
+
+    parser = argparse.ArgumentParser(prog="zipar_worker", description="Executes models for zipar; started by its SDK.")
+    parser.add_argument("--version", action="version", version=__version__)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--connect", metavar="ENDPOINT", help="ZeroMQ endpoint of the SDK, e.g. ipc:///tmp/x/w.sock")
+    task.add_argument("--probe", action="store_true", help="print what is installed as one JSON object")
+    parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
+    return parser.parse_args(arguments)
+
+
+def serve(endpoint: str, stub_options: str | None) -> int:
+    """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
+    from zipar_worker import lifeline
+
+    lifeline.die_with_parent(PARENT_ID)
+    # Ctrl-C in a terminal reaches the whole process group; the SDK decides when its worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        credentials = lifeline.read_credentials()
+        make_executor = choose_executor(stub_options)
+    except ValueError as error:
+        print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
+        return 2
+    lifeline.watch_stdin()
+
+    from zipar_worker.server import EXIT_FATAL, Server
+
+    exit_code = Server(endpoint, credentials, make_executor).serve()
+    if exit_code == EXIT_FATAL:
+        # The destructors of a broken CUDA context may hang.
+        os._exit(exit_code)
+    return exit_code
+
+
+def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
+    """Raises `ValueError` for bad stub options."""
+    if stub_options is None:
+        return make_torch_executor
+    from zipar_worker.stub import StubExecutor, decode_options
+
+    options = decode_options(stub_options)
+    return lambda: StubExecutor(options)
+
+
+def make_torch_executor() -> Executor:
+    from zipar_worker.executor import TorchExecutor
+
+    return TorchExecutor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Opens weights files without ever executing what is in them, and moves their tensors into a module.
+
+`.safetensors` files hold no code. Everything else is read by `torch.load(weights_only=True)`, whose unpickler builds
+tensors, containers and the allow-listed `argparse.Namespace` of training files, and refuses the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from zipar_worker.errors import WorkerError
+
+WRAPPINGS = ("model", "module", "state_dict")
+"""Keys under which training code stores the weights, in the order in which the official code looks for them."""
+
+_LISTED_KEYS = 4
+
+
+class ReportBytes(Protocol):
+    """Says how many bytes of the total have been loaded."""
+
+    def __call__(self, completed: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tensors of a weights file, mapped from the disk where its format allows: their shapes cost nothing."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Raises `checkpoint` where the file lacks the tensor."""
+        if name not in self.tensors:
+            raise _lacks_keys(self, [name])
+        return tuple(self.tensors[name].shape)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Opens a weights file. Raises `checkpoint` where it is missing, damaged, or holds anything but weights."""
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise WorkerError("checkpoint", f"The weights file {path} {what}. Give the path of a .pt or .safetensors file.")
+    if path.suffix == ".safetensors":
+        return Checkpoint(path, _read_safetensors(path))
+    return Checkpoint(path, _unwrap(path, _read_torch_file(path)))
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules built within have no storage for their parameters, and spend no time on initial values."""
+    with torch.device("meta"), _SkipInitialisation():
+        yield
+
+
+def load_module_(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    report: ReportBytes,
+    after_tensor: Callable[[nn.Module], None] = lambda owner: None,
+    ignored: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Fills a module, typically one built `without_weights`, with the tensors of the same names, cast and moved.
+
+    `after_tensor` sees each part of the module as soon as its own tensors are there. `ignored` names keys of the file
+    that need no place in the module. Raises `checkpoint` where keys are missing or left over, or shapes do not fit.
+    """
+    expected = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    _check_keys(checkpoint, expected, ignored)
+    _check_shapes(checkpoint, expected)
+    total = sum(checkpoint.tensors[name].nbytes for name in expected)
+    completed = 0
+    for prefix, part in module.named_modules():
+        own = [name for name, _ in part.named_parameters(recurse=False)]
+        for name in own:
+            stored = checkpoint.tensors[f"{prefix}.{name}" if prefix else name]
+            # Always a copy: a mapped tensor would change, or fault, with the file.
+            setattr(part, name, nn.Parameter(stored.to(device, dtype, copy=True), requires_grad=False))
+            completed += stored.nbytes
+            report(completed, total)
+        if own:
+            after_tensor(part)
+    for name, buffer in list(module.named_buffers()):
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, buffer.to(device))
+
+
+class _SkipInitialisation(TorchFunctionMode):
+    """Random initial values on the meta device would import TorchDynamo, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_torch_file(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return _load_mapped(path)
+    except UnpicklingError as error:
+        if "Unsupported" not in str(error):
+            raise _damaged(path, error) from error
+        raise WorkerError(
+            "checkpoint",
+            f"{path} was refused: it holds Python objects besides weights, and loading those would run code from the "
+            f"file. Expected tensors in dictionaries, as `torch.save(model.state_dict(), file)` writes them. "
+            f"Nothing in it was executed. Get the weights from a source that you trust, if possible as .safetensors.",
+            {"reason": _first_line(error)},
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _load_mapped(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap can only be used" not in str(error):
+            raise
+    # A file in the format before PyTorch 1.6, which cannot be mapped.
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
+    """The state dictionary within a torch file, under one of the wrappings or at the top."""
+    if isinstance(content, dict):
+        candidates: list[Any] = [content[key] for key in WRAPPINGS if isinstance(content.get(key), dict)]
+        for candidate in [*candidates, content]:
+            tensors = {key: value for key, value in candidate.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors
+    keys = f"the keys {_listed([str(key) for key in content])}" if isinstance(content, dict) else type(content).__name__
+    raise WorkerError(
+        "checkpoint",
+        f"{path} holds no weights: expected a dictionary of tensors, at the top or under one of "
+        f"{', '.join(WRAPPINGS)}; received {keys}.",
+    )
+
+
+def _check_keys(
+    checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignored: Callable[[str], bool]
+) -> None:
+    missing = [name for name in expected if name not in checkpoint.tensors]
+    if missing:
+        raise _lacks_keys(checkpoint, missing)
+    unexpected = [name for name in checkpoint.tensors if name not in expected and not ignored(name)]
+    if unexpected:
+        raise WorkerError(
+            "checkpoint",
+            f"{checkpoint.path} holds {len(unexpected)} tensors that this model has no place for: "
+            f"{_listed(unexpected)}. It belongs to another architecture.",
+        )
+
+
+def _check_shapes(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in expected.items():
+        if checkpoint.shape(name) != shape:
+            raise WorkerError(
+                "checkpoint",
+                f"{checkpoint.path}: the tensor {name} has the shape {list(checkpoint.shape(name))}; this model needs "
+                f"{list(shape)}. The file belongs to a model of another size, or its configuration is wrong.",
+            )
+
+
+def _lacks_keys(checkpoint: Checkpoint, missing: Collection[str]) -> WorkerError:
+    return WorkerError(
+        "checkpoint",
+        f"{checkpoint.path} lacks {len(missing)} tensors that this model needs: {_listed(missing)}; it holds "
+        f"{len(checkpoint.tensors)} others: {_listed(list(checkpoint.tensors))}. "
+        f"It belongs to another architecture or is incomplete.",
+    )
+
+
+def _damaged(path: Path, error: Exception) -> WorkerError:
+    return WorkerError(
+        "checkpoint",
+        f"{path} cannot be read as a weights file ({path.stat().st_size} bytes): it is damaged, was not downloaded "
+        f"completely, or is of another kind. Download it again and compare its size with the source's.",
+        {"reason": _first_line(error)},
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:_LISTED_KEYS])
+    return f"{shown}, ..." if len(names) > _LISTED_KEYS else shown
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

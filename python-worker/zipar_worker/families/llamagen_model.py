@@ -1,0 +1,169 @@
+"""LlamaGen's transformer, class-conditional, with the parameter names of its official checkpoints.
+
+Facts: `autoregressive/models/gpt.py` of FoundationVision/LlamaGen (MIT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipar_worker.kv_cache import KvStep
+from zipar_worker.linear import Linear
+
+NORM_EPSILON = 1e-5
+ROTARY_BASE = 10000.0
+PROMPT_LENGTH = 1
+"""The class embedding is the whole prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaGenConfig:
+    """`class_count` leaves the null class out: that is index `class_count` of the embedding table."""
+
+    dim: int
+    layer_count: int
+    head_count: int
+    kv_head_count: int
+    vocabulary_size: int
+    class_count: int
+    rows: int
+    columns: int
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.head_count
+
+    @property
+    def feed_forward_width(self) -> int:
+        """Two thirds of `4 * dim`, rounded up to a multiple of 256."""
+        return ceil((8 * self.dim // 3) / 256) * 256
+
+
+class LlamaGenTransformer(nn.Module):
+    """Embeddings, layers and head. Which slots exist and who sees them is the caller's business."""
+
+    rotations: Tensor
+
+    def __init__(self, config: LlamaGenConfig) -> None:
+        super().__init__()
+        self.cls_embedding = ClassEmbedding(config)
+        self.tok_embeddings = nn.Embedding(config.vocabulary_size, config.dim)
+        self.layers = nn.ModuleList([Layer(config, index) for index in range(config.layer_count)])
+        self.norm = nn.RMSNorm(config.dim, NORM_EPSILON)
+        self.output = Linear(config.dim, config.vocabulary_size)
+        # Computed, not loaded: real even where the parameters are on the meta device.
+        self.register_buffer(
+            "rotations", grid_rotations(config.rows, config.columns, config.head_dim), persistent=False
+        )
+
+    def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
+        """embeddings: [B, Q, dim], positions: int64 [B, Q], mask: bool [B, 1, Q, K] -> normalised hidden [B, Q, dim]"""
+        rotation = self.rotations[positions].unsqueeze(2)
+        hidden = embeddings
+        for layer in self.layers:
+            hidden = layer(hidden, rotation, mask, cache)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+class ClassEmbedding(nn.Module):
+    def __init__(self, config: LlamaGenConfig) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(config.class_count + 1, config.dim)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: LlamaGenConfig, index: int) -> None:
+        super().__init__()
+        self.attention = Attention(config, index)
+        self.feed_forward = FeedForward(config)
+        self.attention_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
+        self.ffn_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
+
+    def forward(self, hidden: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, mask, cache)
+        result: Tensor = hidden + self.feed_forward(self.ffn_norm(hidden))
+        return result
+
+
+class Attention(nn.Module):
+    def __init__(self, config: LlamaGenConfig, index: int) -> None:
+        super().__init__()
+        self.layer = index
+        self.head_count = config.head_count
+        self.kv_head_count = config.kv_head_count
+        self.head_dim = config.head_dim
+        self.wqkv = Linear(config.dim, (config.head_count + 2 * config.kv_head_count) * config.head_dim)
+        self.wo = Linear(config.dim, config.dim)
+
+    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
+        rotated_count = self.head_count + self.kv_head_count
+        heads: Tensor = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, Q, heads + 2 kv heads, head_dim]
+        rotated = rotate(heads[:, :, :rotated_count], rotation)
+        queries, keys = rotated[:, :, : self.head_count], rotated[:, :, self.head_count :]
+        all_keys, all_values = cache.update_(self.layer, keys, heads[:, :, rotated_count:])
+        attended: Tensor = self.wo(attend(queries, all_keys, all_values, mask).flatten(2))
+        return attended
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: LlamaGenConfig) -> None:
+        super().__init__()
+        self.w1 = Linear(config.dim, config.feed_forward_width)
+        self.w3 = Linear(config.dim, config.feed_forward_width)
+        self.w2 = Linear(config.feed_forward_width, config.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.w2(functional.silu(self.w1(x)) * self.w3(x))
+        return result
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Attention. queries: [B, Q, heads, D]; keys, values: [B, K, kv heads, D]; mask: [B, 1, Q, K] -> [B, Q, heads, D]
+
+    Where several heads share K and V they are folded into the query axis, so that K and V are never repeated.
+    """
+    batch, query_count, head_count, head_dim = queries.shape
+    kv_head_count = keys.shape[2]
+    group_size = head_count // kv_head_count
+    by_group = queries.view(batch, query_count, kv_head_count, group_size, head_dim).permute(0, 2, 3, 1, 4)
+    attended = functional.scaled_dot_product_attention(
+        by_group.reshape(batch, kv_head_count, group_size * query_count, head_dim),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
+        attn_mask=mask.repeat(1, 1, group_size, 1) if group_size > 1 else mask,
+    )
+    by_query = attended.view(batch, kv_head_count, group_size, query_count, head_dim).permute(0, 3, 1, 2, 4)
+    return by_query.reshape(batch, query_count, head_count, head_dim)
+
+
+def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
+    """Rotates adjacent pairs in float32. heads: [B, Q, heads, D]; rotation: complex64 [B, Q, 1, D / 2]"""
+    pairs = torch.view_as_complex(heads.float().view(*heads.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotation).flatten(3).to(heads.dtype)
+
+
+def grid_rotations(rows: int, columns: int, head_dim: int) -> Tensor:
+    """What each position is rotated by: complex64 [1 + rows * columns, head_dim / 2].
+
+    The first half of the pairs turns with the row, the second with the column. The condition's entry is 0, not 1: its
+    queries and keys vanish, as in the official code, whose table has cos = sin = 0 there.
+    """
+    quarter = head_dim // 4
+    frequencies = 1.0 / ROTARY_BASE ** (torch.arange(quarter, device="cpu", dtype=torch.float32) / quarter)
+    row_angles = torch.outer(torch.arange(rows, device="cpu", dtype=torch.float32), frequencies)
+    column_angles = torch.outer(torch.arange(columns, device="cpu", dtype=torch.float32), frequencies)
+    angles = torch.cat(
+        (
+            row_angles[:, None].expand(rows, columns, quarter),
+            column_angles[None].expand(rows, columns, quarter),
+        ),
+        dim=-1,
+    ).flatten(0, 1)
+    condition = torch.zeros(PROMPT_LENGTH, 2 * quarter, dtype=torch.complex64, device="cpu")
+    return torch.cat((condition, torch.polar(torch.ones_like(angles), angles)))

@@ -1,0 +1,69 @@
+"""A matrix product for few rows.
+
+A step of a decoder multiplies some ten rows by every weight, so its time is the time to read the weights. PyTorch's
+float32 product on the CPU needs two to three times that for 2 to 16 rows; oneDNN's, over weights in its own blocked
+layout, comes near it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# oneDNN chooses the layout for an expected number of rows; the layout for 8 serves 1 to 200 equally well.
+_EXPECTED_ROWS = 8
+
+
+class Linear(nn.Module):
+    """`x @ weight.T`, without a bias. weight: [out_features, in_features], the key and layout of `nn.Linear`."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
+        self._is_packed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., in_features] -> [..., out_features]"""
+        if self._is_packed:
+            return _multiply_packed(x, self.weight)
+        return functional.linear(x, self.weight)
+
+    def pack_(self) -> None:
+        """Replaces the weight by oneDNN's layout, where that exists; from then on the weight is opaque."""
+        if not self._is_packed and can_pack(self.weight.dtype, self.weight.device.type):
+            self.weight = nn.Parameter(_pack(self.weight), requires_grad=False)
+            self._is_packed = True
+
+
+def pack_linears_(module: nn.Module) -> None:
+    """Packs every `Linear` of a module, once its weights are loaded."""
+    for part in module.modules():
+        if isinstance(part, Linear):
+            part.pack_()
+
+
+@cache
+def can_pack(dtype: torch.dtype, device_type: str) -> bool:
+    """Whether packed products exist here and agree with the ordinary ones: their operators are TorchInductor's own."""
+    if device_type != "cpu" or dtype != torch.float32:
+        return False
+    weight = torch.arange(24 * 32, dtype=dtype).view(24, 32).sin()
+    rows = torch.arange(5 * 32, dtype=dtype).view(5, 32).cos()
+    try:
+        packed = _multiply_packed(rows, _pack(weight))
+    except (AttributeError, RuntimeError):
+        return False
+    return torch.allclose(packed, functional.linear(rows, weight), atol=1e-4)
+
+
+def _pack(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _EXPECTED_ROWS)
+    return packed
+
+
+def _multiply_packed(x: Tensor, weight: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return product

@@ -1,0 +1,293 @@
+"""The worker's main path: receive, decode, look the operation up in a fixed table, execute, reply."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import zmq
+
+from zipar_worker import __version__
+from zipar_worker.arrays import Array
+from zipar_worker.codec import (
+    RejectedRequest,
+    decode_request,
+    describe_arrays,
+    encode_reply,
+    unsupported_version,
+)
+from zipar_worker.errors import WorkerError
+from zipar_worker.executor_interface import Executor, ProgressReporter
+from zipar_worker.failures import describe_failure
+from zipar_worker.forward_batch import check_forward
+from zipar_worker.lifeline import Credentials
+from zipar_worker.protocol import (
+    FRAME_BYTES,
+    FRAME_COUNT,
+    PROTOCOL_VERSION,
+    BranchReply,
+    DecodeImage,
+    Done,
+    EncodePrompt,
+    ErrorReply,
+    Fatal,
+    Forward,
+    ForwardDone,
+    Hello,
+    ImageDecoded,
+    Init,
+    Progress,
+    PromptEncoded,
+    Ready,
+    ReadyLimits,
+    Release,
+    Reply,
+    Shutdown,
+    StatsReport,
+    StatsRequest,
+)
+from zipar_worker.resident_memory import resident_bytes
+from zipar_worker.sequence_books import SequenceBooks
+
+EXIT_DONE = 0
+EXIT_FATAL = 70
+"""`EX_SOFTWARE` of sysexits.h."""
+
+HEARTBEAT_INTERVAL_MS = 200
+HEARTBEAT_TIMEOUT_MS = 600
+LINGER_MS = 500
+PROGRESS_INTERVAL_SECONDS = 0.05
+
+Arrays: TypeAlias = Sequence[Array]
+
+
+class Server:
+    """Owns the socket and the executor of one worker process."""
+
+    def __init__(self, endpoint: str, credentials: Credentials, make_executor: Callable[[], Executor]) -> None:
+        """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`."""
+        self.credentials = credentials
+        self.make_executor = make_executor
+        self.executor: Executor | None = None
+        self.books: SequenceBooks | None = None
+        self.forward_count = 0
+        self.forward_seconds = 0.0
+        self.operations: dict[type[Any], Callable[[Any, Arrays], None]] = {
+            Init: self.init,
+            EncodePrompt: self.encode_prompt,
+            Forward: self.forward,
+            DecodeImage: self.decode_image,
+            Release: self.release,
+            StatsRequest: self.report_stats,
+        }
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self.socket.connect(endpoint)
+
+    def serve(self) -> int:
+        """Says hello, answers requests until `shutdown` or a fatal failure, and returns the exit code."""
+        self.send(
+            Hello(
+                epoch=self.credentials.epoch,
+                protocol_version=PROTOCOL_VERSION,
+                worker_version=__version__,
+                pid=os.getpid(),
+                token=self.credentials.token,
+            )
+        )
+        exit_code = None
+        while exit_code is None:
+            exit_code = self.answer(self.receive())
+        self.socket.close()
+        self.context.term()
+        return exit_code
+
+    def answer(self, parts: Sequence[bytes]) -> int | None:
+        """Answers one message; the exit code if the worker ends after it."""
+        request_number = None
+        try:
+            decoded = decode_request(parts, self.credentials.epoch)
+            if decoded is None:
+                return None
+            request, arrays = decoded
+            request_number = request.request
+            if isinstance(request, Shutdown):
+                self.send_done(request_number)
+                return EXIT_DONE
+            self.operations[type(request)](request, arrays)
+            return None
+        except RejectedRequest as error:
+            return self.report_failure(error, error.request)
+        except Exception as error:
+            return self.report_failure(error, request_number)
+
+    def init(self, request: Init, _arrays: Arrays) -> None:
+        if request.protocol_version != PROTOCOL_VERSION:
+            raise unsupported_version(request.protocol_version)
+        if self.books is not None:
+            raise WorkerError("bad-request", "init: this worker has loaded a model already; start another worker")
+        # A failed load may leave half a model behind, so a second attempt starts from a new executor.
+        executor = self.make_executor()
+        loaded = executor.init(request, self.progress_reporter(request.request))
+        self.executor = executor
+        self.books = SequenceBooks(loaded)
+        self.send(
+            Ready(
+                epoch=self.credentials.epoch,
+                request=request.request,
+                frames=(),
+                card=loaded.card,
+                device=loaded.device,
+                dtype=loaded.dtype,
+                limits=ReadyLimits(cache_row_count=loaded.cache_row_count, slot_count=loaded.slot_count),
+            )
+        )
+
+    def encode_prompt(self, request: EncodePrompt, _arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        books.check_new(request)
+        prompt = executor.encode_prompt(request)
+        books.add_(request, prompt)
+        branches = tuple(
+            BranchReply(name=branch.name, position_offset=branch.position_offset) for branch in prompt.branches
+        )
+        self.send(
+            PromptEncoded(
+                epoch=self.credentials.epoch,
+                request=request.request,
+                frames=(),
+                prompt_length=prompt.prompt_length,
+                branches=branches,
+            )
+        )
+
+    def forward(self, request: Forward, arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        batch = check_forward(request, arrays, books.held, books.loaded.card, books.loaded.slot_count)
+        start = time.perf_counter()
+        result = executor.forward(request, batch)
+        self.forward_seconds += time.perf_counter() - start
+        self.forward_count += 1
+        self.send_arrays(
+            ForwardDone,
+            request.request,
+            [
+                Array("drawnTokens", "int32", (len(result.drawn_tokens),), result.drawn_tokens),
+                Array("drawnProbabilities", "float32", (len(result.drawn_probabilities),), result.drawn_probabilities),
+                Array("distributionLengths", "int32", (len(result.distribution_lengths),), result.distribution_lengths),
+                Array("distributionTokens", "int32", (len(result.distribution_tokens),), result.distribution_tokens),
+                Array(
+                    "distributionProbabilities",
+                    "float32",
+                    (len(result.distribution_probabilities),),
+                    result.distribution_probabilities,
+                ),
+            ],
+        )
+
+    def decode_image(self, request: DecodeImage, arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        card = books.loaded.card
+        (codes,) = arrays
+        if card.image_decoder is None:
+            raise WorkerError("bad-request", f"decode-image: {card.name} was loaded without an image tokenizer")
+        if 0 in codes.shape:
+            raise WorkerError("bad-request", f"decode-image: expected a token grid, received shape {list(codes.shape)}")
+        values = codes.data.tolist()
+        if min(values) < 0 or max(values) >= card.code_count:
+            code = next(code for code in values if not 0 <= code < card.code_count)
+            raise WorkerError(
+                "bad-request", f"decode-image: expected codes in 0..{card.code_count - 1}, received {code}"
+            )
+        self.send_arrays(ImageDecoded, request.request, [executor.decode_image(codes)])
+
+    def release(self, request: Release, _arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        executor.release(books.release_(request.sequences))
+        self.send_done(request.request)
+
+    def report_stats(self, request: StatsRequest, _arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        self.send(
+            StatsReport(
+                epoch=self.credentials.epoch,
+                request=request.request,
+                frames=(),
+                forward_count=self.forward_count,
+                forward_ms=self.forward_seconds * 1000,
+                sequence_count=len(books.held),
+                resident_bytes=resident_bytes(),
+                device_bytes=executor.stats().device_bytes,
+            )
+        )
+
+    def loaded(self) -> tuple[Executor, SequenceBooks]:
+        if self.executor is None or self.books is None:
+            raise WorkerError("not-ready", "no model is loaded yet; send init and wait for ready first")
+        return self.executor, self.books
+
+    def progress_reporter(self, request: int) -> ProgressReporter:
+        """Sends the first and the last report of each phase, and of the others as many as a reader can follow."""
+        last_phase = ""
+        last_time = 0.0
+
+        def report(phase: str, completed: float, total: float | None, unit: str) -> None:
+            nonlocal last_phase, last_time
+            now = time.monotonic()
+            if phase == last_phase and completed != total and now - last_time < PROGRESS_INTERVAL_SECONDS:
+                return
+            last_phase, last_time = phase, now
+            self.send(
+                Progress(
+                    epoch=self.credentials.epoch,
+                    request=request,
+                    frames=(),
+                    phase=phase,
+                    completed=completed,
+                    total=total,
+                    unit=unit,
+                )
+            )
+
+        return report
+
+    def report_failure(self, error: Exception, request: int | None) -> int | None:
+        """Answers `request` with what went wrong; the exit code if the worker cannot go on."""
+        body, fatal = describe_failure(error)
+        if request is not None and not fatal:
+            self.send(ErrorReply(epoch=self.credentials.epoch, request=request, frames=(), error=body))
+            return None
+        print(f"zipar worker ends: {body.message}", file=sys.stderr, flush=True)
+        self.send(Fatal(epoch=self.credentials.epoch, error=body))
+        return EXIT_FATAL
+
+    def send_done(self, request: int) -> None:
+        self.send(Done(epoch=self.credentials.epoch, request=request, frames=()))
+
+    def send_arrays(self, reply_type: type[ForwardDone | ImageDecoded], request: int, arrays: Arrays) -> None:
+        reply = reply_type(epoch=self.credentials.epoch, request=request, frames=describe_arrays(arrays))
+        self.send(reply, arrays)
+
+    def send(self, reply: Reply, arrays: Arrays = ()) -> None:
+        # Part by part: `send_multipart` first inspects every part, which costs as much as sending them.
+        *parts, last = encode_reply(reply, arrays)
+        for part in parts:
+            self.socket.send(part, zmq.SNDMORE)
+        self.socket.send(last)
+
+    def receive(self) -> list[bytes]:
+        """The parts of the next message; parts beyond what a message may have are counted but not kept."""
+        parts: list[bytes] = []
+        while True:
+            # As a frame, which knows whether more follow; asking the socket costs as much as receiving.
+            frame = self.socket.recv(copy=False)
+            parts.append(frame.bytes if len(parts) <= FRAME_COUNT else b"")
+            if not frame.more:
+                return parts

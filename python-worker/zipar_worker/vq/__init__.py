@@ -1,0 +1,1 @@
+"""Image tokenizers: token grids to pixels."""

@@ -1,0 +1,148 @@
+/**
+ * Checks the tarball that `npm pack` makes: `--lint` its contents and entry points, `--install` that it works in an
+ * empty project elsewhere, with a Python environment of its own in a cache of its own.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const largestPackage = 25e6;
+const neededFiles = [
+  "package.json",
+  "README.md",
+  "dist/index.js",
+  "dist/index.d.ts",
+  "dist/cli/main.js",
+  "python-worker/pyproject.toml",
+  "python-worker/requirements.lock",
+  "python-worker/requirements-test.lock",
+  "python-worker/requirements-uv.lock",
+  "python-worker/zipar_worker/__main__.py",
+  "checkpoints/demo/",
+  "proto/",
+];
+/** Sources, tests and left-overs of tools. */
+const unwanted =
+  /^(src|test|bench|scripts)\/|^python-worker\/(tests|zipar_demo|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
+
+const { values: flags } = parseArgs({ options: { lint: { type: "boolean" }, install: { type: "boolean" } } });
+const scratch = mkdtempSync(join(tmpdir(), "zipar-package-"));
+try {
+  const tarball = packPackage();
+  if (flags.lint) lintPackage(tarball);
+  if (flags.install) installPackage(tarball);
+} finally {
+  rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
+}
+
+function packPackage() {
+  const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", scratch], { cwd: root }));
+  const paths = packed.files.map(({ path }) => path);
+  const megabytes = (packed.size / 1e6).toFixed(1);
+  console.log(
+    `${packed.filename}: ${paths.length} files, ${megabytes} MB packed, ${(packed.unpackedSize / 1e6).toFixed(1)} MB unpacked`,
+  );
+  const missing = neededFiles.filter(
+    (needed) => !paths.some((path) => path === needed || (needed.endsWith("/") && path.startsWith(needed))),
+  );
+  const surplus = paths.filter((path) => unwanted.test(path) && !path.endsWith(".d.ts"));
+  expect(missing.length === 0, `the package lacks ${missing.join(", ")}`);
+  expect(surplus.length === 0, `the package should not hold ${surplus.join(", ")}`);
+  expect(packed.size < largestPackage, `the package is ${megabytes} MB, allowed are ${largestPackage / 1e6}`);
+  return join(scratch, packed.filename);
+}
+
+function lintPackage(tarball) {
+  tool("publint/src/cli.js", ["run", tarball, "--strict"]);
+  // zipar is ESM alone.
+  tool("@arethetypeswrong/cli/dist/index.js", [tarball, "--profile", "esm-only"]);
+}
+
+function installPackage(tarball) {
+  const project = join(scratch, "project");
+  const variables = { ...process.env, ...privateCaches() };
+  delete variables.ZIPAR_PYTHON;
+  mkdirSync(project);
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({ name: "elsewhere", private: true, type: "module" }),
+  );
+  console.log("npm install, without install scripts");
+  npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", tarball], {
+    cwd: project,
+  });
+
+  const zipar = (parameters) => runNpx(project, variables, parameters);
+  const plan = JSON.parse(
+    zipar(["plan", "--rows", "90", "--columns", "90", "--window", "7", "--row-end", "token", "--json"]),
+  );
+  expect(plan.forwards === 713 && plan.nextTokenForwards === 8190, `plan printed ${JSON.stringify(plan)}`);
+
+  zipar(["setup"]);
+  const again = JSON.parse(zipar(["setup", "--json"]));
+  expect(again.changed === false, "a second set-up changed something");
+  expect(again.directory.startsWith(variables.XDG_CACHE_HOME), `the environment lies in ${again.directory}`);
+
+  const made = JSON.parse(
+    zipar(["generate", "--model", "demo", "--class", "0", "--window", "4", "--json", "--out", "x.png"]),
+  );
+  expect(made.images.length === 1 && made.images[0].forwards > 0, `generate printed ${JSON.stringify(made)}`);
+  const png = readFileSync(join(project, "x.png"));
+  expect(png.subarray(1, 4).toString() === "PNG" && png.length > 100, "x.png is no picture");
+  console.log(`generated x.png (${png.length} bytes) in ${made.images[0].forwards} forwards`);
+
+  const imported =
+    'import * as zipar from "zipar"; console.log(typeof zipar.createEngine, typeof zipar.plan)';
+  const types = execFileSync(process.execPath, ["--input-type=module", "--eval", imported], {
+    cwd: project,
+    encoding: "utf8",
+  });
+  expect(types.trim() === "function function", `import "zipar" gave ${types.trim()}`);
+}
+
+/** zipar's cache is a new one; uv keeps its own, or everything would be downloaded again. */
+function privateCaches() {
+  const usual = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
+  const uvCache = process.env.UV_CACHE_DIR ?? (process.platform === "win32" ? undefined : join(usual, "uv"));
+  const pipCache =
+    process.env.PIP_CACHE_DIR ?? (process.platform === "win32" ? undefined : join(usual, "pip"));
+  return {
+    XDG_CACHE_HOME: join(scratch, "cache"),
+    ...(uvCache && { UV_CACHE_DIR: uvCache }),
+    ...(pipCache && { PIP_CACHE_DIR: pipCache }),
+  };
+}
+
+function runNpx(project, env, parameters) {
+  console.log(`npx zipar ${parameters.join(" ")}`);
+  return npm(["zipar", ...parameters], { cwd: project, env }, "npx");
+}
+
+function npm(parameters, settings, program = "npm") {
+  const shell = process.platform === "win32";
+  return execFileSync(program, parameters, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    shell,
+    ...settings,
+  });
+}
+
+function tool(path, parameters) {
+  execFileSync(process.execPath, [join(root, "node_modules", path), ...parameters], {
+    cwd: scratch,
+    stdio: "inherit",
+  });
+}
+
+function expect(condition, message) {
+  if (condition) return;
+  console.error(`package check failed: ${message}`);
+  rmSync(scratch, { recursive: true, force: true });
+  process.exit(1);
+}

@@ -1,0 +1,49 @@
+import { InvalidArgumentError } from "commander";
+import type { GenerateOptions } from "../options.ts";
+
+/** Parsers of command-line values; commander reports what they throw as bad input. */
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected a whole number.");
+  return value;
+}
+
+export function realNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("Expected a number.");
+  return value;
+}
+
+export function fixedWindow(text: string): number | "full" {
+  if (text === "full") return text;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError('Expected a whole number of tokens, at least 1, or "full".');
+  }
+  return value;
+}
+
+/** `N`, `full`, `adaptive` or `adaptive:N`. */
+export function anyWindow(text: string): NonNullable<GenerateOptions["window"]> {
+  if (text === "adaptive") return { kind: "adaptive" };
+  const min = /^adaptive:(\d+)$/.exec(text)?.[1];
+  if (min !== undefined && Number(min) >= 1) return { kind: "adaptive", min: Number(min) };
+  if (text.startsWith("adaptive")) {
+    throw new InvalidArgumentError('Expected "adaptive" or "adaptive:N" with N at least 1.');
+  }
+  return fixedWindow(text);
+}
+
+/** `WIDTHxHEIGHT`, or one number for a square. In pixels. */
+export function imageSize(text: string): { width: number; height: number } {
+  const [, width, height] = /^(\d+)(?:x(\d+))?$/.exec(text) ?? [];
+  if (width === undefined || Number(width) === 0 || height === "0") {
+    throw new InvalidArgumentError('Expected a size in pixels such as "256" or "512x384".');
+  }
+  return { width: Number(width), height: Number(height ?? width) };
+}
+
+/** A class index, or else a class name. */
+export function classLabel(text: string): number | string {
+  return /^-?\d+$/.test(text) ? Number(text) : text;
+}

@@ -1,0 +1,240 @@
+import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { dirname, extname, join, relative, resolve } from "node:path";
+import { createEngine, type Engine } from "../engine.ts";
+import type { EngineOptions } from "../engine-options.ts";
+import { ZiparError } from "../errors.ts";
+import type { Generation, GenerationResult } from "../generation.ts";
+import { imageFormatOf } from "../image.ts";
+import type { GenerateOptions } from "../options.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { progressBar } from "./progress.ts";
+
+/** Command-line options, as commander gives them. */
+export interface GenerateArguments {
+  readonly model: string;
+  readonly vq?: string;
+  readonly size?: { width: number; height: number };
+  readonly class?: number | string;
+  readonly negativePrompt?: string;
+  readonly window?: NonNullable<GenerateOptions["window"]>;
+  readonly verification?: "overlapped" | "sequential";
+  readonly windowTest?: "rejection" | "coupled";
+  readonly guidanceScale?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly seed?: number;
+  readonly count: number;
+  readonly device: string;
+  readonly dtype: NonNullable<EngineOptions["dtype"]>;
+  readonly out?: string;
+  readonly image: boolean;
+  readonly tokens?: boolean;
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+}
+
+interface ImageReport {
+  readonly seed: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly window: number | "full" | "adaptive";
+  readonly forwards: number;
+  readonly nextTokenForwards: number;
+  readonly reduction: number;
+  readonly file: string | null;
+  readonly tokens?: GenerationResult["tokens"];
+  readonly adaptive?: NonNullable<GenerationResult["adaptive"]>;
+}
+
+/** `zipar generate`: start, generate `count` images together, save, report. */
+export async function runGenerate(prompt: string | undefined, options: GenerateArguments): Promise<void> {
+  if (!(options.count >= 1 && options.count <= 4096)) {
+    throw new ZiparError({ code: "invalid-options", message: `--count ${options.count}: expected 1 to 4096` });
+  }
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+  const files = options.image ? outputFiles(options, seed) : undefined;
+  const interrupt = interruptSignal();
+  const engine = await start(options, interrupt);
+  try {
+    const startedAt = performance.now();
+    const results = await generateAll(engine, prompt, options, seed, interrupt);
+    const wallMs = performance.now() - startedAt;
+    for (const [k, result] of results.entries()) {
+      const file = files?.[k];
+      if (file !== undefined) await result.image.save(file);
+    }
+    const images = results.map((result, k) => describeImage(result, options, files?.[k]));
+    const { device, dtype, startMs } = engine;
+    if (options.json) {
+      const report = { model: options.model, device, dtype, startMs: round(startMs), wallMs: round(wallMs), images };
+      process.stdout.write(`${JSON.stringify(report)}\n`);
+    } else {
+      process.stdout.write(`${describeRun(engine, images, wallMs)}\n`);
+    }
+  } finally {
+    await engine.dispose();
+  }
+}
+
+async function start(options: GenerateArguments, signal: AbortSignal): Promise<Engine> {
+  const bar = progressBar("loading");
+  try {
+    return await createEngine({
+      model: options.model,
+      device: options.device,
+      dtype: options.dtype,
+      ...(options.vq === undefined ? {} : { vq: options.vq }),
+      ...(options.size === undefined ? {} : { size: options.size }),
+      ...(options.verbose ? { logger: stderrLogger } : {}),
+      maxQueue: 4096,
+      signal,
+      onProgress: ({ phase, completed, total, unit }) => {
+        if (total !== null) bar.update(completed, total, `${phase} (${unit})`);
+      },
+    });
+  } finally {
+    bar.stop();
+  }
+}
+
+async function generateAll(
+  engine: Engine,
+  prompt: string | undefined,
+  options: GenerateArguments,
+  seed: number,
+  signal: AbortSignal,
+): Promise<readonly GenerationResult[]> {
+  const bar = progressBar("generating");
+  const generations = Array.from({ length: options.count }, (_, k) =>
+    engine.generate({ ...requestOf(prompt, options), seed: seed + k, signal }),
+  );
+  const decodedCounts = new Array<number>(options.count).fill(0);
+  const watch = async (generation: Generation, k: number) => {
+    for await (const event of generation) {
+      if (event.type !== "step") continue;
+      decodedCounts[k] = event.decodedCount;
+      const decoded = decodedCounts.reduce((sum, count) => sum + count, 0);
+      bar.update(decoded, event.tokenCount * options.count, `tokens, forward ${event.forward}`);
+    }
+    return generation;
+  };
+  try {
+    return await Promise.all(generations.map(watch));
+  } finally {
+    bar.stop();
+  }
+}
+
+function requestOf(prompt: string | undefined, options: GenerateArguments): GenerateOptions {
+  const { window, verification, windowTest } = options;
+  const isAdaptive = typeof window === "object";
+  if (!isAdaptive && (verification !== undefined || windowTest !== undefined)) {
+    throw new ZiparError({
+      code: "invalid-options",
+      message: "--verification and --window-test belong to the adaptive window; add --window adaptive",
+    });
+  }
+  const request = {
+    prompt,
+    classLabel: options.class,
+    negativePrompt: options.negativePrompt,
+    window: isAdaptive ? { ...window, ...defined({ verification, test: windowTest }) } : window,
+    guidanceScale: options.guidanceScale,
+    temperature: options.temperature,
+    topK: options.topK,
+    topP: options.topP,
+    image: options.image,
+  };
+  return defined(request) as GenerateOptions;
+}
+
+/** Where the pictures go, checked before anything is loaded. */
+function outputFiles(options: GenerateArguments, seed: number): readonly string[] {
+  const { out, count } = options;
+  const names = (base: string, ending: string) =>
+    Array.from({ length: count }, (_, k) => (count === 1 ? `${base}${ending}` : `${base}-${k + 1}${ending}`));
+  if (out !== undefined && extname(out) !== "" && !isDirectory(out)) {
+    imageFormatOf(out);
+    checkWritable(dirname(resolve(out)), out);
+    return names(out.slice(0, -extname(out).length), extname(out));
+  }
+  const directory = out ?? ".";
+  if (out !== undefined) makeDirectory(out);
+  checkWritable(resolve(directory), directory);
+  return Array.from({ length: count }, (_, k) => join(directory, `zipar-${seed + k}.png`));
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw new ZiparError({ code: "image-output", message: `--out ${path}: cannot make this folder (${reason(cause)})`, cause });
+  }
+}
+
+function checkWritable(directory: string, out: string): void {
+  try {
+    if (!statSync(directory).isDirectory()) throw new Error("it is not a folder");
+    accessSync(directory, constants.W_OK);
+  } catch (cause) {
+    throw new ZiparError({
+      code: "image-output",
+      message: `--out ${out}: cannot write into ${directory} (${reason(cause)})`,
+      cause,
+    });
+  }
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function describeImage(result: GenerationResult, options: GenerateArguments, file: string | undefined): ImageReport {
+  const { window, adaptive, stats } = result;
+  return {
+    seed: result.seed,
+    rows: result.rows,
+    columns: result.columns,
+    window: window.kind === "adaptive" ? "adaptive" : options.window === "full" ? "full" : window.size,
+    forwards: stats.forwards,
+    nextTokenForwards: stats.nextTokenForwards,
+    reduction: stats.reduction,
+    file: file ?? null,
+    ...(options.tokens ? { tokens: result.tokens } : {}),
+    ...(adaptive === undefined ? {} : { adaptive }),
+  };
+}
+
+function describeRun(engine: Engine, images: readonly ImageReport[], wallMs: number): string {
+  const lines = images.map(({ file, forwards, nextTokenForwards, reduction, seed, window }) => {
+    const saved = `${forwards} forwards instead of ${nextTokenForwards} (-${(100 * reduction).toFixed(1)} %)`;
+    return `${file === null ? "tokens" : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;
+  });
+  const where = `${engine.card.name} on ${engine.device}, ${engine.dtype}`;
+  const time = `start ${seconds(engine.startMs)}, generation ${seconds(wallMs)}`;
+  return [...lines, `${where}; ${time}`].join("\n");
+}
+
+/** The record without its undefined fields: zipar's schemas tell a missing option from an undefined one. */
+function defined<Value extends Record<string, unknown>>(record: Value): Partial<Value> {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<Value>;
+}
+
+function reason(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(2)} s`;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
+
+const stderrLogger = {
+  debug: (message: string) => console.error(message),
+  info: (message: string) => console.error(message),
+  warn: (message: string) => console.error(message),
+};

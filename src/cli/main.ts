@@ -1,0 +1,88 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import { anyWindow, classLabel, fixedWindow, imageSize, realNumber, wholeNumber } from "./arguments.ts";
+import { describeFailure, exitCodeOf } from "./failure.ts";
+import { runGenerate } from "./generate.ts";
+import { runPlan } from "./plan.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+const program = new Command("zipar")
+  .description("Fast images from native PyTorch autoregressive checkpoints (ZipAR decoding).")
+  .version(version)
+  .showHelpAfterError("(--help lists the options)")
+  .exitOverride();
+
+program
+  .command("generate")
+  .description("make images")
+  .argument("[prompt]", "text prompt, or the name of a class")
+  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
+  .option("--vq <file>", "image tokenizer, when it does not lie beside the weights")
+  .option("--size <size>", 'image size in pixels, e.g. "256" or "512x384"', imageSize)
+  .option("--class <label>", "class index or name", classLabel)
+  .option("--negative-prompt <text>", "what the image should not show")
+  .option("--window <window>", 'tokens the row above must be ahead: N, "full", "adaptive" or "adaptive:N"', anyWindow)
+  .addOption(
+    new Option("--verification <order>", "adaptive window: when a draft is fed").choices(["overlapped", "sequential"]),
+  )
+  .addOption(new Option("--window-test <test>", "adaptive window: the test").choices(["rejection", "coupled"]))
+  .option("--guidance-scale <scale>", "classifier-free guidance", realNumber)
+  .option("--temperature <temperature>", "0 is greedy", realNumber)
+  .option("--top-k <k>", "0 turns it off", wholeNumber)
+  .option("--top-p <p>", "1 turns it off", realNumber)
+  .option("--seed <seed>", "image k of --count uses seed + k", wholeNumber)
+  .option("--count <count>", "how many images", wholeNumber, 1)
+  .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
+  .addOption(new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"))
+  .option("--out <path>", "file (.png, .webp, .jpg) or folder")
+  .option("--no-image", "tokens only")
+  .option("--tokens", "with --json: the tokens too")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "the worker's log, and stack traces of errors")
+  .action(runGenerate);
+
+program
+  .command("plan")
+  .description("show the schedule of a token grid, without a model")
+  .requiredOption("--rows <rows>", "rows of the token grid", wholeNumber)
+  .requiredOption("--columns <columns>", "columns of the token grid", wholeNumber)
+  .requiredOption("--window <window>", 'N or "full"', fixedWindow)
+  .addOption(new Option("--row-end <kind>", "fixed row-end token").choices(["none", "token"]).default("none"))
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "stack traces of errors")
+  .action(runPlan);
+
+program
+  .command("setup")
+  .description("install the Python environment with PyTorch")
+  .option("--force", "install again even when it looks complete")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "stack traces of errors")
+  .action(async (options) => {
+    const { runSetup } = await import("./setup.ts");
+    await runSetup(options);
+  });
+
+program
+  .command("doctor")
+  .description("show what is installed, what is wrong and how to mend it")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "stack traces of errors")
+  .action(async (options) => {
+    const { runDoctor } = await import("./doctor.ts");
+    process.exitCode = await runDoctor(options);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = exitCodeOf(error);
+  // commander has printed its own errors already
+  if (!(error instanceof Error && error.name === "CommanderError")) {
+    process.stderr.write(`${describeFailure(error, process.argv.includes("--verbose"))}\n`);
+  }
+}

@@ -1,0 +1,85 @@
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { execa } from "execa";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { packageRoot } from "../../src/worker/environment-location.ts";
+
+/** Directions that Biome must report: [file, what it imports]. */
+const forbidden = [
+  ["src/schedule/x.ts", "zod"],
+  ["src/schedule/x.ts", "node:crypto"],
+  ["src/schedule/x.ts", "../protocol/messages.ts"],
+  ["src/kv/x.ts", "../decode.ts"],
+  ["src/protocol/x.ts", "../schedule/grid.ts"],
+  ["src/protocol/x.ts", "../worker/process.ts"],
+  ["src/decode.ts", "./worker/forwarder.ts"],
+  ["src/engine.ts", "./cli/main.ts"],
+  ["src/worker/x.ts", "../cli/main.ts"],
+] as const;
+
+const allowed = [
+  ["src/schedule/x.ts", "./grid.ts"],
+  ["src/schedule/x.ts", "../kv/written-slots.ts"],
+  ["src/kv/x.ts", "../errors.ts"],
+  ["src/protocol/x.ts", "zod"],
+  ["src/engine/x.ts", "../schedule/grid.ts"],
+  ["src/cli/x.ts", "./main.ts"],
+] as const;
+
+const project = mkdtempSync(join(tmpdir(), "zipar-lint-"));
+let report: string;
+
+beforeAll(async () => {
+  copyFileSync(join(packageRoot, "biome.json"), join(project, "biome.json"));
+  for (const [index, [file, imported]] of [...forbidden, ...allowed].entries())
+    writeSource(file, index, `import { x } from "${imported}";\nexport const y = x;\n`);
+  for (const file of ["src/speaks.ts", "src/cli/speaks.ts"]) writeSource(file, 0, 'console.log("x");\n');
+  const { all } = await execa("biome", ["lint", "--max-diagnostics=none", "--colors=off"], {
+    cwd: project,
+    preferLocal: true,
+    localDir: packageRoot,
+    reject: false,
+    all: true,
+  });
+  report = all;
+});
+afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+test.each(forbidden.map((entry, index) => [...entry, index] as const))(
+  "%s may not import %s",
+  (file, _, index) => {
+    expect(reported(file, index)).toContain("noRestrictedImports");
+  },
+);
+
+test.each(allowed.map((entry, index) => [...entry, forbidden.length + index] as const))(
+  "%s may import %s",
+  (file, _, index) => {
+    expect(reported(file, index)).not.toContain("noRestrictedImports");
+  },
+);
+
+test("only the command line writes to the console", () => {
+  expect(reported("src/speaks.ts", 0)).toContain("noConsole");
+  expect(reported("src/cli/speaks.ts", 0)).not.toContain("noConsole");
+});
+
+/** Files called x.ts stand for any; the others have rules of their own. */
+function nameOf(file: string, index: number): string {
+  return file.endsWith("/x.ts") ? file.replace("x.ts", `x${index}.ts`) : file;
+}
+
+function writeSource(file: string, index: number, source: string): void {
+  const path = join(project, nameOf(file, index));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, source);
+}
+
+/** The rules that Biome reports for a file. */
+function reported(file: string, index: number): readonly string[] {
+  return report
+    .split("\n")
+    .filter((line) => line.startsWith(`${nameOf(file, index)}:`))
+    .map((line) => /lint\/\w+\/(\w+)/.exec(line)?.[1] ?? line);
+}
