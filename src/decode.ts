@@ -18,6 +18,17 @@ export interface Forwarder {
   forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]>;
   decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels>;
   release(sequences: readonly number[]): Promise<void>;
+  stats(): Promise<WorkerStats>;
+}
+
+/** What a worker has done since it started. */
+export interface WorkerStats {
+  readonly forwardCount: number;
+  /** Time inside forwards, in ms. */
+  readonly forwardMs: number;
+  readonly residentBytes: number;
+  /** Memory held on the device; null on a CPU. */
+  readonly deviceBytes: number | null;
 }
 
 export interface PromptRequest {

@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import type { Backend } from "./backend.ts";
-import { DecodeLoop, type Pixels } from "./decode.ts";
+import { DecodeLoop, type Pixels, type WorkerStats } from "./decode.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { ZiparError } from "./errors.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
@@ -64,6 +64,11 @@ export class Engine implements AsyncDisposable {
       (emit) => this.#decode({ ...requested, signal }, emit),
       () => leaving.abort(),
     );
+  }
+
+  /** What the worker has done since it started. */
+  workerStats(): Promise<WorkerStats> {
+    return this.#backend.forwarder.stats();
   }
 
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */

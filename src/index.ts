@@ -1,3 +1,4 @@
+export type { WorkerStats } from "./decode.ts";
 export { createEngine, Engine } from "./engine.ts";
 export type { EngineOptions, StartProgress } from "./engine-options.ts";
 export { ZiparError, type ZiparErrorCode } from "./errors.ts";

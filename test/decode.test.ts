@@ -138,15 +138,6 @@ describe("the queue", () => {
   const request = { classLabel: 1, guidanceScale: 2, window: 2, image: false } as const; // fills the cache of one image
 
   test("refuses an image when it is full, and says how to make room", async () => {
-    await using engine = await createEngine({ worker: stubWorker(stub), maxImages: 1, maxQueue: 1 });
-    const running = engine.generate(request);
-    await new Promise(setImmediate);
-    const worker = [engine.generate(request), engine.generate(request)];
-    const outcomes = await Promise.allSettled([running, ...worker]);
-    expect(outcomes.filter(({ status }) => status === "fulfilled").length).toBeGreaterThanOrEqual(2);
-  });
-
-  test("holds what waits while the worker is busy, not what can start at once", async () => {
     const worker = recordingWorker(stub);
     let release = () => {};
     worker.beforeForward = (index) => (index === 0 ? new Promise((resolve) => (release = resolve)) : undefined);

@@ -15,13 +15,16 @@ from zipar_worker.visibility import visible_slots
 SHAPE = KvShape(layer_count=2, head_count=3, head_dim=4)
 
 
-def make_cache(cache_row_count: int = 5, slot_count: int = 9) -> KvCache:
-    return KvCache(SHAPE, cache_row_count, slot_count, torch.float32, torch.device("cpu"))
+def make_cache(cache_row_count: int = 5, slot_multiple: int = 1) -> KvCache:
+    return KvCache(SHAPE, cache_row_count, 9, torch.float32, torch.device("cpu"), slot_multiple)
 
 
+@pytest.mark.parametrize("slot_multiple", [1, 8])
 @pytest.mark.parametrize("rows", [[1, 2], [0, 3], [4, 1]])
-def test_what_was_written_to_a_slot_is_read_from_it_until_it_is_overwritten(rows: list[int]) -> None:
-    cache = make_cache()
+def test_what_was_written_to_a_slot_is_read_from_it_until_it_is_overwritten(
+    rows: list[int], slot_multiple: int
+) -> None:
+    cache = make_cache(slot_multiple=slot_multiple)
     chance = random.Random(1)
     expected = torch.zeros(SHAPE.layer_count, 2, len(rows), cache.slot_count, SHAPE.head_count, SHAPE.head_dim)
     for _ in range(6):
@@ -70,9 +73,15 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
     bounds = st.lists(st.integers(0, key_count), min_size=2 * run_count, max_size=2 * run_count).map(sorted)
     runs = [data.draw(bounds) for _ in range(row_count)]
     offsets = [data.draw(st.integers(0, key_count)) for _ in range(row_count)]
-    slots = [[data.draw(st.integers(0, key_count + 1)) for _ in range(query_count)] for _ in range(row_count)]
+    trash_slot = key_count + data.draw(st.integers(-1, 1))
+    own = st.integers(0, min(key_count - 1, trash_slot)) | st.just(trash_slot)
+    slots = [[data.draw(own) for _ in range(query_count)] for _ in range(row_count)]
     mask = visible_slots(
-        torch.tensor(slots), torch.tensor(offsets), torch.tensor(runs).view(row_count, run_count, 2), key_count
+        torch.tensor(slots),
+        torch.tensor(offsets),
+        torch.tensor(runs).view(row_count, run_count, 2),
+        key_count=key_count,
+        trash_slot=trash_slot,
     )
     assert mask.shape == (row_count, 1, query_count, key_count) and mask.dtype == torch.bool
     for row in range(row_count):
@@ -83,7 +92,7 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
         }
         for query, slot in enumerate(slots[row]):
             seen = set(mask[row, 0, query].nonzero()[:, 0].tolist())
-            if slot >= key_count:
+            if slot == trash_slot:
                 assert seen == {0}
             else:
                 assert seen == {k for k in written if offsets[row] <= k <= slot} | {slot}

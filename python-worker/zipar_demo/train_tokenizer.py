@@ -43,7 +43,7 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
     model = Tokenizer(CONFIG)
     optimizer = AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=1e-4)
     path = work / "tokenizer.safetensors"
-    first = load_run_(path, model, optimizer)
+    first = load_run_(path, {"model": model}, {"optimizer": optimizer})
     if first >= steps:
         return model
     pictures = _draw_pool(work)
@@ -78,7 +78,7 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
             _revive_(model, embeddings.detach(), last_used, step, random)
         reporter.report(step, pixels=loss_pixels.item(), edges=loss_edges.item(), codes=len(used))
         if (step + 1) % 100 == 0 or step + 1 == steps:
-            save_run_(path, model, optimizer, step + 1)
+            save_run_(path, {"model": model}, {"optimizer": optimizer}, step + 1)
     return model
 
 

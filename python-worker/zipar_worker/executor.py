@@ -33,7 +33,7 @@ from zipar_worker.executor_interface import (
 from zipar_worker.families import load_family
 from zipar_worker.families.family import Family
 from zipar_worker.forward_batch import ForwardBatch
-from zipar_worker.kv_cache import KvCache
+from zipar_worker.kv_cache import KvCache, stored_slots
 from zipar_worker.protocol import EncodePrompt, Forward, Init
 from zipar_worker.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
 from zipar_worker.step_layout import HeldPrompt, Padding, StepLayout, StepTensors, lay_out_step, upload
@@ -79,13 +79,14 @@ class TorchExecutor:
     def adopt(self, family: Family, dtype: torch.dtype, device: torch.device, cache_row_count: int) -> None:
         """Allocates the K/V pool for a loaded family and serves it from now on."""
         what = f"a K/V cache of {cache_row_count} rows with {family.slot_count} slots"
-        pool_bytes = cache_row_count * (family.slot_count + 1) * family.kv_shape.bytes_per_slot(dtype)
-        check_memory(what, pool_bytes, device)
+        padding = _CUDA_PADDING if device.type == "cuda" else Padding()
+        row_slots = stored_slots(family.slot_count, padding.keys)
+        check_memory(what, cache_row_count * row_slots * family.kv_shape.bytes_per_slot(dtype), device)
         with naming_memory(what, device):
-            self._cache = KvCache(family.kv_shape, cache_row_count, family.slot_count, dtype, device)
+            self._cache = KvCache(family.kv_shape, cache_row_count, family.slot_count, dtype, device, padding.keys)
         self._family = family
         self._device = device
-        self._padding = _CUDA_PADDING if device.type == "cuda" else Padding()
+        self._padding = padding
 
     @torch.inference_mode()
     def encode_prompt(self, request: EncodePrompt) -> EncodedPrompt:
@@ -95,7 +96,7 @@ class TorchExecutor:
 
     @torch.inference_mode()
     def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
-        layout = lay_out_step(request, batch, self._held, self._cache.slot_count, self._padding)
+        layout = lay_out_step(request, batch, self._held, self._cache.trash_slot, self._padding)
         with naming_memory(f"a forward of {len(layout.cache_rows)} x {layout.query_count} queries", self._device):
             outcome = self.run(layout)
             return _read_back(layout, outcome)
@@ -104,7 +105,13 @@ class TorchExecutor:
         """All device work of a forward; the result is what `_read_back` copies to the host."""
         step = upload(layout, self._device)
         embeddings = self._embed(layout, step)
-        mask = visible_slots(step.slots, step.position_offsets, step.runs, layout.key_count)
+        mask = visible_slots(
+            step.slots,
+            step.position_offsets,
+            step.runs,
+            key_count=layout.key_count,
+            trash_slot=self._cache.trash_slot,
+        )
         cache = self._cache.open_step(layout.cache_rows, step.cache_rows, step.slots, layout.key_count)
         hidden = self._family.transform(embeddings, step.positions, mask, cache)
         if layout.wanted_count == 0:

@@ -1,8 +1,8 @@
 """The K/V pool, addressed by (cache row, slot). Knows no model family.
 
 A cache row holds one branch of one sequence. Slots are written in any order and overwritten freely; which of them a
-query may see is decided by the mask (`visibility.py`), never here. Each row has one slot more than the model needs, the
-trash slot, into which padding queries write.
+query may see is decided by the mask (`visibility.py`), never here. Each row has at least one slot more than the model
+needs: the trash slot, into which padding queries write.
 """
 
 from __future__ import annotations
@@ -27,19 +27,30 @@ class KvShape:
         return 2 * self.layer_count * self.head_count * self.head_dim * dtype.itemsize
 
 
-class KvCache:
-    """Owns the pool: per layer, keys and values of [cache rows, slot_count + 1, heads, head_dim].
+def stored_slots(slot_count: int, slot_multiple: int) -> int:
+    """Slots that a cache row stores for `slot_count` usable ones."""
+    return -(-(slot_count + 1) // slot_multiple) * slot_multiple
 
-    It starts as zeros: a masked slot has weight 0, and 0 times a stray NaN would be NaN.
+
+class KvCache:
+    """Owns the pool: per layer, keys and values of [cache rows, stored slots, heads, head_dim].
+
+    The stored slots are `slot_count` and the trash slot, rounded up to `slot_multiple`, so that a step may read any
+    multiple of it. The pool starts as zeros: a masked slot has weight 0, and 0 times a stray NaN would be NaN.
     """
 
     def __init__(
-        self, shape: KvShape, cache_row_count: int, slot_count: int, dtype: torch.dtype, device: torch.device
+        self,
+        shape: KvShape,
+        cache_row_count: int,
+        slot_count: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        slot_multiple: int = 1,
     ) -> None:
-        size = (cache_row_count, slot_count + 1, shape.head_count, shape.head_dim)
-        self.shape = shape
-        self.cache_row_count = cache_row_count
         self.slot_count = slot_count
+        self.stored_slot_count = stored_slots(slot_count, slot_multiple)
+        size = (cache_row_count, self.stored_slot_count, shape.head_count, shape.head_dim)
         self.keys = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layer_count)]
         self.values = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layer_count)]
 
@@ -58,7 +69,7 @@ class KvCache:
         contiguous = all(row == rows[0] + offset for offset, row in enumerate(rows))
         return KvStep(
             cache=self,
-            destinations=(row_indices[:, None] * (self.slot_count + 1) + slots).flatten(),
+            destinations=(row_indices[:, None] * self.stored_slot_count + slots).flatten(),
             first_row=rows[0] if contiguous else None,
             row_indices=row_indices,
             key_count=key_count,

@@ -112,9 +112,9 @@ class _Part:
 
 
 def lay_out_step(
-    request: Forward, batch: ForwardBatch, held: Mapping[int, HeldPrompt], slot_count: int, padding: Padding
+    request: Forward, batch: ForwardBatch, held: Mapping[int, HeldPrompt], trash_slot: int, padding: Padding
 ) -> StepLayout:
-    """Lays out a checked forward. `slot_count` is also the number of the trash slot."""
+    """Lays out a checked forward of held sequences."""
     parts = _split(request, batch, held)
     rows = sorted(
         (
@@ -128,7 +128,7 @@ def lay_out_step(
     )
     query_count = _rounded_up(max(len(part.slots) for part in parts), padding.queries)
     run_count = _rounded_up(max(len(part.runs) for part in parts) // 2, padding.runs)
-    key_count = min(_rounded_up(max(part.runs[-1] for part in parts), padding.keys), slot_count)
+    key_count = _rounded_up(max(part.runs[-1] for part in parts), padding.keys)
     row_starts = {(row.sequence, row.branch): index * query_count for index, row in enumerate(rows)}
 
     wanted = [
@@ -155,7 +155,7 @@ def lay_out_step(
     for row in rows:
         integers += _padded(parts[row.sequence].tokens, query_count, 0)
     for row in rows:
-        integers += _padded(parts[row.sequence].slots, query_count, slot_count)
+        integers += _padded(parts[row.sequence].slots, query_count, trash_slot)
     for row in rows:
         positions = [max(slot - row.position_offset, 0) for slot in parts[row.sequence].slots]
         integers += _padded(positions, query_count, 0)

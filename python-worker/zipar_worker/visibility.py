@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 
-def visible_slots(slots: Tensor, position_offsets: Tensor, runs: Tensor, key_count: int) -> Tensor:
+def visible_slots(
+    slots: Tensor, position_offsets: Tensor, runs: Tensor, *, key_count: int, trash_slot: int
+) -> Tensor:
     """The attention mask of one forward: bool [B, 1, Q, key_count], True where a query sees a slot.
 
-    slots: int64 [B, Q], each query's own; a padding query's is >= key_count.
+    slots: int64 [B, Q], each query's own; a padding query's is the trash slot.
     position_offsets: int64 [B], the left padding of each branch, which nobody sees.
     runs: int64 [B, R, 2], the written slots as [first, end); empty runs pad.
 
@@ -17,7 +19,7 @@ def visible_slots(slots: Tensor, position_offsets: Tensor, runs: Tensor, key_cou
     cache: a query within the left padding sees itself alone, a padding query sees slot 0 alone.
     """
     keys = torch.arange(key_count, device=slots.device)
-    own = torch.where(slots < key_count, slots, 0)[:, :, None]
+    own = torch.where(slots == trash_slot, 0, slots)[:, :, None]
     written = ((keys >= runs[:, :, :1]) & (keys < runs[:, :, 1:])).any(dim=1)
     readable = written & (keys >= position_offsets[:, None])
     return ((readable[:, None, :] & (keys <= own)) | (keys == own))[:, None]

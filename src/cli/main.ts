@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { anyWindow, classLabel, fixedWindow, imageSize, realNumber, wholeNumber } from "./arguments.ts";
 import { describeFailure, exitCodeOf } from "./failure.ts";
+import { runDemo } from "./demo.ts";
 import { runGenerate } from "./generate.ts";
 import { runPlan } from "./plan.ts";
 
@@ -52,9 +53,19 @@ program
   .requiredOption("--columns <columns>", "columns of the token grid", wholeNumber)
   .requiredOption("--window <window>", 'N or "full"', fixedWindow)
   .addOption(new Option("--row-end <kind>", "fixed row-end token").choices(["none", "token"]).default("none"))
+  .option("--svg <file>", "draw it as SVG too")
   .option("--json", "one JSON object on stdout")
   .option("--verbose", "stack traces of errors")
   .action(runPlan);
+
+program
+  .command("demo")
+  .description("one picture of every class of the demo checkpoint, in next-token order and with ZipAR")
+  .option("--out <folder>", "where the pictures go", "demo-output")
+  .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
+  .option("--seed <seed>", "class k uses seed + k", wholeNumber, 1)
+  .option("--verbose", "stack traces of errors")
+  .action(runDemo);
 
 program
   .command("setup")

@@ -1,18 +1,32 @@
-import { plan } from "../plan.ts";
+import { writeFileSync } from "node:fs";
+import { ZiparError } from "../errors.ts";
 import type { PlanOptions } from "../options.ts";
+import { plan } from "../plan.ts";
+import { drawWavefrontSvg } from "../pictures/wavefront-svg.ts";
 import { drawWavefront } from "./wavefront.ts";
 
 export interface PlanArguments extends PlanOptions {
   readonly json?: boolean;
+  readonly svg?: string;
+  readonly verbose?: boolean;
 }
 
 /** `zipar plan`: the schedule of a grid, without a model. */
-export function runPlan({ json, ...options }: PlanArguments): void {
+export function runPlan({ json, svg, verbose: _, ...options }: PlanArguments): void {
   const planned = plan(options);
   const { forwards, nextTokenForwards, reduction, maxQueries } = planned;
+  if (svg !== undefined) writeSvg(svg, drawWavefrontSvg(planned));
   process.stdout.write(
     json
       ? `${JSON.stringify({ forwards, nextTokenForwards, reduction, maxQueries })}\n`
       : `${drawWavefront(planned, process.stdout.isTTY ? process.stdout.columns : 100)}\n`,
   );
+}
+
+function writeSvg(path: string, svg: string): void {
+  try {
+    writeFileSync(path, svg);
+  } catch (cause) {
+    throw new ZiparError({ code: "image-output", message: `--svg ${path}: ${(cause as Error).message}`, cause });
+  }
 }

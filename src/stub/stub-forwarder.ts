@@ -1,4 +1,4 @@
-import type { Forwarder, ForwardStep, Pixels, PromptRequest } from "../decode.ts";
+import type { Forwarder, ForwardStep, Pixels, PromptRequest, WorkerStats } from "../decode.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";
@@ -22,6 +22,8 @@ export class StubForwarder implements Forwarder {
   readonly branchCount = 2;
   readonly #options: ResolvedStubOptions;
   readonly #sequences = new Map<number, StubSequence>();
+  #forwardCount = 0;
+  #forwardMs = 0;
 
   constructor(options: ResolvedStubOptions, cacheRowCount: number) {
     this.#options = options;
@@ -36,7 +38,11 @@ export class StubForwarder implements Forwarder {
   }
 
   async forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]> {
-    return steps.map((step) => this.#forwardSequence(step));
+    const startedAt = performance.now();
+    const results = steps.map((step) => this.#forwardSequence(step));
+    this.#forwardCount += 1;
+    this.#forwardMs += performance.now() - startedAt;
+    return results;
   }
 
   /** Each code becomes a square of one colour. */
@@ -55,6 +61,11 @@ export class StubForwarder implements Forwarder {
 
   async release(sequences: readonly number[]): Promise<void> {
     for (const sequence of sequences) this.#sequences.delete(sequence);
+  }
+
+  async stats(): Promise<WorkerStats> {
+    const { rss } = process.memoryUsage();
+    return { forwardCount: this.#forwardCount, forwardMs: this.#forwardMs, residentBytes: rss, deviceBytes: null };
   }
 
   #forwardSequence({ sequence: id, plan, sampling }: ForwardStep): readonly QueryResult[] {

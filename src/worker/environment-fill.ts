@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +17,7 @@ import { findSitePackages, inspectPackages } from "./installed-packages.ts";
 import { probePython } from "./python-probe.ts";
 import { type LockedPackage, parseLock, pinOf, withoutTorch } from "./requirements-lock.ts";
 import { describeSize } from "./torch-size.ts";
-import { bootstrapUv, findOwnUv, readUvSettings } from "./uv.ts";
+import { bootstrapUv, findOwnUv, ownUvPath, readUvSettings } from "./uv.ts";
 import type { UvSettings } from "./uv-settings.ts";
 
 /** Brings a virtual environment to what the lock says, checks it, and only then marks it as complete. */
@@ -29,8 +30,7 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
   try {
     const python = interpreterOf(directory);
     await forgetDamagedPackages(directory);
-    const ownUv = userUv ? undefined : await provideOwnUv(job);
-    const uv = userUv ?? ownUv ?? "";
+    const uv = userUv ?? (await provideOwnUv(job));
     const settings = await readUvSettings(directory, machine);
     const lock = testTools ? files.testLock : files.runLock;
     const packages = parseLock(await readFile(lock, "utf8"));
@@ -38,7 +38,8 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
       ? "bringing the packages in line with the lock; PyTorch is there already"
       : describeSize(process.platform, process.arch, torchBackend);
     onProgress({ step: "packages", message });
-    const locks = ownUv ? [files.uvLock] : [];
+    // One that an earlier set-up got stays: the next may find none on PATH.
+    const locks = existsSync(ownUvPath(directory)) ? [files.uvLock] : [];
     const sync = () =>
       torchBackend === null
         ? syncPackages({ uv, python, locks: [lock, ...locks], settings, run })

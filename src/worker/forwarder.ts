@@ -1,4 +1,4 @@
-import type { Forwarder, ForwardStep, Pixels, PromptRequest } from "../decode.ts";
+import type { Forwarder, ForwardStep, Pixels, PromptRequest, WorkerStats } from "../decode.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
 import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
@@ -57,6 +57,12 @@ export class WorkerForwarder implements Forwarder {
 
   async release(sequences: readonly number[]): Promise<void> {
     await this.#channel.request({ type: "release", sequences });
+  }
+
+  async stats(): Promise<WorkerStats> {
+    const { reply } = await this.#channel.request({ type: "stats" });
+    const { forwardCount, forwardMs, residentBytes, deviceBytes } = expectReply(reply, "stats-report");
+    return { forwardCount, forwardMs, residentBytes, deviceBytes };
   }
 }
 

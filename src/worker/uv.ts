@@ -44,7 +44,7 @@ export async function bootstrapUv(environment: string, uvLock: string, run: RunP
   return ownUvPath(environment);
 }
 
-function ownUvPath(environment: string): string {
+export function ownUvPath(environment: string): string {
   return join(environment, process.platform === "win32" ? join("Scripts", "uv.exe") : join("bin", "uv"));
 }
 

@@ -148,9 +148,9 @@ class LlamaGen:
         if not isinstance(conditioning, ClassConditioning) or conditioning.class_index >= config.class_count:
             raise WorkerError("bad-request", f"encode-prompt: expected a class index in 0..{config.class_count - 1}")
         names = BRANCHES[: len(request.cache_rows)]
-        table = self._transformer.cls_embedding.embedding_table
-        classes = torch.tensor([conditioning.class_index, config.class_count][: len(names)])
-        embeddings = table(classes.to(table.weight.device))[:, None]
+        table = self._transformer.cls_embedding.embedding_table.weight
+        class_indices = (conditioning.class_index, config.class_count)
+        embeddings = torch.stack([table[index] for _, index in zip(names, class_indices, strict=False)])[:, None]
         return Prompt(embeddings, tuple(PromptBranch(name, position_offset=0) for name in names))
 
     def embed(self, tokens: Tensor) -> Tensor:

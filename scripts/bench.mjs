@@ -1,0 +1,170 @@
+/**
+ * `npm run bench`: what the SDK and the wire cost per forward, and what ZipAR gains on a CPU with the real
+ * LlamaGen-B shape. Writes bench-output/bench.json and prints the tables. `--wire` or `--model` run one part alone.
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const output = join(root, "bench-output");
+const { values: flags } = parseArgs({ options: { wire: { type: "boolean" }, model: { type: "boolean" } } });
+const everything = !flags.wire && !flags.model;
+
+const setUp = spawnSync(process.execPath, [join(root, "scripts", "setup.mjs")], { stdio: "inherit" });
+if (setUp.status !== 0) process.exit(setUp.status ?? 1);
+const { createEngine, stubProcess } = await load("index.js");
+const { resolvePythonEnvironment } = await load("worker/python-environment.js");
+const { python } = resolvePythonEnvironment();
+
+mkdirSync(output, { recursive: true });
+const report = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
+if (everything || flags.wire) report.wire = await benchWire();
+if (everything || flags.model) report.model = await benchModel();
+writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
+console.log(describe(report));
+
+/** Forwards of 16 queries on the stub behind the real wire: everything but the stub's own computing is overhead. */
+async function benchWire() {
+  const rows = 160;
+  const columns = 64;
+  const queriesPerForward = 16;
+  const worker = stubProcess({ rows, columns, reach: 3, codeCount: 16384 });
+  return withEngine(await createEngine({ worker }), async (engine) => {
+    await engine.generate({ classLabel: 0, window: 4, seed: 0, topK: 2048, image: false }); // warm-up
+    const before = await engine.workerStats();
+    const times = [];
+    for (let seed = 1; times.length < 2_500; seed++) {
+      let previous;
+      for await (const event of engine.generate({ classLabel: 0, window: 4, seed, topK: 2048, image: false })) {
+        const now = performance.now();
+        if (event.type === "step" && event.cells.length === queriesPerForward) {
+          if (previous !== undefined) times.push(now - previous);
+          previous = now;
+        } else previous = undefined;
+      }
+    }
+    const after = await engine.workerStats();
+    const workerMs = (after.forwardMs - before.forwardMs) / (after.forwardCount - before.forwardCount);
+    const sorted = times.sort((a, b) => a - b);
+    const total = { median: at(sorted, 0.5), p95: at(sorted, 0.95) };
+    return {
+      forwardCount: sorted.length,
+      queriesPerForward,
+      totalMs: total,
+      stubComputingMs: workerMs,
+      overheadMs: { median: total.median - workerMs, p95: total.p95 - workerMs },
+    };
+  });
+}
+
+/** LlamaGen-B, random weights, float32, guidance 4, top-k 2,000, 16x16 tokens: next-token order against windows. */
+async function benchModel() {
+  const model = join(output, "c2i_B_256.pt");
+  if (!existsSync(model)) {
+    console.error("bench: making random weights of the LlamaGen-B shape");
+    runPython(["-m", "zipar_worker.tiny", "llamagen", "--shape", "B", "--size", "256", "--seed", "1", "--out", output]);
+  }
+  const options = { model, dtype: "float32", device: "cpu" };
+  return withEngine(await createEngine(options), async (engine) => {
+    await engine.generate({ classLabel: 1, window: 4, image: false }); // warm-up
+    const settings = [];
+    const readMs = [readWeights(engine.card.parameterCount)];
+    for (const window of ["full", 8, 4, 2]) {
+      const runs = [];
+      for (let seed = 1; seed <= (window === "full" ? 2 : 3); seed++) {
+        const before = await engine.workerStats();
+        const { stats } = await engine.generate({
+          classLabel: seed,
+          window,
+          seed,
+          guidanceScale: 4,
+          topK: 2000,
+          image: false,
+        });
+        const after = await engine.workerStats();
+        runs.push({ ...stats, workerMs: after.forwardMs - before.forwardMs });
+      }
+      const best = runs.reduce((a, b) => (b.wallMs < a.wallMs ? b : a));
+      const median = runs.map(({ wallMs }) => wallMs).sort((a, b) => a - b)[Math.floor(runs.length / 2)];
+      settings.push({
+        window,
+        forwards: best.forwards,
+        msPerForward: median / best.forwards,
+        bestMsPerForward: best.wallMs / best.forwards,
+        workerShare: best.workerMs / best.wallMs,
+        secondsPerImage: median / 1000,
+      });
+      readMs.push(readWeights(engine.card.parameterCount));
+      console.error(`bench: window ${window} done`);
+    }
+    return { parameters: engine.card.parameterCount, readWeightsMs: Math.min(...readMs), settings };
+  });
+}
+
+/** The least time in which this machine reads as many float32 weights once, in ms. */
+function readWeights(parameterCount) {
+  const script = [
+    "import time, torch",
+    `weights = torch.ones(${parameterCount})`,
+    "def read():",
+    "    start = time.perf_counter(); weights.sum(); return time.perf_counter() - start",
+    "print(1000 * min(read() for _ in range(12)))",
+  ].join("\n");
+  return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
+}
+
+function describe({ wire, model }) {
+  const lines = [];
+  if (wire) {
+    const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
+    lines.push(
+      `SDK and wire, ${queriesPerForward} queries a forward, ${forwardCount} forwards (ms)`,
+      `  whole forward   median ${totalMs.median.toFixed(3)}   p95 ${totalMs.p95.toFixed(3)}`,
+      `  stub computing  mean   ${stubComputingMs.toFixed(3)}`,
+      `  overhead        median ${overheadMs.median.toFixed(3)}   p95 ${overheadMs.p95.toFixed(3)}`,
+      "",
+    );
+  }
+  if (model) {
+    const full = model.settings[0];
+    lines.push(
+      `LlamaGen-B, random weights (${(model.parameters / 1e6).toFixed(0)} M), float32, CPU; ` +
+        `reading the weights once takes ${model.readWeightsMs.toFixed(1)} ms`,
+      "  window   forwards   ms/forward (best)   reads/forward   s/image   faster",
+      ...model.settings.map(
+        (s) =>
+          `  ${String(s.window).padEnd(8)} ${String(s.forwards).padStart(8)}` +
+          `${`${s.msPerForward.toFixed(1)} (${s.bestMsPerForward.toFixed(1)})`.padStart(20)}` +
+          `${(s.msPerForward / model.readWeightsMs).toFixed(2).padStart(16)}${s.secondsPerImage.toFixed(2).padStart(10)}` +
+          `${(full.secondsPerImage / s.secondsPerImage).toFixed(2).padStart(8)}x`,
+      ),
+    );
+  }
+  return lines.join("\n");
+}
+
+async function withEngine(engine, use) {
+  try {
+    return await use(engine);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function at(sorted, quantile) {
+  return sorted[Math.min(sorted.length - 1, Math.floor(quantile * sorted.length))];
+}
+
+function runPython(parameters) {
+  const environment = { ...process.env, PYTHONPATH: join(root, "python-worker") };
+  execFileSync(python, parameters, { stdio: "inherit", env: environment });
+}
+
+function load(path) {
+  return import(pathToFileURL(join(root, "dist", path)).href);
+}

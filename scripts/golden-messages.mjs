@@ -1,0 +1,163 @@
+/** One example of every message of the protocol, and more where a message has several shapes. */
+
+const EPOCH = 3;
+const CARD = {
+  family: "llamagen",
+  name: "demo",
+  parameterCount: 1234567,
+  codeCount: 512,
+  rowEnd: "none",
+  grids: [{ rows: 16, columns: 16, width: 128, height: 128 }],
+  conditioning: { type: "class", classCount: 3, classNames: ["lighthouse", "mountain", "Würfel"] },
+  branches: ["conditional", "unconditional"],
+  defaults: { guidanceScale: 1.5, temperature: 1, topK: 0, topP: 0.95, window: 4 },
+  imageDecoder: { pixelsPerToken: 8 },
+  kvBytesPerSlot: 12288,
+};
+const SAMPLING = { guidanceScale: 4, temperature: 0.75, topK: 2000, topP: 1 };
+const FAILURE = {
+  code: "out-of-memory",
+  message: "the K/V cache needs 2147483648 bytes and 1073741824 are free",
+  traceback: "Traceback (most recent call last):\n  ...\n",
+  details: { wantedBytes: 2147483648, freeBytes: 1073741824, device: "cuda:0", retry: false, hint: null },
+};
+
+export const goldenMessages = [
+  request("init", 1, {
+    protocolVersion: 1,
+    model: { path: "/models/demo", vqPath: null, size: null },
+    device: "auto",
+    dtype: "auto",
+    cacheRowCount: 16,
+  }),
+  request(
+    "init",
+    1,
+    {
+      protocolVersion: 1,
+      model: { path: "/models/c2i_B_256.pt", vqPath: "/models/vq_ds16_c2i.pt", size: { width: 256, height: 256 } },
+      device: "cuda:1",
+      dtype: "bfloat16",
+      cacheRowCount: 2,
+    },
+    [],
+    "with-size",
+  ),
+  request("encode-prompt", 2, {
+    sequence: 7,
+    cacheRows: [0, 1],
+    rows: 16,
+    columns: 16,
+    conditioning: { type: "class", classIndex: 2 },
+  }),
+  request(
+    "encode-prompt",
+    2,
+    {
+      sequence: 8,
+      cacheRows: [4],
+      rows: 90,
+      columns: 90,
+      conditioning: { type: "text", prompt: "ein Leuchtturm bei Dämmerung 🌅", negativePrompt: null },
+    },
+    [],
+    "text",
+  ),
+  // two sequences: an ordinary query, a row start that wants a distribution and a draft; then a prefill
+  request(
+    "forward",
+    3,
+    {
+      sequences: [
+        { sequence: 7, queryCount: 3, runCount: 2, drawCount: 2, ...SAMPLING },
+        { sequence: 8, queryCount: 2, runCount: 1, drawCount: 1, ...SAMPLING, temperature: 0, topP: 0.5 },
+      ],
+    },
+    [
+      { name: "tokens", data: Int32Array.of(17, 5, 511, 0, 0) },
+      { name: "slots", data: Int32Array.of(4, 16, 17, 0, 1) },
+      { name: "wants", data: Uint8Array.of(1, 2, 1, 0, 1) },
+      { name: "uniforms", data: Float64Array.of(0.1, 1 - 2 ** -53, 0) },
+      { name: "runs", data: Int32Array.of(0, 5, 16, 18, 0, 2), shape: [3, 2] },
+    ],
+  ),
+  request("decode-image", 4, {}, [{ name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [2, 3] }]),
+  request("release", 5, { sequences: [7, 2 ** 40] }),
+  request("stats", 2 ** 33),
+  request("shutdown", 7),
+
+  {
+    name: "hello",
+    direction: "reply",
+    header: {
+      type: "hello",
+      epoch: EPOCH,
+      protocolVersion: 1,
+      workerVersion: "0.1.0",
+      pid: 4242,
+      token: "0123456789abcdef".repeat(4),
+    },
+    arrays: [],
+  },
+  reply("progress", 1, { phase: "weights", completed: 1048576, total: 4194304, unit: "bytes" }),
+  reply("progress", 1, { phase: "compile", completed: 0.5, total: null, unit: "" }, [], "of-unknown-length"),
+  reply("ready", 1, { card: CARD, device: "cpu", dtype: "float32", limits: { cacheRowCount: 16, slotCount: 257 } }),
+  reply(
+    "ready",
+    1,
+    {
+      card: { ...CARD, family: "emu3", rowEnd: "token", conditioning: { type: "text" }, imageDecoder: null },
+      device: "cuda:0 NVIDIA H100",
+      dtype: "bfloat16",
+      limits: { cacheRowCount: 2, slotCount: 8300 },
+    },
+    [],
+    "text",
+  ),
+  reply("prompt-encoded", 2, {
+    promptLength: 1,
+    branches: [
+      { name: "conditional", positionOffset: 0 },
+      { name: "unconditional", positionOffset: 3 },
+    ],
+  }),
+  reply("forward-done", 3, {}, [
+    { name: "drawnTokens", data: Int32Array.of(511, 0, 3) },
+    { name: "drawnProbabilities", data: Float32Array.of(0.25, 1, 0.1) },
+    { name: "distributionLengths", data: Int32Array.of(2) },
+    { name: "distributionTokens", data: Int32Array.of(5, 300) },
+    { name: "distributionProbabilities", data: Float32Array.of(0.75, 0.25) },
+  ]),
+  reply("image-decoded", 4, {}, [
+    { name: "pixels", data: Uint8Array.of(0, 128, 255, 1, 2, 3, 10, 20, 30, 40, 50, 60), shape: [2, 2, 3] },
+  ]),
+  reply("done", 5),
+  reply("stats-report", 2 ** 33, {
+    forwardCount: 76,
+    forwardMs: 1234.5,
+    sequenceCount: 2,
+    residentBytes: 2 ** 33,
+    deviceBytes: null,
+  }),
+  reply("error", 3, { error: FAILURE }),
+  reply("error", 3, { error: { code: "not-ready", message: "no model is loaded" } }, [], "plain"),
+  {
+    name: "fatal",
+    direction: "reply",
+    header: { type: "fatal", epoch: EPOCH, error: { code: "internal", message: "a device assert failed" } },
+    arrays: [],
+  },
+];
+
+function request(type, number, fields = {}, arrays = [], variant = "") {
+  return example("request", type, number, fields, arrays, variant);
+}
+
+function reply(type, number, fields = {}, arrays = [], variant = "") {
+  return example("reply", type, number, fields, arrays, variant);
+}
+
+function example(direction, type, number, fields, arrays, variant) {
+  const name = variant === "" ? type : `${type}-${variant}`;
+  return { name, direction, header: { type, epoch: EPOCH, request: number, ...fields }, arrays };
+}

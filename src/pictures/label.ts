@@ -1,0 +1,29 @@
+import { fileURLToPath } from "node:url";
+import sharp from "sharp";
+
+const FONT = fileURLToPath(
+  import.meta.resolve("@fontsource/dejavu-sans/files/dejavu-sans-latin-400-normal.woff"),
+);
+
+export interface Label {
+  readonly data: Buffer;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Text as a picture. It brings its own font: servers often have none. */
+export async function renderLabel(text: string, points: number, color = "#222222"): Promise<Label> {
+  const escaped = text.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
+  const { data, info } = await sharp({
+    text: {
+      text: `<span foreground="${color}">${escaped}</span>`,
+      font: `DejaVu Sans ${points}`,
+      fontfile: FONT,
+      rgba: true,
+      dpi: 96,
+    },
+  })
+    .png()
+    .toBuffer({ resolveWithObject: true });
+  return { data, width: info.width, height: info.height };
+}
