@@ -40,7 +40,13 @@ async function benchWire() {
     const times = [];
     for (let seed = 1; times.length < 2_500; seed++) {
       let previous;
-      for await (const event of engine.generate({ classLabel: 0, window: 4, seed, topK: 2048, image: false })) {
+      for await (const event of engine.generate({
+        classLabel: 0,
+        window: 4,
+        seed,
+        topK: 2048,
+        image: false,
+      })) {
         const now = performance.now();
         if (event.type === "step" && event.cells.length === queriesPerForward) {
           if (previous !== undefined) times.push(now - previous);
@@ -67,7 +73,19 @@ async function benchModel() {
   const model = join(output, "c2i_B_256.pt");
   if (!existsSync(model)) {
     console.error("bench: making random weights of the LlamaGen-B shape");
-    runPython(["-m", "zipar_worker.tiny", "llamagen", "--shape", "B", "--size", "256", "--seed", "1", "--out", output]);
+    runPython([
+      "-m",
+      "zipar_worker.tiny",
+      "llamagen",
+      "--shape",
+      "B",
+      "--size",
+      "256",
+      "--seed",
+      "1",
+      "--out",
+      output,
+    ]);
   }
   const options = { model, dtype: "float32", device: "cpu" };
   return withEngine(await createEngine(options), async (engine) => {

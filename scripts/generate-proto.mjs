@@ -52,7 +52,8 @@ async function load() {
     describeProtocol: () => ({
       $schema: "https://json-schema.org/draft/2020-12/schema",
       title: `zipar protocol, version ${messages.PROTOCOL_VERSION}`,
-      description: "Headers of all messages between the SDK and a worker. Generated from src/protocol/messages.ts.",
+      description:
+        "Headers of all messages between the SDK and a worker. Generated from src/protocol/messages.ts.",
       oneOf: [{ $ref: "#/$defs/request" }, { $ref: "#/$defs/reply" }],
       $defs: {
         request: { description: "SDK to worker.", ...schemaOf(z, messages.requestSchema) },
@@ -86,7 +87,9 @@ function schemaOf(z, schema) {
 }
 
 function changedFiles(files) {
-  return [...files].filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text).map(([path]) => path);
+  return [...files]
+    .filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text)
+    .map(([path]) => path);
 }
 
 /** Golden messages of types that are no more. */

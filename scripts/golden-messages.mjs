@@ -35,7 +35,11 @@ export const goldenMessages = [
     1,
     {
       protocolVersion: 1,
-      model: { path: "/models/c2i_B_256.pt", vqPath: "/models/vq_ds16_c2i.pt", size: { width: 256, height: 256 } },
+      model: {
+        path: "/models/c2i_B_256.pt",
+        vqPath: "/models/vq_ds16_c2i.pt",
+        size: { width: 256, height: 256 },
+      },
       device: "cuda:1",
       dtype: "bfloat16",
       cacheRowCount: 2,
@@ -81,7 +85,9 @@ export const goldenMessages = [
       { name: "runs", data: Int32Array.of(0, 5, 16, 18, 0, 2), shape: [3, 2] },
     ],
   ),
-  request("decode-image", 4, {}, [{ name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [2, 3] }]),
+  request("decode-image", 4, {}, [
+    { name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [2, 3] },
+  ]),
   request("release", 5, { sequences: [7, 2 ** 40] }),
   request("stats", 2 ** 33),
   request("shutdown", 7),
@@ -101,7 +107,12 @@ export const goldenMessages = [
   },
   reply("progress", 1, { phase: "weights", completed: 1048576, total: 4194304, unit: "bytes" }),
   reply("progress", 1, { phase: "compile", completed: 0.5, total: null, unit: "" }, [], "of-unknown-length"),
-  reply("ready", 1, { card: CARD, device: "cpu", dtype: "float32", limits: { cacheRowCount: 16, slotCount: 257 } }),
+  reply("ready", 1, {
+    card: CARD,
+    device: "cpu",
+    dtype: "float32",
+    limits: { cacheRowCount: 16, slotCount: 257 },
+  }),
   reply(
     "ready",
     1,

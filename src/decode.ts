@@ -182,7 +182,7 @@ export class DecodeLoop {
         refreshRowEnds,
         key: randomKey(seed),
       });
-      if (this.#closedBy !== undefined) return job.onError(this.#closedBy);
+      if (this.#closedBy !== undefined) throw this.#closedBy;
       this.#live.push({ job, sequence, cacheRows, state, previews: previewForwards(state, partialImages) });
     } catch (error) {
       this.#rows = freeRows(this.#rows, cacheRows);
@@ -193,7 +193,10 @@ export class DecodeLoop {
   #finish(live: LiveSequence): void {
     const { job, state } = live;
     this.#leave(live);
-    if (!job.options.image) return job.onDone(state, undefined);
+    if (!job.options.image) {
+      job.onDone(state, undefined);
+      return;
+    }
     const { rows, columns } = state.grid;
     this.#forwarder
       .decodeImage(state.tokens, rows, columns)
@@ -210,7 +213,8 @@ export class DecodeLoop {
   }
 
   #dropCancelled(): void {
-    for (const job of this.#queued.filter(({ options }) => options.signal?.aborted)) job.onError(cancelled(job));
+    for (const job of this.#queued.filter(({ options }) => options.signal?.aborted))
+      job.onError(cancelled(job));
     this.#queued = this.#queued.filter(({ options }) => !options.signal?.aborted);
     for (const live of this.#live.filter(({ job }) => job.options.signal?.aborted)) {
       this.#leave(live);

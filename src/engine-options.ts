@@ -29,8 +29,12 @@ const engineSchema = z.strictObject({
   maxQueue: z.int().min(0).default(1024),
   /** How long the worker process may take to say its first word; loading is not part of it. */
   startTimeoutMs: z.int().min(1).default(60_000),
-  worker: z.custom<WorkerSource>((value) => typeof (value as WorkerSource | null)?.open === "function").optional(),
-  logger: z.custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function").default(silentLogger),
+  worker: z
+    .custom<WorkerSource>((value) => typeof (value as WorkerSource | null)?.open === "function")
+    .optional(),
+  logger: z
+    .custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function")
+    .default(silentLogger),
   onProgress: z.custom<(progress: StartProgress) => void>((value) => typeof value === "function").optional(),
   /** Cancels the start. */
   signal: z.instanceof(AbortSignal).optional(),

@@ -135,7 +135,9 @@ function describeResult({ seed, window }: ResolvedGeneration, state: SequenceSta
     rows,
     columns,
     window,
-    tokens: Array.from({ length: rows }, (_, row) => [...state.tokens.subarray(row * columns, (row + 1) * columns)]),
+    tokens: Array.from({ length: rows }, (_, row) => [
+      ...state.tokens.subarray(row * columns, (row + 1) * columns),
+    ]),
     stats: {
       forwards: state.forwardCount,
       tokens: state.tokens.length,
@@ -163,7 +165,8 @@ function withoutUndecoded(pixels: Pixels, decoded: Uint8Array, { grid }: Sequenc
     const row = Math.floor((y * grid.rows) / pixels.height);
     for (let x = 0; x < pixels.width; x++) {
       const column = Math.floor((x * grid.columns) / pixels.width);
-      if (decoded[row * grid.columns + column] === 0) data.fill(128, (y * pixels.width + x) * 3, (y * pixels.width + x) * 3 + 3);
+      if (decoded[row * grid.columns + column] === 0)
+        data.fill(128, (y * pixels.width + x) * 3, (y * pixels.width + x) * 3 + 3);
     }
   }
   return { ...pixels, data };

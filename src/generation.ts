@@ -104,7 +104,10 @@ export class Generation implements PromiseLike<GenerationResult>, AsyncIterable<
   readonly #cancel: () => void;
 
   /** @internal */
-  constructor(run: (emit: (event: GenerationEvent) => void) => Promise<GenerationResult>, cancel: () => void) {
+  constructor(
+    run: (emit: (event: GenerationEvent) => void) => Promise<GenerationResult>,
+    cancel: () => void,
+  ) {
     this.#cancel = cancel;
     this.#result = run((event) => {
       for (const listener of this.#listeners) listener.push(event);

@@ -1,3 +1,4 @@
+export type { Backend, WorkerSource } from "./backend.ts";
 export type { WorkerStats } from "./decode.ts";
 export { createEngine, Engine } from "./engine.ts";
 export type { EngineOptions, StartProgress } from "./engine-options.ts";
@@ -16,5 +17,4 @@ export { type Plan, plan } from "./plan.ts";
 export type { ModelCard } from "./protocol/messages.ts";
 export type { Window } from "./schedule/window.ts";
 export { type StubOptions, stubWorker } from "./stub/stub-worker.ts";
-export type { Backend, WorkerSource } from "./backend.ts";
 export { pythonWorker, stubProcess } from "./worker/python-worker.ts";

@@ -82,7 +82,11 @@ export interface Sampling {
 }
 
 /** Parses user input with a zod schema; every problem is named in one `invalid-options` error. */
-export function parseOptions<Schema extends z.ZodType>(schema: Schema, input: unknown, what: string): z.output<Schema> {
+export function parseOptions<Schema extends z.ZodType>(
+  schema: Schema,
+  input: unknown,
+  what: string,
+): z.output<Schema> {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map((issue) => describeIssue(issue, input));
@@ -95,11 +99,18 @@ export function parseOptions<Schema extends z.ZodType>(schema: Schema, input: un
 
 export function resolvePlanOptions(input: PlanOptions): { grid: TokenGrid; window: number } {
   const { rows, columns, window, rowEnd } = parseOptions(planSchema, input, "plan");
-  return { grid: { rows, columns, rowEnd }, window: window === "full" ? columns : checkedWindow(window, columns) };
+  return {
+    grid: { rows, columns, rowEnd },
+    window: window === "full" ? columns : checkedWindow(window, columns),
+  };
 }
 
 /** Fills in the model's defaults and checks everything that only the model card can tell. */
-export function resolveGeneration(input: GenerateOptions, card: ModelCard, randomSeed: () => number): ResolvedGeneration {
+export function resolveGeneration(
+  input: GenerateOptions,
+  card: ModelCard,
+  randomSeed: () => number,
+): ResolvedGeneration {
   const options = parseOptions(generateSchema, input, "generate");
   const grid = resolveGrid(options.size, card);
   if (options.image && card.imageDecoder === null) {
@@ -115,7 +126,11 @@ export function resolveGeneration(input: GenerateOptions, card: ModelCard, rando
   return Object.freeze({
     conditioning: resolveConditioning(options, card),
     grid,
-    window: resolveWindow(options.window ?? Math.min(defaults.window, grid.columns), grid.columns, defaults.window),
+    window: resolveWindow(
+      options.window ?? Math.min(defaults.window, grid.columns),
+      grid.columns,
+      defaults.window,
+    ),
     sampling: {
       guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
       temperature: options.temperature ?? defaults.temperature,
@@ -132,7 +147,9 @@ export function resolveGeneration(input: GenerateOptions, card: ModelCard, rando
 
 function resolveGrid(size: { width: number; height: number } | undefined, card: ModelCard): TokenGrid {
   const chosen =
-    size === undefined ? card.grids[0] : card.grids.find((g) => g.width === size.width && g.height === size.height);
+    size === undefined
+      ? card.grids[0]
+      : card.grids.find((g) => g.width === size.width && g.height === size.height);
   if (chosen === undefined) {
     const known = card.grids.map((g) => `${g.width}x${g.height}`).join(", ");
     throw new ZiparError({
@@ -149,11 +166,13 @@ function resolveConditioning(
 ): ResolvedGeneration["conditioning"] {
   const { prompt, classLabel, negativePrompt } = options;
   if (card.conditioning.type === "text") {
-    if (classLabel !== undefined) throw invalid(`${card.name} is made for text prompts; \`classLabel\` means nothing to it`);
+    if (classLabel !== undefined)
+      throw invalid(`${card.name} is made for text prompts; \`classLabel\` means nothing to it`);
     if (prompt === undefined) throw invalid(`${card.name} needs a \`prompt\``);
     return { type: "text", prompt, negativePrompt: negativePrompt ?? null };
   }
-  if (negativePrompt !== undefined) throw invalid(`${card.name} is class-conditional; it takes no \`negativePrompt\``);
+  if (negativePrompt !== undefined)
+    throw invalid(`${card.name} is class-conditional; it takes no \`negativePrompt\``);
   if (prompt !== undefined && classLabel !== undefined) {
     throw invalid("give either `prompt` (a class name) or `classLabel`, not both");
   }
@@ -171,7 +190,8 @@ function resolveClass(
       : `one of ${classNames.map((name, k) => `${k} ${name}`).join(", ")}`;
   if (label === undefined) throw invalid(`${model} is class-conditional: give \`classLabel\`, ${known}`);
   const named = typeof label === "string" ? classNames?.indexOf(label.trim().toLowerCase()) : undefined;
-  const classIndex = typeof label === "number" ? label : named !== undefined && named >= 0 ? named : undefined;
+  const classIndex =
+    typeof label === "number" ? label : named !== undefined && named >= 0 ? named : undefined;
   if (classIndex === undefined || classIndex >= classCount) {
     throw invalid(`${model} has no class ${JSON.stringify(label)}; expected ${known}`);
   }
@@ -206,7 +226,10 @@ function invalid(message: string): ZiparError {
 /** `path: what was expected, what was received`. */
 function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
   const path = issue.path.join(".");
-  const received = issue.path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown>)?.[key], input);
+  const received = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+    input,
+  );
   const label = path === "" ? "" : `\`${path}\` = ${JSON.stringify(received) ?? String(received)}: `;
   return `${label}${issue.code === "invalid_union" ? unionProblem(issue) : issue.message}`;
 }

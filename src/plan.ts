@@ -1,4 +1,4 @@
-import { resolvePlanOptions, type PlanOptions } from "./options.ts";
+import { type PlanOptions, resolvePlanOptions } from "./options.ts";
 import { commitStep } from "./schedule/commit-step.ts";
 import { nextTokenForwardCount } from "./schedule/grid.ts";
 import { planStep } from "./schedule/plan-step.ts";
@@ -40,7 +40,9 @@ export function plan(options: PlanOptions): Plan {
   while (!isComplete(state)) {
     const step = planStep(state);
     maxQueries = Math.max(maxQueries, step.queries.length);
-    const results = step.queries.map(({ want }) => (want.type === "none" ? undefined : { token: 0, probability: 1 }));
+    const results = step.queries.map(({ want }) =>
+      want.type === "none" ? undefined : { token: 0, probability: 1 },
+    );
     for (const { row, column } of commitStep(state, step, results).cells) {
       steps[row * grid.columns + column] = state.forwardCount;
     }

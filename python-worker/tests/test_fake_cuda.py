@@ -38,9 +38,8 @@ class UploadCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        moved = args and isinstance(args[0], Tensor) and isinstance(result, Tensor)
-        if moved and args[0].device.type == "cpu" and args[0].dim() > 0 and result.device.type == "cuda":
-            self.count += 1
+        from_host = any(isinstance(arg, Tensor) and arg.dim() > 0 and arg.device.type == "cpu" for arg in args)
+        self.count += from_host and isinstance(result, Tensor) and result.device.type == "cuda"
         return result
 
 

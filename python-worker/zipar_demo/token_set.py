@@ -1,12 +1,15 @@
-"""The transformer's training set: pictures drawn in shards, then turned into tokens once.
+"""The transformer's training set: pictures are drawn, turned into tokens once, and forgotten.
 
-Both stages go on where they stopped: a shard that is on the disk is not made again.
+Made in shards by one process per core. A shard that is on the disk is not made again.
 """
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,7 @@ from zipar_demo.encoder import Tokenizer
 from zipar_demo.pixels import to_pixels
 from zipar_demo.run_state import Reporter
 from zipar_demo.scenes import draw_batch
+from zipar_demo.train_tokenizer import load_tokenizer
 
 SHARD: Final = 512
 """Pictures in one shard."""
@@ -34,39 +38,22 @@ class TokenSet:
     classes: Tensor
 
 
-def draw_shards(work: Path, shard_count: int) -> None:
-    """Draw the pictures of all shards that are not there yet; several processes may share the work."""
-    folder = work / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter("drawing", shard_count, 0, work / "drawing.jsonl")
-    for shard in range(shard_count):
-        path = folder / f"{shard:03}.npz"
-        if not path.exists():
-            pictures, classes = draw_batch(FIRST_SEED + shard * SHARD, SHARD)
-            _save_arrays(path, pictures=pictures, classes=classes)
-        reporter.report(shard)
+def make_token_set(work: Path, shard_count: int) -> TokenSet:
+    """Make the shards that are missing in `work`, then read all of them."""
+    (work / "tokens").mkdir(parents=True, exist_ok=True)
+    missing = [shard for shard in range(shard_count) if not _shard_path(work, shard).exists()]
+    if missing:
+        reporter = Reporter("tokens", len(missing), 0, work / "tokens.jsonl")
+        # Fresh processes: a forked one would inherit the state of the parent's thread pools.
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+            for done, shard in enumerate(as_completed(map(partial(pool.submit, _make_shard, work), missing))):
+                shard.result()
+                reporter.report(done)
+    shards = [_read_shard(_shard_path(work, shard)) for shard in range(shard_count)]
+    return TokenSet(torch.cat([shard.tokens for shard in shards]), torch.cat([shard.classes for shard in shards]))
 
 
-def make_token_set(work: Path, tokenizer: Tokenizer, shard_count: int) -> TokenSet:
-    """Draw and tokenize what is missing, then read everything."""
-    draw_shards(work, shard_count)
-    folder = work / "tokens"
-    folder.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter("tokens", shard_count, 0, work / "tokens.jsonl")
-    tokens, classes = [], []
-    for shard in range(shard_count):
-        path = folder / f"{shard:03}.npz"
-        if not path.exists():
-            with np.load(work / "pictures" / path.name) as drawn:
-                found = encode_pictures(tokenizer, torch.from_numpy(drawn["pictures"]))
-                _save_arrays(path, tokens=found.numpy().astype(np.uint16), classes=drawn["classes"])
-        with np.load(path) as stored:
-            tokens.append(torch.from_numpy(stored["tokens"].astype(np.int64)))
-            classes.append(torch.from_numpy(stored["classes"]))
-        reporter.report(shard)
-    return TokenSet(torch.cat(tokens), torch.cat(classes))
-
-
+@torch.no_grad()
 def encode_pictures(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
     """pictures: [N, SIZE, SIZE, 3] uint8 -> tokens: int64 [N, rows * columns]."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -74,8 +61,20 @@ def encode_pictures(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _save_arrays(path: Path, **arrays: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
-    np.savez(partial, allow_pickle=False, **arrays)
-    os.replace(partial, path)
+def _make_shard(work: Path, shard: int) -> None:
+    torch.set_num_threads(1)
+    pictures, classes = draw_batch(FIRST_SEED + shard * SHARD, SHARD)
+    tokens = encode_pictures(load_tokenizer(work), torch.from_numpy(pictures))
+    path = _shard_path(work, shard)
+    unfinished = path.with_suffix(".partial.npz")
+    np.savez(unfinished, allow_pickle=False, tokens=tokens.numpy().astype(np.uint16), classes=classes)
+    os.replace(unfinished, path)
+
+
+def _read_shard(path: Path) -> TokenSet:
+    with np.load(path) as stored:
+        return TokenSet(torch.from_numpy(stored["tokens"].astype(np.int64)), torch.from_numpy(stored["classes"]))
+
+
+def _shard_path(work: Path, shard: int) -> Path:
+    return work / "tokens" / f"{shard:03}.npz"

@@ -13,7 +13,7 @@ from torch.optim import AdamW
 
 from zipar_demo.encoder import Tokenizer
 from zipar_demo.pixels import to_pixels
-from zipar_demo.run_state import Reporter, cosine_rate, load_run_, save_run_
+from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
 from zipar_demo.scenes import SIZE, draw_batch
 from zipar_worker.vq.llamagen import LlamaGenVQConfig
 
@@ -25,6 +25,8 @@ CONFIG: Final = LlamaGenVQConfig(
     residual_blocks=1,
     latent_channels=64,
 )
+RUN_NAME: Final = "tokenizer.safetensors"
+LOG_NAME: Final = "tokenizer.jsonl"
 POOL: Final = 4096
 """Pictures drawn for training; crops vary them further."""
 PEAK_RATE: Final = 1.5e-3
@@ -42,12 +44,12 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
     torch.manual_seed(seed)
     model = Tokenizer(CONFIG)
     optimizer = AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=1e-4)
-    path = work / "tokenizer.safetensors"
+    path = work / RUN_NAME
     first = load_run_(path, {"model": model}, {"optimizer": optimizer})
     if first >= steps:
         return model
     pictures = _draw_pool(work)
-    reporter = Reporter("tokenizer", steps, first, work / "tokenizer.jsonl")
+    reporter = Reporter("tokenizer", steps, first, work / LOG_NAME)
     last_used = torch.full((CONFIG.codebook_size,), first)
     quantize_from = round(QUANTIZE_FROM * steps)
     for step in range(first, steps):
@@ -79,6 +81,13 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
         reporter.report(step, pixels=loss_pixels.item(), edges=loss_edges.item(), codes=len(used))
         if (step + 1) % 100 == 0 or step + 1 == steps:
             save_run_(path, {"model": model}, {"optimizer": optimizer}, step + 1)
+    return model
+
+
+def load_tokenizer(work: Path) -> Tokenizer:
+    """The tokenizer that was trained in `work`, for use."""
+    model = Tokenizer(CONFIG)
+    load_trained_(work / RUN_NAME, "model", model)
     return model
 
 

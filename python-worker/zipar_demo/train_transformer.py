@@ -19,7 +19,7 @@ from zipar_demo.transformer import Transformer, TransformerConfig
 CONFIG: Final = TransformerConfig()
 RUN_NAME: Final = "transformer.safetensors"
 LOG_NAME: Final = "transformer.jsonl"
-SHARDS: Final = 40
+SHARDS: Final = 28
 BATCH: Final = 32
 PEAK_RATE: Final = 3e-3
 WARMUP: Final = 50

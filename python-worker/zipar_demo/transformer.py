@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    dim: int = 192
+    dim: int = 256
     layers: int = 6
-    heads: int = 6
+    heads: int = 4
     vocab_size: int = 512
     rows: int = 16
     columns: int = 16
@@ -27,6 +27,19 @@ class TransformerConfig:
     def hidden_dim(self) -> int:
         """Width of the feed-forward layer: two thirds of 4 dim, rounded up to a multiple of 256."""
         return -(-int(8 * self.dim / 3) // 256) * 256
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+
+class KvMemory:
+    """Keys and values of the positions so far, for sampling: [layers, 2, B, heads, 1 + rows * columns, head_dim]."""
+
+    def __init__(self, config: TransformerConfig, batch: int) -> None:
+        length = 1 + config.rows * config.columns
+        self.stored = torch.zeros(config.layers, 2, batch, config.heads, length, config.head_dim)
+        self.length = 0
 
 
 class Transformer(nn.Module):
@@ -49,11 +62,24 @@ class Transformer(nn.Module):
 
     def forward(self, classes: Tensor, tokens: Tensor) -> Tensor:
         """classes: [B], tokens: [B, T] -> logits of image tokens 0..T: [B, T + 1, vocab_size]."""
-        condition = self.cls_embedding["embedding_table"](classes)[:, None]
-        hidden = torch.cat([condition, self.tok_embeddings(tokens)], dim=1)
+        hidden = torch.cat([self.embed_classes(classes), self.tok_embeddings(tokens)], dim=1)
         rotation = self.rotation[: hidden.shape[1]]
         for layer in self.layers:
-            hidden = layer(hidden, rotation)
+            hidden = layer(hidden, rotation, None, 0)
+        logits: Tensor = self.output(self.norm(hidden))
+        return logits
+
+    def embed_classes(self, classes: Tensor) -> Tensor:
+        """classes: [B], `class_count` is the null class -> [B, 1, dim]."""
+        condition: Tensor = self.cls_embedding["embedding_table"](classes)[:, None]
+        return condition
+
+    def advance(self, hidden: Tensor, memory: KvMemory) -> Tensor:
+        """The next position alone: hidden [B, 1, dim] -> logits [B, 1, vocab_size]; `memory` grows by it."""
+        start = memory.length
+        for layer, stored in zip(self.layers, memory.stored, strict=True):
+            hidden = layer(hidden, self.rotation[start : start + 1], stored, start)
+        memory.length = start + 1
         logits: Tensor = self.output(self.norm(hidden))
         return logits
 
@@ -66,23 +92,29 @@ class Block(nn.Module):
         self.attention_norm = nn.RMSNorm(config.dim, eps=1e-5)
         self.ffn_norm = nn.RMSNorm(config.dim, eps=1e-5)
 
-    def forward(self, hidden: Tensor, rotation: Tensor) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), rotation)
+    def forward(self, hidden: Tensor, rotation: Tensor, stored: Tensor | None, start: int) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, stored, start)
         out: Tensor = hidden + self.feed_forward(self.ffn_norm(hidden))
         return out
 
 
 class SelfAttention(nn.Module):
+    """Causal over all positions; with stored keys and values, of one new position over those up to it."""
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.wqkv = nn.Linear(config.dim, 3 * config.dim, bias=False)
         self.wo = nn.Linear(config.dim, config.dim, bias=False)
 
-    def forward(self, hidden: Tensor, rotation: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, rotation: Tensor, stored: Tensor | None, start: int) -> Tensor:
         batch, length, dim = hidden.shape
         q, k, v = self.wqkv(hidden).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(rotate(q, rotation), rotate(k, rotation), v, is_causal=True)
+        q, k = rotate(q, rotation), rotate(k, rotation)
+        if stored is not None:
+            stored[0, :, :, start], stored[1, :, :, start] = k[:, :, 0], v[:, :, 0]
+            k, v = stored[:, :, :, : start + 1]
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=stored is None)
         out: Tensor = self.wo(attended.transpose(1, 2).reshape(batch, length, dim))
         return out
 
@@ -103,7 +135,7 @@ def rotation_table(config: TransformerConfig) -> Tensor:
     """Cosine and sine per position: [1 + rows * columns, head_dim / 2, 2]; 0 for the class, which is thus not rotated
     but erased from q and k, as in the official code. The first half of the pairs turns with the row, the second with
     the column."""
-    half = config.dim // config.heads // 2
+    half = config.head_dim // 2
     frequencies = 10000 ** -(torch.arange(0, half, 2).float() / half)  # [half / 2]
     rows = torch.arange(config.rows)[:, None, None] * frequencies
     columns = torch.arange(config.columns)[None, :, None] * frequencies

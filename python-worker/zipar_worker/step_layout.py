@@ -279,4 +279,5 @@ def _rounded_up(count: int, multiple: int) -> int:
 
 def _to_device(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
     pinned = device.type == "cuda" and torch.cuda.is_available()
-    return torch.tensor(values, dtype=dtype, pin_memory=pinned).to(device, non_blocking=True)
+    host = torch.tensor(values, dtype=dtype, pin_memory=pinned)
+    return torch.empty(len(values), dtype=dtype, device=device).copy_(host, non_blocking=True)

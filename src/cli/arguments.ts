@@ -4,7 +4,8 @@ import type { GenerateOptions } from "../options.ts";
 /** Parsers of command-line values; commander reports what they throw as bad input. */
 export function wholeNumber(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isSafeInteger(value)) throw new InvalidArgumentError("Expected a whole number.");
+  if (text.trim() === "" || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError("Expected a whole number.");
   return value;
 }
 

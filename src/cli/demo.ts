@@ -33,12 +33,16 @@ export async function runDemo({ out, device, seed }: DemoArguments): Promise<voi
     }
     for (const { window, results } of settings) {
       for (const [k, result] of results.entries()) {
-        await result.image.save(join(out, `${classes[k]}-${window === "full" ? "full" : `window-${window}`}.png`));
+        await result.image.save(
+          join(out, `${classes[k]}-${window === "full" ? "full" : `window-${window}`}.png`),
+        );
       }
     }
     const sheet = join(out, "contact-sheet.png");
     await (await drawContactSheet(classes, settings.map(sheetRow))).png().toFile(sheet);
-    process.stdout.write(`${describeSettings(engine, settings)}\n\npictures in ${out}, side by side in ${sheet}\n`);
+    process.stdout.write(
+      `${describeSettings(engine, settings)}\n\npictures in ${out}, side by side in ${sheet}\n`,
+    );
   } finally {
     await engine.dispose();
   }
@@ -46,7 +50,10 @@ export async function runDemo({ out, device, seed }: DemoArguments): Promise<voi
 
 function classNamesOf({ card }: Engine): readonly string[] {
   if (card.conditioning.type !== "class" || card.conditioning.classNames === null) {
-    throw new ZiparError({ code: "checkpoint", message: "the demo checkpoint has no class names; reinstall zipar" });
+    throw new ZiparError({
+      code: "checkpoint",
+      message: "the demo checkpoint has no class names; reinstall zipar",
+    });
   }
   return card.conditioning.classNames;
 }

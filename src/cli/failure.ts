@@ -23,6 +23,7 @@ export function describeFailure(error: unknown, verbose: boolean): string {
   const message = error instanceof Error ? error.message : String(error);
   if (!verbose) return `zipar: ${message}`;
   const stacks: string[] = [];
-  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) stacks.push(cause.stack ?? cause.message);
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+    stacks.push(cause.stack ?? cause.message);
   return `zipar: ${message}\n\n${stacks.join("\ncaused by: ")}`;
 }

@@ -50,7 +50,10 @@ interface ImageReport {
 /** `zipar generate`: start, generate `count` images together, save, report. */
 export async function runGenerate(prompt: string | undefined, options: GenerateArguments): Promise<void> {
   if (!(options.count >= 1 && options.count <= 4096)) {
-    throw new ZiparError({ code: "invalid-options", message: `--count ${options.count}: expected 1 to 4096` });
+    throw new ZiparError({
+      code: "invalid-options",
+      message: `--count ${options.count}: expected 1 to 4096`,
+    });
   }
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
   const files = options.image ? outputFiles(options, seed) : undefined;
@@ -67,7 +70,14 @@ export async function runGenerate(prompt: string | undefined, options: GenerateA
     const images = results.map((result, k) => describeImage(result, options, files?.[k]));
     const { device, dtype, startMs } = engine;
     if (options.json) {
-      const report = { model: options.model, device, dtype, startMs: round(startMs), wallMs: round(wallMs), images };
+      const report = {
+        model: options.model,
+        device,
+        dtype,
+        startMs: round(startMs),
+        wallMs: round(wallMs),
+        images,
+      };
       process.stdout.write(`${JSON.stringify(report)}\n`);
     } else {
       process.stdout.write(`${describeRun(engine, images, wallMs)}\n`);
@@ -169,7 +179,11 @@ function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true });
   } catch (cause) {
-    throw new ZiparError({ code: "image-output", message: `--out ${path}: cannot make this folder (${reason(cause)})`, cause });
+    throw new ZiparError({
+      code: "image-output",
+      message: `--out ${path}: cannot make this folder (${reason(cause)})`,
+      cause,
+    });
   }
 }
 
@@ -190,7 +204,11 @@ function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-function describeImage(result: GenerationResult, options: GenerateArguments, file: string | undefined): ImageReport {
+function describeImage(
+  result: GenerationResult,
+  options: GenerateArguments,
+  file: string | undefined,
+): ImageReport {
   const { window, adaptive, stats } = result;
   return {
     seed: result.seed,
@@ -218,7 +236,9 @@ function describeRun(engine: Engine, images: readonly ImageReport[], wallMs: num
 
 /** The record without its undefined fields: zipar's schemas tell a missing option from an undefined one. */
 function defined<Value extends Record<string, unknown>>(record: Value): Partial<Value> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<Value>;
+  return Object.fromEntries(
+    Object.entries(record).filter(([, value]) => value !== undefined),
+  ) as Partial<Value>;
 }
 
 function reason(cause: unknown): string {

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { anyWindow, classLabel, fixedWindow, imageSize, realNumber, wholeNumber } from "./arguments.ts";
-import { describeFailure, exitCodeOf } from "./failure.ts";
 import { runDemo } from "./demo.ts";
+import { describeFailure, exitCodeOf } from "./failure.ts";
 import { runGenerate } from "./generate.ts";
 import { runPlan } from "./plan.ts";
 
@@ -26,11 +26,20 @@ program
   .option("--size <size>", 'image size in pixels, e.g. "256" or "512x384"', imageSize)
   .option("--class <label>", "class index or name", classLabel)
   .option("--negative-prompt <text>", "what the image should not show")
-  .option("--window <window>", 'tokens the row above must be ahead: N, "full", "adaptive" or "adaptive:N"', anyWindow)
-  .addOption(
-    new Option("--verification <order>", "adaptive window: when a draft is fed").choices(["overlapped", "sequential"]),
+  .option(
+    "--window <window>",
+    'tokens the row above must be ahead: N, "full", "adaptive" or "adaptive:N"',
+    anyWindow,
   )
-  .addOption(new Option("--window-test <test>", "adaptive window: the test").choices(["rejection", "coupled"]))
+  .addOption(
+    new Option("--verification <order>", "adaptive window: when a draft is fed").choices([
+      "overlapped",
+      "sequential",
+    ]),
+  )
+  .addOption(
+    new Option("--window-test <test>", "adaptive window: the test").choices(["rejection", "coupled"]),
+  )
   .option("--guidance-scale <scale>", "classifier-free guidance", realNumber)
   .option("--temperature <temperature>", "0 is greedy", realNumber)
   .option("--top-k <k>", "0 turns it off", wholeNumber)
@@ -38,7 +47,9 @@ program
   .option("--seed <seed>", "image k of --count uses seed + k", wholeNumber)
   .option("--count <count>", "how many images", wholeNumber, 1)
   .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
-  .addOption(new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"))
+  .addOption(
+    new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  )
   .option("--out <path>", "file (.png, .webp, .jpg) or folder")
   .option("--no-image", "tokens only")
   .option("--tokens", "with --json: the tokens too")

@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { ZiparError } from "../errors.ts";
 import type { PlanOptions } from "../options.ts";
-import { plan } from "../plan.ts";
 import { drawWavefrontSvg } from "../pictures/wavefront-svg.ts";
+import { plan } from "../plan.ts";
 import { drawWavefront } from "./wavefront.ts";
 
 export interface PlanArguments extends PlanOptions {
@@ -27,6 +27,10 @@ function writeSvg(path: string, svg: string): void {
   try {
     writeFileSync(path, svg);
   } catch (cause) {
-    throw new ZiparError({ code: "image-output", message: `--svg ${path}: ${(cause as Error).message}`, cause });
+    throw new ZiparError({
+      code: "image-output",
+      message: `--svg ${path}: ${(cause as Error).message}`,
+      cause,
+    });
   }
 }

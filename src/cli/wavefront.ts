@@ -24,7 +24,9 @@ export function drawWavefront(plan: Plan, width: number): string {
 
 function numbers({ rows, columns, steps }: Plan, cellWidth: number): string[] {
   return Array.from({ length: rows }, (_, row) =>
-    [...steps.subarray(row * columns, (row + 1) * columns)].map((step) => String(step).padStart(cellWidth)).join(""),
+    [...steps.subarray(row * columns, (row + 1) * columns)]
+      .map((step) => String(step).padStart(cellWidth))
+      .join(""),
   );
 }
 

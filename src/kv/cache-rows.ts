@@ -14,8 +14,12 @@ export function canAllocateRows(rows: CacheRows, count: number): boolean {
 }
 
 /** Takes the lowest free rows. */
-export function allocateRows(rows: CacheRows, count: number): { rows: CacheRows; allocated: readonly number[] } {
-  if (!canAllocateRows(rows, count)) throw new Error(`allocateRows: ${count} wanted, ${rows.free.length} free`);
+export function allocateRows(
+  rows: CacheRows,
+  count: number,
+): { rows: CacheRows; allocated: readonly number[] } {
+  if (!canAllocateRows(rows, count))
+    throw new Error(`allocateRows: ${count} wanted, ${rows.free.length} free`);
   return { rows: { ...rows, free: rows.free.slice(count) }, allocated: rows.free.slice(0, count) };
 }
 

@@ -44,15 +44,20 @@ export function encodeMessage(header: Record<string, unknown>, arrays: readonly 
 export function decodeReply(parts: readonly Uint8Array[]): { reply: Reply; arrays: WireArrays } {
   const [header, ...frames] = parts;
   if (header === undefined || header.length === 0) throw malformed("an empty message");
-  if (header.length > LIMITS.headerBytes) throw malformed(`a header of ${header.length} bytes, over ${LIMITS.headerBytes}`);
+  if (header.length > LIMITS.headerBytes)
+    throw malformed(`a header of ${header.length} bytes, over ${LIMITS.headerBytes}`);
   const parsed = replySchema.safeParse(unpack(header));
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "header"}: ${issue.message}`);
+    const problems = parsed.error.issues.map(
+      (issue) => `${issue.path.join(".") || "header"}: ${issue.message}`,
+    );
     throw malformed(`a header that does not fit protocol version 1 (${problems.slice(0, 3).join("; ")})`);
   }
   const reply = parsed.data;
   if (frames.length !== reply.frames.length) {
-    throw malformed(`${frames.length} frames where the header of "${reply.type}" announces ${reply.frames.length}`);
+    throw malformed(
+      `${frames.length} frames where the header of "${reply.type}" announces ${reply.frames.length}`,
+    );
   }
   const arrays = new Map(
     reply.frames.map((frame, k) => [
@@ -73,7 +78,8 @@ export function takeArray<Dtype extends keyof typeof constructors>(
   dtype: Dtype,
 ): InstanceType<(typeof constructors)[Dtype]> {
   const array = arrays.get(name);
-  if (array === undefined) throw malformed(`no frame "${name}"; got ${[...arrays.keys()].join(", ") || "none"}`);
+  if (array === undefined)
+    throw malformed(`no frame "${name}"; got ${[...arrays.keys()].join(", ") || "none"}`);
   if (!(array.data instanceof constructors[dtype])) {
     throw malformed(`frame "${name}" of dtype ${dtypeOf(array.data)}; expected ${dtype}`);
   }
@@ -88,21 +94,26 @@ function unpack(header: Uint8Array): unknown {
   try {
     return packr.unpack(header);
   } catch (cause) {
-    throw new ZiparError({ code: "protocol", message: "the worker sent a header that is not msgpack", cause });
+    throw new ZiparError({
+      code: "protocol",
+      message: "the worker sent a header that is not msgpack",
+      cause,
+    });
   }
 }
 
 function decodeFrame({ name, dtype, shape }: Frame, bytes: Uint8Array): WireArray {
-  const constructor = constructors[dtype];
+  const ArrayOfDtype = constructors[dtype];
   const length = shape.reduce((product, side) => product * side, 1);
-  const expected = length * constructor.BYTES_PER_ELEMENT;
-  if (expected > LIMITS.frameBytes) throw malformed(`a frame "${name}" of ${expected} bytes, over ${LIMITS.frameBytes}`);
+  const expected = length * ArrayOfDtype.BYTES_PER_ELEMENT;
+  if (expected > LIMITS.frameBytes)
+    throw malformed(`a frame "${name}" of ${expected} bytes, over ${LIMITS.frameBytes}`);
   if (bytes.byteLength !== expected) {
     throw malformed(`frame "${name}" with ${bytes.byteLength} bytes; ${dtype} [${shape}] has ${expected}`);
   }
-  const isAligned = bytes.byteOffset % constructor.BYTES_PER_ELEMENT === 0;
+  const isAligned = bytes.byteOffset % ArrayOfDtype.BYTES_PER_ELEMENT === 0;
   const aligned = isAligned ? bytes : Uint8Array.prototype.slice.call(bytes);
-  return new constructor(aligned.buffer as ArrayBuffer, aligned.byteOffset, length);
+  return new ArrayOfDtype(aligned.buffer as ArrayBuffer, aligned.byteOffset, length);
 }
 
 function dtypeOf(data: WireArray): Frame["dtype"] {

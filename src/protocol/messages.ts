@@ -26,7 +26,10 @@ export const LIMITS = {
   gridSide: 1024,
 } as const;
 
-const index = z.int().min(0).max(2 ** 31 - 1);
+const index = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
 const counter = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 export const frameSchema = z.strictObject({
@@ -192,7 +195,10 @@ export const modelCardSchema = z.strictObject({
   name: z.string().max(256),
   parameterCount: counter,
   /** Size of the codebook; tokens on the wire are below it. */
-  codeCount: z.int().min(2).max(2 ** 24),
+  codeCount: z
+    .int()
+    .min(2)
+    .max(2 ** 24),
   /** Whether a fixed row-end token follows each row of the sequence. */
   rowEnd: z.enum(["none", "token"]),
   /** Token grids that the checkpoint knows, the default first. */
@@ -280,7 +286,11 @@ export const statsReportSchema = z.strictObject({
 });
 
 /** The request failed; the worker goes on. */
-export const errorReplySchema = z.strictObject({ type: z.literal("error"), ...replyBase, error: errorSchema });
+export const errorReplySchema = z.strictObject({
+  type: z.literal("error"),
+  ...replyBase,
+  error: errorSchema,
+});
 
 /** The worker cannot go on and exits after this message. */
 export const fatalSchema = z.strictObject({

@@ -34,7 +34,11 @@ export interface StepOutcome {
 }
 
 /** Takes the results of a planned forward into the state. `results` are in query order. */
-export function commitStep(state: SequenceState, plan: StepPlan, results: readonly QueryResult[]): StepOutcome {
+export function commitStep(
+  state: SequenceState,
+  plan: StepPlan,
+  results: readonly QueryResult[],
+): StepOutcome {
   const cells: CommittedCell[] = [];
   const drafts: DraftOutcome[] = [];
   const accepted = new Set<number>();
@@ -47,7 +51,13 @@ export function commitStep(state: SequenceState, plan: StepPlan, results: readon
     const { want } = query;
     if (want.type === "none") continue;
     if (want.type === "distribution") {
-      const outcome = commitDistribution(state, want.row, asDistribution(result), seen[want.row - 1] as number, cells);
+      const outcome = commitDistribution(
+        state,
+        want.row,
+        asDistribution(result),
+        seen[want.row - 1] as number,
+        cells,
+      );
       if (outcome !== undefined) drafts.push(outcome);
       if (outcome?.type === "draft-accepted") accepted.add(want.row);
       continue;
@@ -89,8 +99,15 @@ function commitDistribution(
   return { type: "draft-rejected", row, window: draft.window, token: draft.token };
 }
 
-function commitCell(state: SequenceState, row: number, column: number, token: number, cells: CommittedCell[]): void {
-  if (decodedIn(state, row) !== column) throw new Error(`commitStep: cell (${row}, ${column}) is out of turn`);
+function commitCell(
+  state: SequenceState,
+  row: number,
+  column: number,
+  token: number,
+  cells: CommittedCell[],
+): void {
+  if (decodedIn(state, row) !== column)
+    throw new Error(`commitStep: cell (${row}, ${column}) is out of turn`);
   state.tokens[row * state.grid.columns + column] = token;
   state.decodedCounts[row] = column + 1;
   state.decodedCount += 1;

@@ -55,7 +55,10 @@ export function residual(p: Distribution, q: Distribution): Distribution | undef
 }
 
 /** `argmax(log p + G)` with standard Gumbel noise made from one uniform number per token: an exact draw from p. */
-export function gumbelArgmax({ tokens, probabilities }: Distribution, uniformOf: (token: number) => number): number {
+export function gumbelArgmax(
+  { tokens, probabilities }: Distribution,
+  uniformOf: (token: number) => number,
+): number {
   let best: number | undefined;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (let k = 0; k < tokens.length; k++) {

@@ -40,7 +40,9 @@ export function judgeDraft(
 }
 
 function firstDraft(window: AdaptiveWindow, key: RandomKey, row: number, p: Distribution): number {
-  return window.test === "coupled" ? coupledToken(key, row, p) : tokenAt(p, uniform(key, row, 0, PURPOSE.token));
+  return window.test === "coupled"
+    ? coupledToken(key, row, p)
+    : tokenAt(p, uniform(key, row, 0, PURPOSE.token));
 }
 
 /** The token that replaces a rejected draft; `undefined` when the draft is accepted. */

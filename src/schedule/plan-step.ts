@@ -51,7 +51,8 @@ export function planStep(state: SequenceState): StepPlan {
   };
   if (!state.written.prompt) planPrefill(state, queries);
   else planRows(state, queries, written);
-  if (queries.length === 0) throw new Error("planStep: nothing can be fed; the sequence is complete or its state is broken");
+  if (queries.length === 0)
+    throw new Error("planStep: nothing can be fed; the sequence is complete or its state is broken");
   return { queries, written, runs: writtenRuns(state.grid, state.promptLength, written) };
 }
 
@@ -121,7 +122,8 @@ function planRowStart(state: SequenceState, row: number, queries: Query[], writt
   written.rowEnds[above] = 1;
 
   const draft = state.drafts[row];
-  if (draft === undefined || state.window.kind === "fixed" || state.window.verification === "sequential") return;
+  if (draft === undefined || state.window.kind === "fixed" || state.window.verification === "sequential")
+    return;
   queries.push({
     kind: "draft",
     token: draft.token,

@@ -31,7 +31,12 @@ export class StubForwarder implements Forwarder {
     this.codeCount = options.codeCount;
   }
 
-  async encodePrompt({ sequence, rows, columns, conditioning }: PromptRequest): Promise<{ promptLength: number }> {
+  async encodePrompt({
+    sequence,
+    rows,
+    columns,
+    conditioning,
+  }: PromptRequest): Promise<{ promptLength: number }> {
     const classIndex = conditioning.type === "class" ? conditioning.classIndex : 0;
     this.#sequences.set(sequence, { rows, columns, classIndex, tokens: new Map() });
     return { promptLength: this.#options.promptLength };
@@ -52,7 +57,9 @@ export class StubForwarder implements Forwarder {
     const data = new Uint8Array(width * height * 3);
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
-        const code = codes[Math.floor(y / PIXELS_PER_TOKEN) * columns + Math.floor(x / PIXELS_PER_TOKEN)] as number;
+        const code = codes[
+          Math.floor(y / PIXELS_PER_TOKEN) * columns + Math.floor(x / PIXELS_PER_TOKEN)
+        ] as number;
         data.set([(code * 37) % 256, (code * 91) % 256, (code * 151) % 256], (y * width + x) * 3);
       }
     }
@@ -65,7 +72,12 @@ export class StubForwarder implements Forwarder {
 
   async stats(): Promise<WorkerStats> {
     const { rss } = process.memoryUsage();
-    return { forwardCount: this.#forwardCount, forwardMs: this.#forwardMs, residentBytes: rss, deviceBytes: null };
+    return {
+      forwardCount: this.#forwardCount,
+      forwardMs: this.#forwardMs,
+      residentBytes: rss,
+      deviceBytes: null,
+    };
   }
 
   #forwardSequence({ sequence: id, plan, sampling }: ForwardStep): readonly QueryResult[] {
@@ -73,7 +85,8 @@ export class StubForwarder implements Forwarder {
     if (sequence === undefined) throw new Error(`stub: sequence ${id} is not known`);
     for (const { slot, token } of plan.queries) sequence.tokens.set(slot, token);
     for (const slot of slotsOf(plan.runs)) {
-      if (!sequence.tokens.has(slot)) throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
+      if (!sequence.tokens.has(slot))
+        throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
     }
     return plan.queries.map((query): QueryResult => {
       if (query.want.type === "none") return undefined;
@@ -86,12 +99,18 @@ export class StubForwarder implements Forwarder {
   }
 
   /** Hash of everything that the wanted cell's token depends on, as far as the query may see it. */
-  #stateOf(sequence: StubSequence, query: Query, cell: { row: number; column: number }, runs: Int32Array): number {
+  #stateOf(
+    sequence: StubSequence,
+    query: Query,
+    cell: { row: number; column: number },
+    runs: Int32Array,
+  ): number {
     const { promptLength, reach, seed, rowEnd } = this.#options;
     const stride = sequence.columns + (rowEnd === "token" ? 1 : 0);
     const { row, column } = cell;
     const predecessor = promptLength + (column > 0 ? row * stride + column : row * stride) - 1;
-    if (query.slot !== predecessor) throw new Error(`stub: slot ${query.slot} does not predict cell (${row}, ${column})`);
+    if (query.slot !== predecessor)
+      throw new Error(`stub: slot ${query.slot} does not predict cell (${row}, ${column})`);
     const context = [seed, row, column, sequence.classIndex, column > 0 ? query.token : this.codeCount];
     if (row > 0) {
       for (let k = column; k < Math.min(column + reach, sequence.columns); k++) {

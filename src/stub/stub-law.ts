@@ -29,16 +29,19 @@ export function stubDistribution(state: number, codeCount: number, sampling: Sam
   const [heaviest] = heaviestFirst;
   if (heaviest === undefined) throw new Error("stubDistribution: no candidates");
   if (sampling.temperature === 0) return fromEntries([[heaviest[0], 1]]);
-  const scaled = heaviestFirst.map(
-    ([token, weight]): [number, number] => [token, (weight / heaviest[1]) ** (1 / sampling.temperature)],
-  );
+  const scaled = heaviestFirst.map(([token, weight]): [number, number] => [
+    token,
+    (weight / heaviest[1]) ** (1 / sampling.temperature),
+  ]);
   return fromEntries(nucleus(topK(scaled, sampling.topK), sampling.topP));
 }
 
 /** Keeps every entry at least as heavy as the k-th heaviest. */
 function topK(heaviestFirst: [number, number][], k: number): [number, number][] {
   const threshold = k === 0 ? undefined : heaviestFirst[k - 1];
-  return threshold === undefined ? heaviestFirst : heaviestFirst.filter(([, weight]) => weight >= threshold[1]);
+  return threshold === undefined
+    ? heaviestFirst
+    : heaviestFirst.filter(([, weight]) => weight >= threshold[1]);
 }
 
 /** The smallest set of the heaviest entries whose share reaches `p`. */

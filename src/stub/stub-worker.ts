@@ -12,7 +12,11 @@ export const stubOptionsSchema = z.strictObject({
   promptLength: z.int().min(1).default(1),
   /** Tokens of the row above, from the cell's own column on, that its token depends on. */
   reach: z.int().min(0).default(3),
-  seed: z.int().min(0).max(2 ** 32 - 1).default(0),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1)
+    .default(0),
 });
 
 export type StubOptions = z.input<typeof stubOptionsSchema>;

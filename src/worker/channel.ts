@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as zmq from "zeromq";
 import { ZiparError } from "../errors.ts";
-import { decodeReply, encodeMessage, malformed, type NamedArray, type WireArrays } from "../protocol/codec.ts";
+import {
+  decodeReply,
+  encodeMessage,
+  malformed,
+  type NamedArray,
+  type WireArrays,
+} from "../protocol/codec.ts";
 import { LIMITS, type Reply } from "../protocol/messages.ts";
 
 /** A reply that a request can end with. */
@@ -144,10 +150,15 @@ export class WorkerChannel {
     if (!this.#identity?.equals(identity) || reply.epoch !== this.epoch) return; // stale, or not our worker
     if (reply.type === "fatal") throw failureOf(reply.error, "the worker cannot go on");
     const pending = this.#pending.get(reply.request);
-    if (pending === undefined) throw malformed(`a "${reply.type}" to request ${reply.request}, which nobody waits for`);
-    if (reply.type === "progress") return pending.onProgress?.(reply);
+    if (pending === undefined)
+      throw malformed(`a "${reply.type}" to request ${reply.request}, which nobody waits for`);
+    if (reply.type === "progress") {
+      pending.onProgress?.(reply);
+      return;
+    }
     this.#pending.delete(reply.request);
-    if (reply.type === "error") pending.reject(failureOf(reply.error, `the worker refused "${pending.what}"`));
+    if (reply.type === "error")
+      pending.reject(failureOf(reply.error, `the worker refused "${pending.what}"`));
     else pending.resolve({ reply, arrays });
   }
 }

@@ -51,7 +51,8 @@ export class WorkerForwarder implements Forwarder {
     expectReply(reply, "image-decoded");
     const data = takeArray(arrays, "pixels", "uint8");
     const [height, width, channels] = arrays.get("pixels")?.shape ?? [];
-    if (height === undefined || width === undefined || channels !== 3) throw malformed("pixels that are not RGB");
+    if (height === undefined || width === undefined || channels !== 3)
+      throw malformed("pixels that are not RGB");
     return { width, height, data };
   }
 
@@ -123,8 +124,13 @@ function readResults(steps: readonly ForwardStep[], arrays: WireArrays): readonl
       return result;
     }),
   );
-  if (draw !== tokens.length || draw !== probabilities.length) throw malformed(`${tokens.length} draws; ${draw} were wanted`);
-  if (distribution !== lengths.length || offset !== distributionTokens.length || offset !== distributionProbabilities.length) {
+  if (draw !== tokens.length || draw !== probabilities.length)
+    throw malformed(`${tokens.length} draws; ${draw} were wanted`);
+  if (
+    distribution !== lengths.length ||
+    offset !== distributionTokens.length ||
+    offset !== distributionProbabilities.length
+  ) {
     throw malformed(`${lengths.length} distributions that do not add up; ${distribution} were wanted`);
   }
   return results;

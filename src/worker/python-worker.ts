@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url";
 import type { Backend, WorkerSource } from "../backend.ts";
 import type { ResolvedEngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
-import { type StubOptions, stubOptionsSchema } from "../stub/stub-worker.ts";
 import { parseOptions } from "../options.ts";
+import { type StubOptions, stubOptionsSchema } from "../stub/stub-worker.ts";
 import { WorkerForwarder } from "./forwarder.ts";
 import { resolvePythonEnvironment } from "./python-environment.ts";
 import { startWorker } from "./start-worker.ts";
@@ -22,7 +22,9 @@ export function pythonWorker(): WorkerSource {
 export function stubProcess(options: StubOptions & { delayMs?: number } = {}): WorkerSource {
   const { delayMs = 0, ...stub } = options;
   const resolved = { ...parseOptions(stubOptionsSchema, stub, "stubProcess"), delayMs };
-  return { open: (engine) => open(engine, { path: "stub", arguments: ["--stub", JSON.stringify(resolved)] }) };
+  return {
+    open: (engine) => open(engine, { path: "stub", arguments: ["--stub", JSON.stringify(resolved)] }),
+  };
 }
 
 async function open(
@@ -30,7 +32,8 @@ async function open(
   { path, arguments: extra }: { path: string; arguments: readonly string[] },
 ): Promise<Backend> {
   const environment = resolvePythonEnvironment();
-  if (!environment.installed) throw new ZiparError({ code: "python-environment", message: environment.reason });
+  if (!environment.installed)
+    throw new ZiparError({ code: "python-environment", message: environment.reason });
   const { channel, ready, pid, stop } = await startWorker({
     python: environment.python,
     workerDirectory: resolve(packageRoot(), "python-worker"),
@@ -47,7 +50,8 @@ async function open(
     },
     startTimeoutMs: options.startTimeoutMs,
     logger: options.logger,
-    onProgress: ({ phase, completed, total, unit }) => options.onProgress?.({ phase, completed, total, unit }),
+    onProgress: ({ phase, completed, total, unit }) =>
+      options.onProgress?.({ phase, completed, total, unit }),
     signal: options.signal,
   });
   const forwarder = new WorkerForwarder(channel, ready);

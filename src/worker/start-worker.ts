@@ -97,7 +97,11 @@ function checkVersion(hello: Hello): void {
   });
 }
 
-async function withinStartTime(hello: Promise<Hello>, startTimeoutMs: number, process: WorkerProcess): Promise<Hello> {
+async function withinStartTime(
+  hello: Promise<Hello>,
+  startTimeoutMs: number,
+  process: WorkerProcess,
+): Promise<Hello> {
   const timeout = after(startTimeoutMs);
   const first = await Promise.race([hello, timeout]);
   if (first !== undefined) return first;

@@ -1,0 +1,124 @@
+"""A small judge: names the class of a picture. Trained on drawn pictures only, it never sees a generated one.
+
+Its features also serve as the space in which sets of pictures are compared (Frechet distance).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW
+
+from zipar_demo.pixels import to_pixels
+from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
+from zipar_demo.scenes import CLASS_NAMES, draw_batch
+
+RUN_NAME: Final = "classifier.safetensors"
+LOG_NAME: Final = "classifier.jsonl"
+FEATURES: Final = 64
+BATCH: Final = 56
+PEAK_RATE: Final = 3e-3
+FIRST_SEED: Final = 2_000_000
+HELD_OUT_SEED: Final = 3_000_000
+_WIDTHS = (3, 24, 32, 48, FEATURES)
+_SAVE_EVERY = 50
+
+
+class Classifier(nn.Module):
+    """Four strided convolutions on the picture at half size, then the mean over positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = list(zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for _, b in pairs)
+        self.head = nn.Linear(FEATURES, len(CLASS_NAMES))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """pixels: [B, 3, H, W] in [-1, 1] -> [B, FEATURES]."""
+        hidden = F.avg_pool2d(pixels, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = F.silu(norm(convolution(hidden)))
+        return hidden.mean(dim=(2, 3))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """pixels: [B, 3, H, W] in [-1, 1] -> [B, classes]."""
+        scores: Tensor = self.head(self.features(pixels))
+        return scores
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.logits(pixels)
+
+
+def load_classifier(path: Path) -> Classifier:
+    """The exported classifier, for use, in float32."""
+    model = Classifier()
+    model.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    model.eval().requires_grad_(False)
+    return model
+
+
+def load_trained_classifier(work: Path) -> Classifier:
+    """The classifier that was trained in `work`, for use."""
+    model = Classifier()
+    load_trained_(work / RUN_NAME, "model", model)
+    return model
+
+
+def train_classifier(work: Path, steps: int, seed: int) -> Classifier:
+    """Train or go on training; every step sees new pictures."""
+    torch.manual_seed(seed)
+    model = Classifier()
+    optimizer = AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=1e-2)
+    path = work / RUN_NAME
+    first = load_run_(path, {"model": model}, {"optimizer": optimizer})
+    reporter = Reporter("classifier", steps, first, work / LOG_NAME)
+    for step in range(first, steps):
+        pictures, classes = draw_batch(FIRST_SEED + step * BATCH, BATCH)
+        random = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        loss = F.cross_entropy(
+            model(disturb(to_pixels(torch.from_numpy(pictures)), random)), torch.from_numpy(classes)
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_rate(step, steps, PEAK_RATE, 20)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        reporter.report(step, loss=loss.item())
+        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == steps:
+            save_run_(path, {"model": model}, {"optimizer": optimizer}, step + 1)
+    return model
+
+
+def held_out_accuracy(model: Classifier, count: int) -> float:
+    """Share of drawn pictures, apart from those of training, that are named correctly."""
+    pictures, classes = draw_batch(HELD_OUT_SEED, count)
+    return float(np.mean(predict(model, torch.from_numpy(pictures)).numpy() == classes))
+
+
+@torch.no_grad()
+def predict(model: Classifier, pictures: Tensor) -> Tensor:
+    """pictures: [N, H, W, 3] uint8 -> class of each: int64 [N]."""
+    return torch.cat([model.logits(to_pixels(batch)).argmax(dim=1) for batch in pictures.split(64)])
+
+
+def disturb(pixels: Tensor, random: torch.Generator) -> Tensor:
+    """Blur, recolour and add noise, each picture by its own amount: reconstructed pictures are never as clean as drawn.
+
+    pixels: [B, 3, H, W] in [-1, 1], returned in the same shape.
+    """
+    share = torch.rand((5, len(pixels), 1, 1, 1), generator=random)
+    blurred = F.avg_pool2d(F.pad(pixels, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    pixels = pixels.lerp(blurred, share[0])
+    tint = 0.2 * torch.randn((len(pixels), 3, 1, 1), generator=random)
+    pixels = pixels * (0.8 + 0.4 * share[1]) + tint * share[2]
+    fine = torch.randn(pixels.shape, generator=random)
+    coarse = torch.randn((len(pixels), 3, 16, 16), generator=random)
+    mottled = F.interpolate(coarse, size=pixels.shape[-2:], mode="bilinear")
+    return (pixels + 0.15 * share[3] * fine + 0.3 * share[4] * mottled).clamp(-1, 1)
