@@ -41,7 +41,7 @@ export interface PromptRequest {
 
 export interface ForwardStep {
   readonly sequence: number;
-  readonly plan: StepPlan;
+  readonly plan: Pick<StepPlan, "queries" | "runs">;
   readonly sampling: Sampling;
 }
 
@@ -52,12 +52,19 @@ export interface Pixels {
   readonly data: Uint8Array;
 }
 
+/** One image's part of a forward: as it was planned, answered (in query order) and committed. */
+export interface CommittedStep {
+  readonly plan: StepPlan;
+  readonly results: readonly QueryResult[];
+  readonly outcome: StepOutcome;
+}
+
 /** One image that somebody waits for. */
 export interface DecodeJob {
   readonly options: ResolvedGeneration;
   /** The image got its cache rows. */
   onStart(): void;
-  onStep(state: SequenceState, outcome: StepOutcome): void;
+  onStep(state: SequenceState, step: CommittedStep): void;
   onPartialImage(pixels: Pixels, state: SequenceState): void;
   onDone(state: SequenceState, pixels: Pixels | undefined): void;
   onError(error: unknown): void;
@@ -104,9 +111,7 @@ export class DecodeLoop {
       });
     }
     this.#queued.push(job);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run().catch((error: unknown) => this.close(error)); // a broken invariant: nothing can go on
   }
 
   /** Fails everything queued and live; nothing can be submitted any more. */
@@ -120,10 +125,14 @@ export class DecodeLoop {
 
   async #run(): Promise<void> {
     await Promise.resolve(); // calls made in the same tick share the first forward
-    while (this.#queued.length + this.#live.length > 0) {
-      this.#dropCancelled();
-      await this.#admit();
-      if (this.#live.length > 0) await this.#step(this.#live);
+    try {
+      while (this.#queued.length + this.#live.length > 0) {
+        this.#dropCancelled();
+        await this.#admit();
+        if (this.#live.length > 0) await this.#step(this.#live);
+      }
+    } finally {
+      this.#running = undefined; // at once: what is submitted a moment later must find a loop that runs or none
     }
   }
 
@@ -138,10 +147,22 @@ export class DecodeLoop {
     for (const [k, live] of batch.entries()) {
       const { state, job } = live;
       if (job.options.signal?.aborted) continue;
-      job.onStep(state, commitStep(state, (steps[k] as ForwardStep).plan, results[k] ?? []));
+      try {
+        this.#commit(live, (steps[k] as (typeof steps)[number]).plan, results[k] ?? []);
+      } catch (error) {
+        // what listens to this image threw, or its results break the rules: the others go on
+        this.#leave(live);
+        job.onError(error);
+        continue;
+      }
       if (isComplete(state)) this.#finish(live);
       else if (live.previews.includes(state.forwardCount)) this.#preview(live);
     }
+  }
+
+  #commit({ state, job }: LiveSequence, plan: StepPlan, results: readonly QueryResult[]): void {
+    const outcome = commitStep(state, plan, results);
+    job.onStep(state, { plan, results, outcome });
   }
 
   async #admit(): Promise<void> {
@@ -164,7 +185,7 @@ export class DecodeLoop {
 
   async #start(job: DecodeJob, cacheRows: readonly number[]): Promise<void> {
     const sequence = this.#nextSequence++;
-    const { grid, conditioning, window, seed, refreshRowEnds, partialImages } = job.options;
+    const { grid, conditioning, window, seed, refreshRowEnds, surrogate, partialImages } = job.options;
     job.onStart();
     try {
       const { promptLength } = await this.#forwarder.encodePrompt({
@@ -180,6 +201,7 @@ export class DecodeLoop {
         codeCount: this.#forwarder.codeCount,
         window,
         refreshRowEnds,
+        surrogate,
         key: randomKey(seed),
       });
       if (this.#closedBy !== undefined) throw this.#closedBy;

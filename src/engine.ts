@@ -9,6 +9,7 @@ import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from
 import type { ModelCard } from "./protocol/messages.ts";
 import { nextTokenForwardCount } from "./schedule/grid.ts";
 import { decodedIn, type SequenceState } from "./schedule/sequence-state.ts";
+import { traceLines } from "./trace/record.ts";
 import { pythonWorker } from "./worker/python-worker.ts";
 
 /**
@@ -83,14 +84,20 @@ export class Engine implements AsyncDisposable {
   }
 
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
-    let startedAt: number | undefined;
+    const backend = this.#backend;
+    let startedAt = performance.now();
     return new Promise((resolve, reject) => {
       this.#loop.submit({
         options,
         onStart() {
           startedAt = performance.now();
         },
-        onStep(state, { cells, drafts }) {
+        onStep(state, step) {
+          const { cells, drafts } = step.outcome;
+          if (options.trace !== undefined) {
+            for (const line of traceLines(backend, options, state, step, performance.now() - startedAt))
+              options.trace(line);
+          }
           for (const draft of drafts) emit(draft);
           emit({
             type: "step",
@@ -106,7 +113,7 @@ export class Engine implements AsyncDisposable {
           emit({ type: "partial-image", image, forward: state.forwardCount, decoded });
         },
         onDone(state, pixels) {
-          const wallMs = performance.now() - (startedAt ?? performance.now());
+          const wallMs = performance.now() - startedAt;
           const image = pixels === undefined ? undefined : new GeneratedImage(pixels);
           resolve(new GenerationResult(describeResult(options, state, wallMs), image));
         },

@@ -13,6 +13,8 @@ export type ZiparErrorCode =
   | "out-of-memory"
   | "no-image-decoder"
   | "image-output"
+  | "trace"
+  | "trace-mismatch"
   | "queue-full"
   | "cancelled"
   | "engine-closed"

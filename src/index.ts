@@ -17,4 +17,7 @@ export { type Plan, plan } from "./plan.ts";
 export type { ModelCard } from "./protocol/messages.ts";
 export type { Window } from "./schedule/window.ts";
 export { type StubOptions, stubWorker } from "./stub/stub-worker.ts";
+export type { Trace, TraceHeader, TraceStep } from "./trace/format.ts";
+export { parseTrace, readTrace } from "./trace/read.ts";
+export { type Replay, replayTrace } from "./trace/replay.ts";
 export { pythonWorker, stubProcess } from "./worker/python-worker.ts";

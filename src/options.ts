@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ZiparError } from "./errors.ts";
 import type { ModelCard } from "./protocol/messages.ts";
 import type { TokenGrid } from "./schedule/grid.ts";
+import type { SurrogateRule } from "./schedule/surrogate.ts";
 import type { Window } from "./schedule/window.ts";
 
 const MAX_SIDE = 1024;
@@ -52,6 +53,12 @@ const generateSchema = z.strictObject({
   partialImages: z.int().min(0).max(64).default(0),
   /** Feed a row-end token again once its row is complete. */
   refreshRowEnds: z.boolean().default(false),
+  /** Expert: the token that opens a row early in families without row-end tokens; see `SurrogateRule`. */
+  surrogate: z.enum(["two-rows-up", "above", "newest"]).default("two-rows-up"),
+  /** Called with each line of the run's trace (JSON, without its line break): the header, then one per forward. */
+  trace: z
+    .custom<(line: string) => void>((value) => typeof value === "function", "expected a function")
+    .optional(),
   signal: z.instanceof(AbortSignal).optional(),
 });
 
@@ -70,6 +77,8 @@ export interface ResolvedGeneration {
   readonly image: boolean;
   readonly partialImages: number;
   readonly refreshRowEnds: boolean;
+  readonly surrogate: SurrogateRule;
+  readonly trace: ((line: string) => void) | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -141,6 +150,8 @@ export function resolveGeneration(
     image: options.image,
     partialImages: options.partialImages,
     refreshRowEnds: options.refreshRowEnds,
+    surrogate: options.surrogate,
+    trace: options.trace,
     signal: options.signal,
   });
 }

@@ -16,7 +16,12 @@ describe("property 4: where a token depends on r tokens of the row above, every 
     test(`row end ${rowEnd}`, async () => {
       await fc.assert(
         fc.asyncProperty(
-          fc.record({ rows: fc.integer({ min: 1, max: 7 }), columns: fc.integer({ min: 1, max: 9 }), reach: fc.nat(10), seed: fc.nat(99) }),
+          fc.record({
+            rows: fc.integer({ min: 1, max: 7 }),
+            columns: fc.integer({ min: 1, max: 9 }),
+            reach: fc.nat(10),
+            seed: fc.nat(99),
+          }),
           async ({ rows, columns, reach, seed }) => {
             const stub = { rows, columns, rowEnd, reach, codeCount: 64, seed };
             const raster = await tokensOf(stub, { window: "full", seed });
@@ -32,15 +37,26 @@ describe("property 4: where a token depends on r tokens of the row above, every 
     test(`a window below r gives other tokens (row end ${rowEnd})`, async () => {
       const stub = { rows: 5, columns: 9, rowEnd, reach: 4, codeCount: 64 };
       const raster = await tokensOf(stub, { window: "full", seed: 1 });
-      for (const window of [1, 2, 3]) expect(await tokensOf(stub, { window, seed: 1 }), `window ${window}`).not.toEqual(raster);
+      for (const window of [1, 2, 3])
+        expect(await tokensOf(stub, { window, seed: 1 }), `window ${window}`).not.toEqual(raster);
     });
   }
 });
 
 describe("many images at once", () => {
   const stub = { rows: 5, columns: 7, reach: 3, codeCount: 50 } as const;
-  const windows: GenerateOptions["window"][] = [1, 2, 3, 7, "full", "adaptive", { kind: "adaptive", min: 2, test: "coupled" }];
-  const requests = windows.map((window, k): GenerateOptions => ({ classLabel: k, window, seed: 100 + k, topK: k % 3, image: false }));
+  const windows: GenerateOptions["window"][] = [
+    1,
+    2,
+    3,
+    7,
+    "full",
+    "adaptive",
+    { kind: "adaptive", min: 2, test: "coupled" },
+  ];
+  const requests = windows.map(
+    (window, k): GenerateOptions => ({ classLabel: k, window, seed: 100 + k, topK: k % 3, image: false }),
+  );
 
   test("calls of one tick share every forward, and each image is the one that it would be alone", async () => {
     const alone = await Promise.all(requests.map((request) => tokensOf(stub, request)));
@@ -56,7 +72,10 @@ describe("many images at once", () => {
     const alone = await Promise.all(requests.map((request) => tokensOf(stub, request)));
     const arrivals = fc.record({
       at: fc.array(fc.nat(25), { minLength: requests.length, maxLength: requests.length }),
-      cancelAt: fc.array(fc.option(fc.nat(12), { nil: undefined }), { minLength: requests.length, maxLength: requests.length }),
+      cancelAt: fc.array(fc.option(fc.nat(12), { nil: undefined }), {
+        minLength: requests.length,
+        maxLength: requests.length,
+      }),
       maxImages: fc.integer({ min: 1, max: 5 }),
     });
     await fc.assert(
@@ -70,7 +89,10 @@ describe("many images at once", () => {
           const generation = engine.generate({ ...requests[k], signal: abort.signal });
           outcomes[k] = generation.then(
             ({ tokens }) => tokens,
-            (error) => (expect(error.code).toBe("cancelled"), "cancelled"),
+            (error) => {
+              expect(error).toMatchObject({ code: "cancelled" });
+              return "cancelled" as const;
+            },
           );
           void (async () => {
             for await (const event of generation) {
@@ -79,7 +101,8 @@ describe("many images at once", () => {
           })().catch(() => {});
         };
         worker.beforeForward = async (index) => {
-          for (const [k, forward] of at.entries()) if (forward === index && outcomes[k] === undefined) start(k);
+          for (const [k, forward] of at.entries())
+            if (forward === index && outcomes[k] === undefined) start(k);
           await new Promise(setImmediate); // lets events reach their listeners
         };
         start(0);
@@ -101,7 +124,9 @@ describe("many images at once", () => {
     await using engine = await createEngine({ worker: worker.source, maxImages: 1 }); // two cache rows: two unguided images
     const done: number[] = [];
     await Promise.all(
-      [0, 1, 2, 3, 4].map((k) => engine.generate({ classLabel: k, window: 2, image: false }).then(() => done.push(k))),
+      [0, 1, 2, 3, 4].map((k) =>
+        engine.generate({ classLabel: k, window: 2, image: false }).then(() => done.push(k)),
+      ),
     );
     expect(done).toEqual([0, 1, 2, 3, 4]);
     expect(Math.max(...worker.batches.map((batch) => batch.length))).toBe(2);
@@ -110,14 +135,18 @@ describe("many images at once", () => {
   test("a guided image takes one cache row per branch", async () => {
     const worker = recordingWorker(stub);
     await using engine = await createEngine({ worker: worker.source, maxImages: 1 });
-    await Promise.all([1, 2].map((k) => engine.generate({ classLabel: k, guidanceScale: 2, window: 2, image: false })));
+    await Promise.all(
+      [1, 2].map((k) => engine.generate({ classLabel: k, guidanceScale: 2, window: 2, image: false })),
+    );
     expect(Math.max(...worker.batches.map((batch) => batch.length))).toBe(1);
   });
 
   test("images asked for one after the other all run, without pictures too", async () => {
     await using engine = await createEngine({ worker: stubWorker(stub) });
     for (let k = 0; k < 4; k++) {
-      expect((await engine.generate({ classLabel: k, window: 2, image: false })).stats.forwards).toBe(7 + 4 * 2);
+      expect((await engine.generate({ classLabel: k, window: 2, image: false })).stats.forwards).toBe(
+        7 + 4 * 2,
+      );
     }
   });
 
@@ -140,7 +169,8 @@ describe("the queue", () => {
   test("refuses an image when it is full, and says how to make room", async () => {
     const worker = recordingWorker(stub);
     let release = () => {};
-    worker.beforeForward = (index) => (index === 0 ? new Promise((resolve) => (release = resolve)) : undefined);
+    worker.beforeForward = (index) =>
+      index === 0 ? new Promise((resolve) => (release = resolve)) : undefined;
     await using engine = await createEngine({ worker: worker.source, maxImages: 1, maxQueue: 1 });
     const running = engine.generate(request);
     await new Promise(setImmediate);

@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { createEngine, type GenerationEvent, plan, type StubOptions, stubWorker } from "../src/index.ts";
+import {
+  createEngine,
+  type GenerationEvent,
+  plan,
+  type StubOptions,
+  stubWorker,
+  type ZiparError,
+} from "../src/index.ts";
 import { ziparErrorOf } from "./support/errors.ts";
 import { recordingWorker } from "./support/recording-worker.ts";
 
@@ -19,7 +26,12 @@ describe("a generation as a promise", () => {
     const result = await engine.generate(request);
     expect(result).toMatchObject({ seed: 1, rows: 4, columns: 6, window: { kind: "fixed", size: 2 } });
     expect(result.tokens.map((row) => row.length)).toEqual([6, 6, 6, 6]);
-    expect(result.stats).toMatchObject({ forwards: FORWARDS, tokens: 24, nextTokenForwards: 24, reduction: 1 - FORWARDS / 24 });
+    expect(result.stats).toMatchObject({
+      forwards: FORWARDS,
+      tokens: 24,
+      nextTokenForwards: 24,
+      reduction: 1 - FORWARDS / 24,
+    });
     expect(result.stats.wallMs).toBeGreaterThan(0);
     expect([result.image.width, result.image.height]).toEqual([48, 32]);
     expect(result.adaptive).toBeUndefined();
@@ -53,7 +65,9 @@ describe("a generation as a promise", () => {
     await using engine = await createEngine({ worker: stubWorker(STUB) });
     const alone = await engine.generate({ ...request, image: false });
     const batch = await Promise.all(
-      [1, 2, 1, 3].map((seed) => engine.generate({ ...request, seed, window: seed === 1 ? 2 : 5, image: false })),
+      [1, 2, 1, 3].map((seed) =>
+        engine.generate({ ...request, seed, window: seed === 1 ? 2 : 5, image: false }),
+      ),
     );
     expect(batch[0]?.tokens).toEqual(alone.tokens);
     expect(batch[2]?.tokens).toEqual(alone.tokens);
@@ -150,8 +164,11 @@ describe("previews", () => {
         const x = (cell % 6) * 8 + 3;
         const y = Math.floor(cell / 6) * 8 + 5;
         const at = (y * image.width + x) * 3;
-        const expected = decoded[cell] === 1 ? finished.pixels.subarray(at, at + 3) : Uint8Array.of(128, 128, 128);
-        expect([...image.pixels.subarray(at, at + 3)], `cell ${cell} at forward ${forward}`).toEqual([...expected]);
+        const expected =
+          decoded[cell] === 1 ? finished.pixels.subarray(at, at + 3) : Uint8Array.of(128, 128, 128);
+        expect([...image.pixels.subarray(at, at + 3)], `cell ${cell} at forward ${forward}`).toEqual([
+          ...expected,
+        ]);
       }
     }
   });
@@ -167,7 +184,9 @@ describe("cancelling", () => {
   test("before the start rejects and runs nothing", async () => {
     const worker = recordingWorker(STUB);
     await using engine = await createEngine({ worker: worker.source });
-    const error = await ziparErrorOf(() => engine.generate({ ...request, signal: AbortSignal.abort("changed my mind") }));
+    const error = await ziparErrorOf(() =>
+      engine.generate({ ...request, signal: AbortSignal.abort("changed my mind") }),
+    );
     expect([error.code, error.cause]).toEqual(["cancelled", "changed my mind"]);
     expect(worker.batches).toEqual([]);
   });
@@ -198,7 +217,9 @@ describe("cancelling", () => {
     const guided = { ...request, guidanceScale: 2, image: false };
     const ended: string[] = [];
     const running = engine.generate(guided).then(() => ended.push("running"));
-    const waiting = engine.generate({ ...guided, signal: abort.signal }).catch(({ code }) => ended.push(code));
+    const waiting = engine
+      .generate({ ...guided, signal: abort.signal })
+      .catch((error) => ended.push((error as ZiparError).code));
     await Promise.all([running, waiting]);
     expect(ended).toEqual(["cancelled", "running"]);
     expect(worker.prompts).toEqual([1]);

@@ -38,7 +38,8 @@ describe("a saved picture", () => {
     expect((await sharp(path).metadata()).format).toBe("jpeg");
     const { pixels, width, height } = await pixelsOf(path);
     expect([width, height]).toEqual([WIDTH, HEIGHT]);
-    const error = pixels.reduce((sum, value, k) => sum + Math.abs(value - (data[k] as number)), 0) / data.length;
+    const error =
+      pixels.reduce((sum, value, k) => sum + Math.abs(value - (data[k] as number)), 0) / data.length;
     expect(error).toBeLessThan(8);
   });
 
@@ -49,7 +50,9 @@ describe("a saved picture", () => {
 
 describe("a picture that cannot be saved is an image-output error that says why", () => {
   test.each(["a.bmp", "a", "a.png/", ".png.", "dir.png/a"])("unknown ending: %s", async (name) => {
-    const error = await ziparErrorOf(() => image.save(join(directory, "x", name).concat(name.endsWith("/") ? "/" : "")));
+    const error = await ziparErrorOf(() =>
+      image.save(join(directory, "x", name).concat(name.endsWith("/") ? "/" : "")),
+    );
     expect(error.code).toBe("image-output");
     expect(error.message).toContain(".png, .webp, .jpg or .jpeg");
   });

@@ -22,7 +22,8 @@ const CARD: ModelCard = {
 };
 const TEXT: ModelCard = { ...CARD, conditioning: { type: "text" } };
 
-const resolve = (options: unknown, card: ModelCard = CARD) => resolveGeneration(options as GenerateOptions, card, () => 77);
+const resolve = (options: unknown, card: ModelCard = CARD) =>
+  resolveGeneration(options as GenerateOptions, card, () => 77);
 
 test("the model card fills in what is left out", () => {
   expect(resolve({ classLabel: 1 })).toEqual({
@@ -39,7 +40,15 @@ test("the model card fills in what is left out", () => {
 });
 
 test("what is given wins over the card", () => {
-  const given = { classLabel: 0, guidanceScale: 1, temperature: 0, topK: 0, topP: 0.5, seed: 3, size: { width: 128, height: 128 } };
+  const given = {
+    classLabel: 0,
+    guidanceScale: 1,
+    temperature: 0,
+    topK: 0,
+    topP: 0.5,
+    seed: 3,
+    size: { width: 128, height: 128 },
+  };
   expect(resolve(given)).toMatchObject({
     grid: { rows: 8, columns: 8 },
     sampling: { guidanceScale: 1, temperature: 0, topK: 0, topP: 0.5 },
@@ -49,7 +58,10 @@ test("what is given wins over the card", () => {
 
 test("the card's window is narrowed to a narrower grid", () => {
   const narrow = { ...CARD, defaults: { ...CARD.defaults, window: 12 } };
-  expect(resolve({ classLabel: 0, size: { width: 128, height: 128 } }, narrow).window).toEqual({ kind: "fixed", size: 8 });
+  expect(resolve({ classLabel: 0, size: { width: 128, height: 128 } }, narrow).window).toEqual({
+    kind: "fixed",
+    size: 8,
+  });
 });
 
 test("a class is meant by index, by name, or by a prompt that is its name", () => {
@@ -63,7 +75,10 @@ test.each([
   [1, { kind: "fixed", size: 1 }],
   [24, { kind: "fixed", size: 24 }],
   ["adaptive", { kind: "adaptive", min: 8, verification: "overlapped", test: "rejection" }],
-  [{ kind: "adaptive", min: 3 }, { kind: "adaptive", min: 3, verification: "overlapped", test: "rejection" }],
+  [
+    { kind: "adaptive", min: 3 },
+    { kind: "adaptive", min: 3, verification: "overlapped", test: "rejection" },
+  ],
   [
     { kind: "adaptive", verification: "sequential", test: "coupled" },
     { kind: "adaptive", min: 8, verification: "sequential", test: "coupled" },
@@ -80,17 +95,37 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["window 2.5", { classLabel: 0, window: 2.5 }, ["window", "2.5", "whole number"]],
     ["window NaN", { classLabel: 0, window: Number.NaN }, ["window", "NaN"]],
     ["window abc", { classLabel: 0, window: "abc" }, ["window", '"abc"', "full", "adaptive"]],
-    ["an unknown kind of window", { classLabel: 0, window: { kind: "wide" } }, ["window", "wide", "adaptive"]],
-    ["an adaptive minimum of 0", { classLabel: 0, window: { kind: "adaptive", min: 0 } }, ["window", "min", "0"]],
-    ["an adaptive minimum above the grid", { classLabel: 0, window: { kind: "adaptive", min: 25 } }, ["window", "25", "1 to 24"]],
+    [
+      "an unknown kind of window",
+      { classLabel: 0, window: { kind: "wide" } },
+      ["window", "wide", "adaptive"],
+    ],
+    [
+      "an adaptive minimum of 0",
+      { classLabel: 0, window: { kind: "adaptive", min: 0 } },
+      ["window", "min", "0"],
+    ],
+    [
+      "an adaptive minimum above the grid",
+      { classLabel: 0, window: { kind: "adaptive", min: 25 } },
+      ["window", "25", "1 to 24"],
+    ],
     ["a class out of range", { classLabel: 3 }, ["class", "3", "0 cat, 1 dog, 2 sailing boat"]],
     ["a negative class", { classLabel: -1 }, ["classLabel", "-1"]],
     ["a class that is no index", { classLabel: 0.5 }, ["classLabel", "0.5"]],
     ["an unknown class name", { classLabel: "cow" }, ["class", '"cow"', "0 cat"]],
     ["no class", {}, ["classLabel", "0 cat"]],
     ["prompt and class", { prompt: "cat", classLabel: 0 }, ["prompt", "classLabel", "not both"]],
-    ["a negative prompt", { classLabel: 0, negativePrompt: "blurry" }, ["negativePrompt", "class-conditional"]],
-    ["an unknown size", { classLabel: 0, size: { width: 100, height: 100 } }, ["size", "100x100", "384x256, 128x128"]],
+    [
+      "a negative prompt",
+      { classLabel: 0, negativePrompt: "blurry" },
+      ["negativePrompt", "class-conditional"],
+    ],
+    [
+      "an unknown size",
+      { classLabel: 0, size: { width: 100, height: 100 } },
+      ["size", "100x100", "384x256, 128x128"],
+    ],
     ["an unknown key", { classLabel: 0, windw: 3 }, ["windw"]],
     ["temperature -1", { classLabel: 0, temperature: -1 }, ["temperature", "-1", "0"]],
     ["temperature as text", { classLabel: 0, temperature: "hot" }, ["temperature", '"hot"', "number"]],
@@ -99,7 +134,11 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["top-p 1.1", { classLabel: 0, topP: 1.1 }, ["topP", "1.1", "1"]],
     ["seed -1", { classLabel: 0, seed: -1 }, ["seed", "-1", "0"]],
     ["seed 2^53", { classLabel: 0, seed: 2 ** 53 }, ["seed", "9007199254740992"]],
-    ["guidance infinity", { classLabel: 0, guidanceScale: Number.POSITIVE_INFINITY }, ["guidanceScale", "Infinity"]],
+    [
+      "guidance infinity",
+      { classLabel: 0, guidanceScale: Number.POSITIVE_INFINITY },
+      ["guidanceScale", "Infinity"],
+    ],
     ["a signal that is none", { classLabel: 0, signal: {} }, ["signal", "AbortSignal"]],
     ["65 previews", { classLabel: 0, partialImages: 65 }, ["partialImages", "65", "64"]],
   ])("%s", async (_, options, said) => {
@@ -122,7 +161,9 @@ describe("bad input is refused as invalid-options, with the option, what was exp
       negativePrompt: null,
     });
     expect((await ziparErrorOf(() => resolve({}, TEXT))).message).toContain("prompt");
-    expect((await ziparErrorOf(() => resolve({ prompt: "x", classLabel: 1 }, TEXT))).message).toContain("classLabel");
+    expect((await ziparErrorOf(() => resolve({ prompt: "x", classLabel: 1 }, TEXT))).message).toContain(
+      "classLabel",
+    );
   });
 
   test("a model without an image tokenizer makes tokens only", async () => {

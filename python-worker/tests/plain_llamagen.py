@@ -77,7 +77,7 @@ class PlainSequence:
         self.values: dict[tuple[int, int], Tensor] = {}
 
     def feed(self, queries: Sequence[tuple[int, int]], visible: Iterable[int]) -> list[Tensor]:
-        """queries: (token, slot); visible: slots that may be seen at or below a query's own -> logits [codes] of each."""
+        """queries: (token, slot); visible: slots that may be seen, at or below a query's own -> logits [codes] each."""
         config, state, seen = self.config, self.state, set(visible)
         hidden = [self._embed(token, slot) for token, slot in queries]
         head_dim, group = config.dim // config.heads, config.heads // config.kv_heads

@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from zipar_worker.checkpoint import Checkpoint, load_module_, without_weights
 from zipar_worker.executor import TorchExecutor
-from zipar_worker.families.llamagen import Description, LlamaGen, _official_defaults, model_card
+from zipar_worker.families.llamagen import LlamaGen, model_card
+from zipar_worker.families.llamagen_checkpoint import Description, official_defaults
 from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
 
 CUDA = torch.device("cuda", 0)
@@ -58,10 +59,8 @@ def make_executor(config: LlamaGenConfig, cache_row_count: int) -> TorchExecutor
         transformer = LlamaGenTransformer(config)
     tensors = {name: torch.empty(parameter.shape) for name, parameter in transformer.named_parameters()}
     checkpoint = Checkpoint(Path("c2i.pt"), tensors)
-    load_module_(
-        transformer, checkpoint, dtype=torch.bfloat16, device=CUDA, report=lambda completed, total: None
-    )
-    description = Description("LlamaGen", checkpoint, config, None, None, _official_defaults(config))
+    load_module_(transformer, checkpoint, dtype=torch.bfloat16, device=CUDA, report=lambda completed, total: None)
+    description = Description("LlamaGen", checkpoint, config, None, None, official_defaults(config))
     card = model_card(description, sum(tensor.numel() for tensor in tensors.values()), torch.bfloat16)
     executor = TorchExecutor()
     executor.adopt(LlamaGen(transformer, config, card, None), torch.bfloat16, CUDA, cache_row_count)

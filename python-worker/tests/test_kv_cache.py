@@ -86,9 +86,7 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
     assert mask.shape == (row_count, 1, query_count, key_count) and mask.dtype == torch.bool
     for row in range(row_count):
         written = {
-            slot
-            for first, end in zip(runs[row][::2], runs[row][1::2], strict=True)
-            for slot in range(first, end)
+            slot for first, end in zip(runs[row][::2], runs[row][1::2], strict=True) for slot in range(first, end)
         }
         for query, slot in enumerate(slots[row]):
             seen = set(mask[row, 0, query].nonzero()[:, 0].tolist())

@@ -61,7 +61,9 @@ def test_guidance_moves_away_from_the_unconditional_logits() -> None:
     torch.testing.assert_close(guided, torch.tensor([[1.0, 2.0], [0.5, 4.0], [2.0, -2.0]]))
 
 
-@pytest.mark.parametrize("case", OFFICIAL, ids=lambda case: "-".join(str(case[key]) for key in ("temperature", "topK", "topP")))
+@pytest.mark.parametrize(
+    "case", OFFICIAL, ids=lambda case: "-".join(str(case[key]) for key in ("temperature", "topK", "topP"))
+)
 def test_filters_equal_the_official_ones_ties_with_the_kth_included(case: dict[str, Any]) -> None:
     logits = torch.tensor(case["logits"])
     row = (case["temperature"], case["topK"], case["topP"])

@@ -1,10 +1,11 @@
-"""A small judge: names the class of a picture. Trained on drawn pictures only, it never sees a generated one.
+"""A small judge: names the class of a picture. Trained on drawn pictures only: it never sees a generated one.
 
 Its features also serve as the space in which sets of pictures are compared (Frechet distance).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,16 @@ from torch.optim import AdamW
 from zipar_demo.pixels import to_pixels
 from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
+from zipar_demo.train_tokenizer import draw_pool
 
 RUN_NAME: Final = "classifier.safetensors"
 LOG_NAME: Final = "classifier.jsonl"
 FEATURES: Final = 64
 BATCH: Final = 56
 PEAK_RATE: Final = 3e-3
-FIRST_SEED: Final = 2_000_000
-HELD_OUT_SEED: Final = 3_000_000
+HELD_OUT_SEED: Final = 2_000_000
+HELD_OUT_COUNT: Final = 560
+"""Pictures from that seed on only measure the accuracy."""
 _WIDTHS = (3, 24, 32, 48, FEATURES)
 _SAVE_EVERY = 50
 
@@ -35,7 +38,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = list(zip(_WIDTHS[:-1], _WIDTHS[1:], strict=True))
+        pairs = list(pairwise(_WIDTHS))
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.norms = nn.ModuleList(nn.GroupNorm(8, b) for _, b in pairs)
         self.head = nn.Linear(FEATURES, len(CLASS_NAMES))
@@ -51,9 +54,6 @@ class Classifier(nn.Module):
         """pixels: [B, 3, H, W] in [-1, 1] -> [B, classes]."""
         scores: Tensor = self.head(self.features(pixels))
         return scores
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.logits(pixels)
 
 
 def load_classifier(path: Path) -> Classifier:
@@ -72,19 +72,20 @@ def load_trained_classifier(work: Path) -> Classifier:
 
 
 def train_classifier(work: Path, steps: int, seed: int) -> Classifier:
-    """Train or go on training; every step sees new pictures."""
+    """Train or go on training, on the pictures that were drawn for the tokenizer."""
     torch.manual_seed(seed)
     model = Classifier()
     optimizer = AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=1e-2)
     path = work / RUN_NAME
     first = load_run_(path, {"model": model}, {"optimizer": optimizer})
+    pictures = draw_pool(work)
     reporter = Reporter("classifier", steps, first, work / LOG_NAME)
     for step in range(first, steps):
-        pictures, classes = draw_batch(FIRST_SEED + step * BATCH, BATCH)
+        chosen = torch.from_numpy(np.random.default_rng((seed, 3, step)).integers(len(pictures), size=BATCH))
         random = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        loss = F.cross_entropy(
-            model(disturb(to_pixels(torch.from_numpy(pictures)), random)), torch.from_numpy(classes)
-        )
+        logits = model.logits(disturb(to_pixels(pictures[chosen]), random))
+        # The classes of the pool take turns.
+        loss = F.cross_entropy(logits, chosen % len(CLASS_NAMES))
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(step, steps, PEAK_RATE, 20)
         optimizer.zero_grad(set_to_none=True)
@@ -96,16 +97,16 @@ def train_classifier(work: Path, steps: int, seed: int) -> Classifier:
     return model
 
 
-def held_out_accuracy(model: Classifier, count: int) -> float:
+def held_out_accuracy(model: Classifier) -> float:
     """Share of drawn pictures, apart from those of training, that are named correctly."""
-    pictures, classes = draw_batch(HELD_OUT_SEED, count)
+    pictures, classes = draw_batch(HELD_OUT_SEED, HELD_OUT_COUNT)
     return float(np.mean(predict(model, torch.from_numpy(pictures)).numpy() == classes))
 
 
 @torch.no_grad()
 def predict(model: Classifier, pictures: Tensor) -> Tensor:
     """pictures: [N, H, W, 3] uint8 -> class of each: int64 [N]."""
-    return torch.cat([model.logits(to_pixels(batch)).argmax(dim=1) for batch in pictures.split(64)])
+    return torch.cat([model.logits(to_pixels(batch)).argmax(dim=1) for batch in torch.split(pictures, 64)])
 
 
 def disturb(pixels: Tensor, random: torch.Generator) -> Tensor:

@@ -54,8 +54,9 @@ class Encoder(nn.Module):
         hidden = self.conv_in(pixels)
         for resolution in self.conv_blocks:
             hidden = resolution(hidden)
-            if hasattr(resolution, "downsample"):
-                hidden = resolution.downsample(hidden)
+            downsample = getattr(resolution, "downsample", None)
+            if downsample is not None:
+                hidden = downsample(hidden)
         for block in self.mid:
             hidden = block(hidden)
         out: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))

@@ -47,8 +47,8 @@ def sample_tokens(
 @torch.no_grad()
 def decode_tokens(tokenizer: Tokenizer, tokens: Tensor, rows: int) -> Tensor:
     """tokens: [N, rows * columns] -> pictures: [N, H, W, 3] uint8."""
-    grids = tokens.unflatten(1, (rows, -1))
-    return torch.cat([to_pictures(tokenizer.decode(batch)) for batch in grids.split(_DECODER_BATCH)])
+    grids = tokens.view(len(tokens), rows, -1)
+    return torch.cat([to_pictures(tokenizer.decode(batch)) for batch in torch.split(grids, _DECODER_BATCH)])
 
 
 def _draw(logits: Tensor, settings: SamplingSettings, random: torch.Generator) -> Tensor:

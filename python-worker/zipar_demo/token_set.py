@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -46,7 +45,7 @@ def make_token_set(work: Path, shard_count: int) -> TokenSet:
         reporter = Reporter("tokens", len(missing), 0, work / "tokens.jsonl")
         # Fresh processes: a forked one would inherit the state of the parent's thread pools.
         with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-            for done, shard in enumerate(as_completed(map(partial(pool.submit, _make_shard, work), missing))):
+            for done, shard in enumerate(as_completed([pool.submit(_make_shard, work, shard) for shard in missing])):
                 shard.result()
                 reporter.report(done)
     shards = [_read_shard(_shard_path(work, shard)) for shard in range(shard_count)]
@@ -57,7 +56,7 @@ def make_token_set(work: Path, shard_count: int) -> TokenSet:
 def encode_pictures(tokenizer: Tokenizer, pictures: Tensor) -> Tensor:
     """pictures: [N, SIZE, SIZE, 3] uint8 -> tokens: int64 [N, rows * columns]."""
     with torch.autocast("cpu", torch.bfloat16):
-        parts = [tokenizer.tokenize(to_pixels(batch)).flatten(1) for batch in pictures.split(_ENCODER_BATCH)]
+        parts = [tokenizer.tokenize(to_pixels(batch)).flatten(1) for batch in torch.split(pictures, _ENCODER_BATCH)]
     return torch.cat(parts)
 
 

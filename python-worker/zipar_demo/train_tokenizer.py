@@ -48,7 +48,7 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
     first = load_run_(path, {"model": model}, {"optimizer": optimizer})
     if first >= steps:
         return model
-    pictures = _draw_pool(work)
+    pictures = draw_pool(work)
     reporter = Reporter("tokenizer", steps, first, work / LOG_NAME)
     last_used = torch.full((CONFIG.codebook_size,), first)
     quantize_from = round(QUANTIZE_FROM * steps)
@@ -71,10 +71,10 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
         if step >= quantize_from:
             loss = loss + distance
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        used = codes.unique()
+        used = codes.flatten().bincount().nonzero().flatten()
         last_used[used] = step
         if step % 20 == 0 and quantize_from < step < REVIVE_UNTIL * steps:
             _revive_(model, embeddings.detach(), last_used, step, random)
@@ -91,7 +91,7 @@ def load_tokenizer(work: Path) -> Tokenizer:
     return model
 
 
-def _draw_pool(work: Path) -> Tensor:
+def draw_pool(work: Path) -> Tensor:
     """Training pictures: [POOL, SIZE, SIZE, 3] uint8, drawn once per run."""
     path = work / "pictures.npy"
     if not path.exists():
@@ -138,9 +138,7 @@ def _make_codebook_(model: Tokenizer, pixels: Tensor, random: np.random.Generato
 
 
 @torch.no_grad()
-def _revive_(
-    model: Tokenizer, embeddings: Tensor, last_used: Tensor, step: int, random: np.random.Generator
-) -> None:
+def _revive_(model: Tokenizer, embeddings: Tensor, last_used: Tensor, step: int, random: np.random.Generator) -> None:
     """Move codes that were not used for a while onto those embeddings of this batch that are served worst."""
     dead = (step - last_used > 60).nonzero().flatten()
     if len(dead) == 0:

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    dim: int = 256
+    dim: int = 192
     layers: int = 6
-    heads: int = 4
+    heads: int = 3
     vocab_size: int = 512
     rows: int = 16
     columns: int = 16
@@ -139,13 +139,14 @@ def rotation_table(config: TransformerConfig) -> Tensor:
     frequencies = 10000 ** -(torch.arange(0, half, 2).float() / half)  # [half / 2]
     rows = torch.arange(config.rows)[:, None, None] * frequencies
     columns = torch.arange(config.columns)[None, :, None] * frequencies
-    angles = torch.cat(torch.broadcast_tensors(rows, columns), dim=-1).flatten(0, 1)  # [rows * columns, half]
+    size = (config.rows, config.columns, -1)
+    angles = torch.cat([rows.expand(size), columns.expand(size)], dim=-1).flatten(0, 1)  # [rows * columns, half]
     image = torch.stack([angles.cos(), angles.sin()], dim=-1)
     return torch.cat([torch.zeros(1, half, 2), image])
 
 
 def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
     """heads: [B, heads, T, head_dim], turned in interleaved pairs by rotation: [T, head_dim / 2, 2]."""
-    even, odd = heads.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = heads.view(*heads.shape[:-1], -1, 2).unbind(-1)
     cosine, sine = rotation.unbind(-1)
     return torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1).flatten(-2)

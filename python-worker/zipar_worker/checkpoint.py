@@ -7,6 +7,7 @@ tensors, containers and the allow-listed `argparse.Namespace` of training files,
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ WRAPPINGS = ("model", "module", "state_dict")
 """Keys under which training code stores the weights, in the order in which the official code looks for them."""
 
 _LISTED_KEYS = 4
+_REFUSED_OBJECT = re.compile(r"unsupported (?:global|class)\W+(?:global )?([\w.]+)", re.IGNORECASE)
 
 
 class ReportBytes(Protocol):
@@ -115,7 +117,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, _first_line(error)) from error
 
 
 def _read_torch_file(path: Path) -> object:
@@ -123,17 +125,20 @@ def _read_torch_file(path: Path) -> object:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return _load_mapped(path)
     except UnpicklingError as error:
-        if "Unsupported" not in str(error):
-            raise _damaged(path, error) from error
+        refused = _REFUSED_OBJECT.search(str(error))
+        if refused is None:
+            # PyTorch's message advises to load the file without the protection, so it is not passed on.
+            raise _damaged(path, "it is no pickle of tensors") from error
         raise WorkerError(
             "checkpoint",
-            f"{path} was refused: it holds Python objects besides weights, and loading those would run code from the "
-            f"file. Expected tensors in dictionaries, as `torch.save(model.state_dict(), file)` writes them. "
-            f"Nothing in it was executed. Get the weights from a source that you trust, if possible as .safetensors.",
-            {"reason": _first_line(error)},
+            f"{path} was refused: besides weights it holds the Python object {refused[1]}, and loading such objects "
+            f"can run code from the file. Expected tensors in dictionaries, as `torch.save(model.state_dict(), file)` "
+            f"writes them. Nothing in it was executed. Get the weights from a source that you trust, if possible as "
+            f".safetensors.",
+            {"object": refused[1]},
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, _first_line(error)) from error
 
 
 def _load_mapped(path: Path) -> object:
@@ -196,12 +201,12 @@ def _lacks_keys(checkpoint: Checkpoint, missing: Collection[str]) -> WorkerError
     )
 
 
-def _damaged(path: Path, error: Exception) -> WorkerError:
+def _damaged(path: Path, reason: str) -> WorkerError:
     return WorkerError(
         "checkpoint",
         f"{path} cannot be read as a weights file ({path.stat().st_size} bytes): it is damaged, was not downloaded "
         f"completely, or is of another kind. Download it again and compare its size with the source's.",
-        {"reason": _first_line(error)},
+        {"reason": reason},
     )
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipar_worker.checkpoint import without_weights
-from zipar_worker.families.llamagen import OFFICIAL_HEADS, Sidecar, SidecarConfig, SidecarVq, decoder_config
+from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, Sidecar, SidecarConfig, SidecarVq, decoder_config
 from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.families.sidecar import SIDECAR_NAME
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder

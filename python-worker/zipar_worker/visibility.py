@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def visible_slots(
-    slots: Tensor, position_offsets: Tensor, runs: Tensor, *, key_count: int, trash_slot: int
-) -> Tensor:
+def visible_slots(slots: Tensor, position_offsets: Tensor, runs: Tensor, *, key_count: int, trash_slot: int) -> Tensor:
     """The attention mask of one forward: bool [B, 1, Q, key_count], True where a query sees a slot.
 
     slots: int64 [B, Q], each query's own; a padding query's is the trash slot.

@@ -35,6 +35,16 @@ export function anyWindow(text: string): NonNullable<GenerateOptions["window"]> 
   return fixedWindow(text);
 }
 
+/** Windows with commas between them. */
+export function windowList(text: string): readonly NonNullable<GenerateOptions["window"]>[] {
+  return text.split(",").map((part) => anyWindow(part.trim()));
+}
+
+/** Whole numbers with commas between them. */
+export function wholeNumbers(text: string): readonly number[] {
+  return text.split(",").map(wholeNumber);
+}
+
 /** `WIDTHxHEIGHT`, or one number for a square. In pixels. */
 export function imageSize(text: string): { width: number; height: number } {
   const [, width, height] = /^(\d+)(?:x(\d+))?$/.exec(text) ?? [];

@@ -8,6 +8,7 @@ const BAD_INPUT: ReadonlySet<ZiparErrorCode> = new Set([
   "checkpoint",
   "no-image-decoder",
   "image-output",
+  "trace",
 ]);
 
 /** Exit code of a failed command: 2 for bad input, 130 after an interrupt, 1 for failures. */

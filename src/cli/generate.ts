@@ -6,8 +6,11 @@ import { ZiparError } from "../errors.ts";
 import type { Generation, GenerationResult } from "../generation.ts";
 import { imageFormatOf } from "../image.ts";
 import type { GenerateOptions } from "../options.ts";
+import type { SurrogateRule } from "../schedule/surrogate.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { progressBar } from "./progress.ts";
+import { stderrLogger } from "./stderr-logger.ts";
+import { traceWriter } from "./trace-writer.ts";
 
 /** Command-line options, as commander gives them. */
 export interface GenerateArguments {
@@ -19,6 +22,7 @@ export interface GenerateArguments {
   readonly window?: NonNullable<GenerateOptions["window"]>;
   readonly verification?: "overlapped" | "sequential";
   readonly windowTest?: "rejection" | "coupled";
+  readonly surrogate?: SurrogateRule;
   readonly guidanceScale?: number;
   readonly temperature?: number;
   readonly topK?: number;
@@ -30,6 +34,7 @@ export interface GenerateArguments {
   readonly out?: string;
   readonly image: boolean;
   readonly tokens?: boolean;
+  readonly trace?: string;
   readonly json?: boolean;
   readonly verbose?: boolean;
 }
@@ -57,11 +62,13 @@ export async function runGenerate(prompt: string | undefined, options: GenerateA
   }
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
   const files = options.image ? outputFiles(options, seed) : undefined;
+  const trace = options.trace === undefined ? undefined : traceWriter(options.trace, options.count);
   const interrupt = interruptSignal();
   const engine = await start(options, interrupt);
   try {
     const startedAt = performance.now();
-    const results = await generateAll(engine, prompt, options, seed, interrupt);
+    const request = { ...requestOf(prompt, options), ...defined({ trace }), signal: interrupt };
+    const results = await generateAll(engine, request, options.count, seed);
     const wallMs = performance.now() - startedAt;
     for (const [k, result] of results.entries()) {
       const file = files?.[k];
@@ -110,22 +117,21 @@ async function start(options: GenerateArguments, signal: AbortSignal): Promise<E
 
 async function generateAll(
   engine: Engine,
-  prompt: string | undefined,
-  options: GenerateArguments,
+  request: GenerateOptions,
+  count: number,
   seed: number,
-  signal: AbortSignal,
 ): Promise<readonly GenerationResult[]> {
   const bar = progressBar("generating");
-  const generations = Array.from({ length: options.count }, (_, k) =>
-    engine.generate({ ...requestOf(prompt, options), seed: seed + k, signal }),
+  const generations = Array.from({ length: count }, (_, k) =>
+    engine.generate({ ...request, seed: seed + k }),
   );
-  const decodedCounts = new Array<number>(options.count).fill(0);
+  const decodedCounts = new Array<number>(count).fill(0);
   const watch = async (generation: Generation, k: number) => {
     for await (const event of generation) {
       if (event.type !== "step") continue;
       decodedCounts[k] = event.decodedCount;
       const decoded = decodedCounts.reduce((sum, count) => sum + count, 0);
-      bar.update(decoded, event.tokenCount * options.count, `tokens, forward ${event.forward}`);
+      bar.update(decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
     }
     return generation;
   };
@@ -150,6 +156,7 @@ function requestOf(prompt: string | undefined, options: GenerateArguments): Gene
     classLabel: options.class,
     negativePrompt: options.negativePrompt,
     window: isAdaptive ? { ...window, ...defined({ verification, test: windowTest }) } : window,
+    surrogate: options.surrogate,
     guidanceScale: options.guidanceScale,
     temperature: options.temperature,
     topK: options.topK,
@@ -252,9 +259,3 @@ function seconds(ms: number): string {
 function round(ms: number): number {
   return Math.round(ms * 10) / 10;
 }
-
-const stderrLogger = {
-  debug: (message: string) => console.error(message),
-  info: (message: string) => console.error(message),
-  warn: (message: string) => console.error(message),
-};

@@ -1,7 +1,16 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { anyWindow, classLabel, fixedWindow, imageSize, realNumber, wholeNumber } from "./arguments.ts";
+import {
+  anyWindow,
+  classLabel,
+  fixedWindow,
+  imageSize,
+  realNumber,
+  wholeNumber,
+  wholeNumbers,
+  windowList,
+} from "./arguments.ts";
 import { runDemo } from "./demo.ts";
 import { describeFailure, exitCodeOf } from "./failure.ts";
 import { runGenerate } from "./generate.ts";
@@ -10,6 +19,8 @@ import { runPlan } from "./plan.ts";
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
   version: string;
 };
+
+const EVAL_WINDOWS = "full,8,4,2,adaptive:1,adaptive:2,adaptive:4";
 
 const program = new Command("zipar")
   .description("Fast images from native PyTorch autoregressive checkpoints (ZipAR decoding).")
@@ -40,6 +51,13 @@ program
   .addOption(
     new Option("--window-test <test>", "adaptive window: the test").choices(["rejection", "coupled"]),
   )
+  .addOption(
+    new Option("--surrogate <rule>", "token that opens a row early, in families without row-end tokens").choices([
+      "two-rows-up",
+      "above",
+      "newest",
+    ]),
+  )
   .option("--guidance-scale <scale>", "classifier-free guidance", realNumber)
   .option("--temperature <temperature>", "0 is greedy", realNumber)
   .option("--top-k <k>", "0 turns it off", wholeNumber)
@@ -53,6 +71,7 @@ program
   .option("--out <path>", "file (.png, .webp, .jpg) or folder")
   .option("--no-image", "tokens only")
   .option("--tokens", "with --json: the tokens too")
+  .option("--trace <file>", 'record the run of one image, for "zipar trace"')
   .option("--json", "one JSON object on stdout")
   .option("--verbose", "the worker's log, and stack traces of errors")
   .action(runGenerate);
@@ -70,6 +89,20 @@ program
   .action(runPlan);
 
 program
+  .command("trace")
+  .description("draw a run that generate --trace recorded")
+  .argument("<file>", "trace file")
+  .option("--check", "say whether the schedule does the same again on the recorded results")
+  .option("--svg <file>", "draw it as SVG: wavefront, windows, queries per forward")
+  .option("--png <file>", "the same as PNG")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "stack traces of errors")
+  .action(async (file, options) => {
+    const { runTrace } = await import("./trace.ts");
+    await runTrace(file, options);
+  });
+
+program
   .command("demo")
   .description("one picture of every class of the demo checkpoint, in next-token order and with ZipAR")
   .option("--out <folder>", "where the pictures go", "demo-output")
@@ -77,6 +110,32 @@ program
   .option("--seed <seed>", "class k uses seed + k", wholeNumber, 1)
   .option("--verbose", "stack traces of errors")
   .action(runDemo);
+
+program
+  .command("eval")
+  .description("measure what windows cost in fidelity; goes on where an earlier run stopped")
+  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
+  .option("--samples-per-class <count>", "images of each class for each setting", wholeNumber, 16)
+  .addOption(
+    new Option("--windows <list>", "settings: windows with commas between them")
+      .argParser(windowList)
+      .default(windowList(EVAL_WINDOWS), EVAL_WINDOWS),
+  )
+  .option("--variants", "other surrogates, verification orders and tests too")
+  .option("--classes <list>", "class indices with commas between them; all of them by default", wholeNumbers)
+  .option("--seed <seed>", "of the first image; all settings share seeds", wholeNumber, 1)
+  .option("--max-images <count>", "images decoded together", wholeNumber, 32)
+  .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
+  .addOption(
+    new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  )
+  .option("--out <folder>", "table, JSON, plot, and the results of settings that are done", "eval-output")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "the worker's log, and stack traces of errors")
+  .action(async (options) => {
+    const { runEval } = await import("./eval.ts");
+    await runEval(options);
+  });
 
 program
   .command("setup")

@@ -1,9 +1,5 @@
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
-
-const FONT = fileURLToPath(
-  import.meta.resolve("@fontsource/dejavu-sans/files/dejavu-sans-latin-400-normal.woff"),
-);
+import { FONT_FAMILY, fontFile } from "./font.ts";
 
 export interface Label {
   readonly data: Buffer;
@@ -17,8 +13,8 @@ export async function renderLabel(text: string, points: number, color = "#222222
   const { data, info } = await sharp({
     text: {
       text: `<span foreground="${color}">${escaped}</span>`,
-      font: `DejaVu Sans ${points}`,
-      fontfile: FONT,
+      font: `${FONT_FAMILY} ${points}`,
+      fontfile: fontFile(),
       rgba: true,
       dpi: 96,
     },

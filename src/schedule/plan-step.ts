@@ -2,6 +2,7 @@ import { type WrittenSlots, writtenRuns } from "../kv/written-slots.ts";
 import { cellSlot, rowLastSlot } from "./grid.ts";
 import { PURPOSE, uniform } from "./random.ts";
 import { decodedIn, type SequenceState, tokenOf } from "./sequence-state.ts";
+import { surrogateToken } from "./surrogate.ts";
 import { smallestWindow } from "./window.ts";
 
 /**
@@ -142,15 +143,6 @@ function mayStart(state: SequenceState, row: number): boolean {
 function seesItsWindow(state: SequenceState, row: number, column: number): boolean {
   if (row === 0) return true;
   return decodedIn(state, row - 1) >= Math.min(column + (state.openedAt[row] as number), state.grid.columns);
-}
-
-/**
- * Stands in for the last token of the row above while that is not decoded: the newest token of the row above it,
- * or of row 0 for row 1 (as the reference implementation does, LlamaGen-ZipAR generate_zipar.py).
- */
-function surrogateToken(state: SequenceState, row: number): number {
-  const source = Math.max(0, row - 2);
-  return tokenOf(state, source, decodedIn(state, source) - 1);
 }
 
 function draw(state: SequenceState, row: number, column: number): Want {

@@ -2,6 +2,7 @@ import { nothingWritten, type WrittenSlots } from "../kv/written-slots.ts";
 import type { Distribution } from "./distribution.ts";
 import type { TokenGrid } from "./grid.ts";
 import type { RandomKey } from "./random.ts";
+import type { SurrogateRule } from "./surrogate.ts";
 import type { Window } from "./window.ts";
 
 /** A draft of a row's first token: drawn, not committed, waiting for more context above it. */
@@ -24,6 +25,7 @@ export interface SequenceState {
   readonly codeCount: number;
   readonly window: Window;
   readonly refreshRowEnds: boolean;
+  readonly surrogate: SurrogateRule;
   readonly key: RandomKey;
   /** Raster order; a cell is meaningful once `column < decodedCounts[row]`. */
   readonly tokens: Int32Array;
@@ -48,6 +50,8 @@ export interface SequenceOptions {
   readonly key: RandomKey;
   /** Feed a row-end token again once its row is complete (the reference keeps the early one). */
   readonly refreshRowEnds?: boolean;
+  /** What opens a row early in a family without row-end tokens. Default: `two-rows-up`. */
+  readonly surrogate?: SurrogateRule;
 }
 
 export function startSequence(options: SequenceOptions): SequenceState {
@@ -55,6 +59,7 @@ export function startSequence(options: SequenceOptions): SequenceState {
   return {
     ...options,
     refreshRowEnds: options.refreshRowEnds ?? false,
+    surrogate: options.surrogate ?? "two-rows-up",
     tokens: new Int32Array(rows * columns),
     decodedCounts: new Int32Array(rows),
     openedAt: new Int32Array(rows),

@@ -3,7 +3,7 @@ import { readEnvironmentFacts } from "./environment-files.ts";
 import { fillEnvironment } from "./environment-fill.ts";
 import type { InstallJob } from "./environment-job.ts";
 import { type EnvironmentJudgement, judgeEnvironment, listSome } from "./environment-judgement.ts";
-import { replaceEnvironment } from "./environment-make.ts";
+import { removeLeftover, replaceEnvironment } from "./environment-make.ts";
 import { inspectPackages } from "./installed-packages.ts";
 import { createRunProgram } from "./run-program.ts";
 import { withSetupLock } from "./setup-lock.ts";
@@ -66,6 +66,7 @@ async function mendEnvironment(job: InstallJob, judgement: EnvironmentJudgement)
   if (judgement.state === "incomplete") {
     try {
       await fillEnvironment(job);
+      await removeLeftover(job.directory);
       return;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);

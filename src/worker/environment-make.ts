@@ -9,7 +9,7 @@ import { findInterpreter } from "./python-interpreter.ts";
 /** Makes the environment anew. The old one comes back if that fails: it may have served for something. */
 export async function replaceEnvironment(job: InstallJob): Promise<void> {
   const base = await findInterpreter(job.machine);
-  const aside = `${job.directory}.old`;
+  const aside = asideOf(job.directory);
   await removeEnvironment(aside);
   const hasOld = existsSync(job.directory);
   if (hasOld) await rename(job.directory, aside);
@@ -24,6 +24,15 @@ export async function replaceEnvironment(job: InstallJob): Promise<void> {
     throw error;
   }
   await removeEnvironment(aside);
+}
+
+/** What a set-up that was killed while it replaced an environment left beside it. */
+export async function removeLeftover(directory: string): Promise<void> {
+  await removeEnvironment(asideOf(directory));
+}
+
+function asideOf(directory: string): string {
+  return `${directory}.old`;
 }
 
 async function makeEnvironment(

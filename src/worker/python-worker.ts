@@ -59,7 +59,7 @@ async function open(
 }
 
 /** `demo` is the checkpoint that comes with the package; anything else is a path. */
-function modelPath(reference: string): string {
+export function modelPath(reference: string): string {
   if (reference === "demo") return resolve(packageRoot(), "checkpoints", "demo");
   return existingPath(reference, "checkpoint");
 }

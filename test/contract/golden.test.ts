@@ -13,19 +13,24 @@ interface Golden {
 }
 
 const directory = join(import.meta.dirname, "../../proto/golden");
-const golden = readdirSync(directory).map((file): Golden => JSON.parse(readFileSync(join(directory, file), "utf8")));
+const golden = readdirSync(directory).map(
+  (file): Golden => JSON.parse(readFileSync(join(directory, file), "utf8")),
+);
 const replies = golden.filter(({ direction }) => direction === "reply");
 const requests = golden.filter(({ direction }) => direction === "request");
 
 test("there is a golden message for every message of the protocol", () => {
-  const types = (schema: typeof requestSchema | typeof replySchema) => schema.options.map(({ shape }) => shape.type.value);
+  const types = (schema: typeof requestSchema | typeof replySchema) =>
+    schema.options.map(({ shape }) => shape.type.value);
   expect(new Set(requests.map(({ message }) => message.type))).toEqual(new Set(types(requestSchema)));
   expect(new Set(replies.map(({ message }) => message.type))).toEqual(new Set(types(replySchema)));
 });
 
 describe("a golden reply decodes to the message and the bytes that it stands for", () => {
   test.each(replies)("$name", ({ headerHex, frames, message }) => {
-    const parts = [headerHex, ...frames.map(({ hex }) => hex)].map((hex) => new Uint8Array(Buffer.from(hex, "hex")));
+    const parts = [headerHex, ...frames.map(({ hex }) => hex)].map(
+      (hex) => new Uint8Array(Buffer.from(hex, "hex")),
+    );
     const { reply, arrays } = decodeReply(parts);
     expect(reply).toEqual(message);
     for (const { name, shape, dtype, hex } of frames) {

@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createEngine, type Engine, type GenerateOptions, type StubOptions, stubProcess, stubWorker } from "../../src/index.ts";
+import {
+  createEngine,
+  type Engine,
+  type GenerateOptions,
+  type StubOptions,
+  stubProcess,
+  stubWorker,
+} from "../../src/index.ts";
 
 /** Every way of asking that the stub's law knows. */
 const REQUESTS: readonly GenerateOptions[] = [
@@ -7,7 +14,9 @@ const REQUESTS: readonly GenerateOptions[] = [
   { window: 2, refreshRowEnds: true },
   { window: "adaptive" },
   ...(["overlapped", "sequential"] as const).flatMap((verification) =>
-    (["rejection", "coupled"] as const).map((test) => ({ window: { kind: "adaptive" as const, min: 1, verification, test } })),
+    (["rejection", "coupled"] as const).map((test) => ({
+      window: { kind: "adaptive" as const, min: 1, verification, test },
+    })),
   ),
   { window: 3, temperature: 0 },
   { window: 3, temperature: 0.3 },
@@ -35,7 +44,10 @@ describe.each<StubOptions>([
   let engines: [Engine, Engine];
 
   beforeAll(async () => {
-    engines = [await createEngine({ worker: stubWorker(options) }), await createEngine({ worker: stubProcess(options) })];
+    engines = [
+      await createEngine({ worker: stubWorker(options) }),
+      await createEngine({ worker: stubProcess(options) }),
+    ];
   });
   afterAll(() => Promise.all(engines.map((engine) => engine.dispose())));
 
@@ -46,7 +58,12 @@ describe.each<StubOptions>([
       engines.map((engine) =>
         Promise.all(
           fitting.map(async (request, k) => {
-            const { tokens, adaptive, stats } = await engine.generate({ classLabel: k, seed: 50 + k, image: false, ...request });
+            const { tokens, adaptive, stats } = await engine.generate({
+              classLabel: k,
+              seed: 50 + k,
+              image: false,
+              ...request,
+            });
             return { request, tokens, adaptive, forwards: stats.forwards };
           }),
         ),

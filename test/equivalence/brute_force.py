@@ -1,6 +1,6 @@
 """ZipAR decoding of a LlamaGen checkpoint, written from the specification alone, as plainly as possible.
 
-It shares no code with the worker or the scheduler: float64, one query at a time, and for every slot the keys and values
+It shares no code with the worker or the scheduler: float64, and for every slot the keys and values
 as they were when the slot was last written. Prints the greedy tokens as JSON:
 
     python brute_force.py DIRECTORY --class-index 3 --guidance 1 2
@@ -52,38 +52,40 @@ class Model:
     def project(self, x: Tensor, name: str) -> Tensor:
         return x @ self.weights[name].T
 
-    def heads(self, x: Tensor, layer: int, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Query [heads, D], key and value [kv heads, D] of one position."""
-        fused = self.project(self.norm(x, f"layers.{layer}.attention_norm.weight"), f"layers.{layer}.attention.wqkv.weight")
-        every = fused.view(-1, self.head_dim)
-        first_value = self.head_count + self.kv_head_count
-        turned = self.rotate(every[:first_value], slot)
-        return turned[: self.head_count], turned[self.head_count :], every[first_value:]
+    def heads(self, x: Tensor, layer: int, slots: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [N, heads, D], keys and values [N, kv heads, D] of hidden states [N, dim]."""
+        normed = self.norm(x, f"layers.{layer}.attention_norm.weight")
+        fused = self.project(normed, f"layers.{layer}.attention.wqkv.weight").view(len(slots), -1, self.head_dim)
+        values = fused[:, self.head_count + self.kv_head_count :]
+        turned = self.rotate(fused[:, : self.head_count + self.kv_head_count], slots)
+        return turned[:, : self.head_count], turned[:, self.head_count :], values
 
-    def rotate(self, heads: Tensor, slot: int) -> Tensor:
+    def rotate(self, heads: Tensor, slots: list[int]) -> Tensor:
         """Neighbouring numbers are pairs; the first half of the pairs turns with the row, the second with the column.
         The condition, slot 0, is multiplied with zero."""
-        if slot == 0:
-            return torch.zeros_like(heads)
-        row, column = divmod(slot - 1, self.columns)
+        turned = torch.zeros_like(heads)
         pair_count = self.head_dim // 4
-        angles = [side * 10000.0 ** (-pair / pair_count) for side in (row, column) for pair in range(pair_count)]
-        turned = torch.empty_like(heads)
-        for pair, angle in enumerate(angles):
-            a, b = heads[:, 2 * pair], heads[:, 2 * pair + 1]
-            turned[:, 2 * pair] = a * math.cos(angle) - b * math.sin(angle)
-            turned[:, 2 * pair + 1] = a * math.sin(angle) + b * math.cos(angle)
+        for n, slot in enumerate(slots):
+            if slot == 0:
+                continue
+            sides = divmod(slot - 1, self.columns)
+            angles = torch.tensor(
+                [side * 10000.0 ** (-pair / pair_count) for side in sides for pair in range(pair_count)],
+                dtype=torch.float64,
+            )
+            a, b = heads[n, :, 0::2], heads[n, :, 1::2]
+            turned[n, :, 0::2] = a * angles.cos() - b * angles.sin()
+            turned[n, :, 1::2] = a * angles.sin() + b * angles.cos()
         return turned
 
-    def attend(self, query: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
-        """What one query [heads, D] takes from the positions that it sees, for all heads in a row."""
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, sees: Tensor) -> Tensor:
+        """What N queries take from K positions, all heads in a row: [N, dim]. `sees`: bool [N, K]."""
         group = self.head_count // self.kv_head_count
         taken = []
         for head in range(self.head_count):
-            scores = torch.stack([key[head // group] @ query[head] for key in keys]) / math.sqrt(self.head_dim)
-            weights = torch.softmax(scores, 0)
-            taken.append(sum(weight * value[head // group] for weight, value in zip(weights, values, strict=True)))
-        return torch.cat(taken)
+            scores = queries[:, head] @ keys[:, head // group].T / math.sqrt(self.head_dim)
+            taken.append(torch.softmax(scores.masked_fill(~sees, -math.inf), -1) @ values[:, head // group])
+        return torch.cat(taken, -1)
 
     def finish_layer(self, x: Tensor, taken: Tensor, layer: int) -> Tensor:
         x = x + self.project(taken, f"layers.{layer}.attention.wo.weight")
@@ -101,22 +103,20 @@ class Memory:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.keys: list[dict[int, Tensor]] = [{} for _ in range(model.layer_count)]
-        self.values: list[dict[int, Tensor]] = [{} for _ in range(model.layer_count)]
+        self.written: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(model.layer_count)]
 
     def forward_(self, fed: dict[int, Tensor]) -> dict[int, Tensor]:
         """Feeds embeddings by slot, all at once; returns the logits by slot."""
-        hidden = dict(fed)
-        for layer in range(self.model.layer_count):
-            keys, values = self.keys[layer], self.values[layer]
-            queries = {}
-            for slot, x in hidden.items():
-                queries[slot], keys[slot], values[slot] = self.model.heads(x, layer, slot)
-            for slot, x in hidden.items():
-                seen = [other for other in keys if other <= slot]
-                taken = self.model.attend(queries[slot], [keys[other] for other in seen], [values[other] for other in seen])
-                hidden[slot] = self.model.finish_layer(x, taken, layer)
-        return {slot: self.model.logits(x) for slot, x in hidden.items()}
+        slots = list(fed)
+        x = torch.stack(list(fed.values()))
+        for layer, written in enumerate(self.written):
+            queries, keys, values = self.model.heads(x, layer, slots)
+            written.update({slot: (keys[n], values[n]) for n, slot in enumerate(slots)})
+            sees = torch.tensor([[other <= slot for other in written] for slot in slots])
+            every_key = torch.stack([key for key, _ in written.values()])
+            every_value = torch.stack([value for _, value in written.values()])
+            x = self.model.finish_layer(x, self.model.attend(queries, every_key, every_value, sees), layer)
+        return dict(zip(slots, self.model.logits(x), strict=True))
 
 
 def zipar(model: Model, class_index: int, guidance: float, window: int) -> tuple[list[list[int]], int]:
@@ -178,15 +178,12 @@ def raster(model: Model, class_index: int, guidance: float) -> list[list[int]]:
     while len(tokens) < model.rows * model.columns:
         logits = []
         for condition in conditions(model, class_index, guidance):
-            hidden = [model.class_embedding(condition), *map(model.token_embedding, tokens)]
+            x = torch.stack([model.class_embedding(condition), *map(model.token_embedding, tokens)])
+            slots = list(range(len(x)))
+            sees = torch.ones(len(x), len(x), dtype=torch.bool).tril()
             for layer in range(model.layer_count):
-                parts = [model.heads(x, layer, slot) for slot, x in enumerate(hidden)]
-                keys, values = [key for _, key, _ in parts], [value for _, _, value in parts]
-                hidden = [
-                    model.finish_layer(x, model.attend(parts[slot][0], keys[: slot + 1], values[: slot + 1]), layer)
-                    for slot, x in enumerate(hidden)
-                ]
-            logits.append(model.logits(hidden[-1]))
+                x = model.finish_layer(x, model.attend(*model.heads(x, layer, slots), sees), layer)
+            logits.append(model.logits(x[-1]))
         tokens.append(int(guided(logits, guidance).argmax()))
     cells = [(row, column) for row in range(model.rows) for column in range(model.columns)]
     return as_rows(dict(zip(cells, tokens, strict=True)), model.rows, model.columns)

@@ -3,9 +3,12 @@ import { expect, test } from "vitest";
 import { allCacheRows, allocateRows, canAllocateRows, freeRows } from "../../src/kv/cache-rows.ts";
 
 test("a row is never held twice, the lowest free ones are taken, and freed ones come back", () => {
-  const actions = fc.array(fc.record({ count: fc.integer({ min: 1, max: 3 }), frees: fc.boolean(), which: fc.nat(20) }), {
-    maxLength: 60,
-  });
+  const actions = fc.array(
+    fc.record({ count: fc.integer({ min: 1, max: 3 }), frees: fc.boolean(), which: fc.nat(20) }),
+    {
+      maxLength: 60,
+    },
+  );
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 12 }), actions, (rowCount, steps) => {
       let rows = allCacheRows(rowCount);
@@ -25,7 +28,9 @@ test("a row is never held twice, the lowest free ones are taken, and freed ones 
           expect(held.flat().length + count).toBeGreaterThan(rowCount);
           expect(() => allocateRows(rows, count)).toThrow(`${count} wanted`);
         }
-        expect([...rows.free, ...held.flat()].sort((a, b) => a - b)).toEqual(Array.from({ length: rowCount }, (_, row) => row));
+        expect([...rows.free, ...held.flat()].sort((a, b) => a - b)).toEqual(
+          Array.from({ length: rowCount }, (_, row) => row),
+        );
       }
     }),
     { seed: 1 },

@@ -19,7 +19,9 @@ const cases: fc.Arbitrary<Case> = fc
     ends: fc.array(fc.boolean(), { minLength: 9, maxLength: 9 }),
   })
   .map(({ columns, rowEnd, promptLength, counts, ends }) => {
-    const cellCounts = Int32Array.from(counts, (count) => Math.min(count, columns)).sort().reverse();
+    const cellCounts = Int32Array.from(counts, (count) => Math.min(count, columns))
+      .sort()
+      .reverse();
     const rowEnds = Uint8Array.from(cellCounts, (count, row) => (count > 0 && ends[row] ? 1 : 0));
     const grid = { rows: cellCounts.length, columns, rowEnd };
     return { grid, promptLength, written: { prompt: true, cellCounts, rowEnds } };
@@ -28,7 +30,8 @@ const cases: fc.Arbitrary<Case> = fc
 function naiveSlots({ grid, promptLength, written }: Case): number[] {
   const slots = new Set<number>(Array.from({ length: promptLength }, (_, slot) => slot));
   for (let row = 0; row < grid.rows; row++) {
-    for (let column = 0; column < (written.cellCounts[row] as number); column++) slots.add(cellSlot(grid, promptLength, row, column));
+    for (let column = 0; column < (written.cellCounts[row] as number); column++)
+      slots.add(cellSlot(grid, promptLength, row, column));
     if (written.rowEnds[row] === 1) slots.add(rowLastSlot(grid, promptLength, row));
   }
   return [...slots].sort((a, b) => a - b);

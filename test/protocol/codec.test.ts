@@ -57,7 +57,10 @@ test("a view of a larger buffer travels as its own bytes only", () => {
 });
 
 test("headers are plain msgpack maps, without extensions that other languages cannot read", () => {
-  const [header] = encodeMessage({ ...DONE, absent: undefined, none: null, text: "é", list: [1, 2.5, -3] }, []);
+  const [header] = encodeMessage(
+    { ...DONE, absent: undefined, none: null, text: "é", list: [1, 2.5, -3] },
+    [],
+  );
   expect(packr.unpack(header as Uint8Array)).toEqual({
     ...DONE,
     absent: null,
@@ -92,17 +95,37 @@ describe("a message that breaks the protocol is a protocol error that says what 
     ["an unknown field", [wireHeader({ ...DONE, frames: [], colour: "blue" })], "colour"],
     ["a negative counter", [wireHeader({ ...DONE, epoch: -1, frames: [] })], "epoch"],
     ["a fractional counter", [wireHeader({ ...DONE, request: 1.5, frames: [] })], "request"],
-    ["a frame too few", [wireHeader({ ...DONE, frames: [frame] })], "0 frames where the header of \"done\" announces 1"],
+    [
+      "a frame too few",
+      [wireHeader({ ...DONE, frames: [frame] })],
+      '0 frames where the header of "done" announces 1',
+    ],
     ["a frame too many", [wireHeader({ ...DONE, frames: [] }), new Uint8Array(1)], "1 frames"],
-    ["a short frame", [wireHeader({ ...DONE, frames: [frame] }), new Uint8Array(7)], "7 bytes; int32 [2] has 8"],
-    ["a long frame", [wireHeader({ ...DONE, frames: [frame] }), new Uint8Array(9)], "9 bytes; int32 [2] has 8"],
-    ["an unknown dtype", [wireHeader({ ...DONE, frames: [{ ...frame, dtype: "int64" }] }), new Uint8Array(16)], "dtype"],
+    [
+      "a short frame",
+      [wireHeader({ ...DONE, frames: [frame] }), new Uint8Array(7)],
+      "7 bytes; int32 [2] has 8",
+    ],
+    [
+      "a long frame",
+      [wireHeader({ ...DONE, frames: [frame] }), new Uint8Array(9)],
+      "9 bytes; int32 [2] has 8",
+    ],
+    [
+      "an unknown dtype",
+      [wireHeader({ ...DONE, frames: [{ ...frame, dtype: "int64" }] }), new Uint8Array(16)],
+      "dtype",
+    ],
     [
       "a shape beyond all bounds",
       [wireHeader({ ...DONE, frames: [{ ...frame, shape: [2 ** 31 - 1, 2 ** 31 - 1] }] }), new Uint8Array(8)],
       /over 268435456/,
     ],
-    ["too many frames", [wireHeader({ ...DONE, frames: new Array(9).fill(frame) }), ...new Array(9).fill(new Uint8Array(8))], "frames"],
+    [
+      "too many frames",
+      [wireHeader({ ...DONE, frames: new Array(9).fill(frame) }), ...new Array(9).fill(new Uint8Array(8))],
+      "frames",
+    ],
     ["an oversized header", [new Uint8Array(LIMITS.headerBytes + 1)], `over ${LIMITS.headerBytes}`],
   ];
   test.each(cases)("%s", (_, parts, said) => {
@@ -131,19 +154,31 @@ describe("nothing that arrives makes decoding fail in any other way", () => {
   const bytes = fc.uint8Array({ maxLength: 64 });
 
   test("random bytes", () => {
-    fc.assert(fc.property(fc.array(bytes, { maxLength: 10 }), decodesOrIsAProtocolError), { numRuns: 2000, seed: 1 });
+    fc.assert(fc.property(fc.array(bytes, { maxLength: 10 }), decodesOrIsAProtocolError), {
+      numRuns: 2000,
+      seed: 1,
+    });
   });
 
   test("valid messages with bytes replaced, removed or inserted", () => {
     const valid = arrays.map((sent) => encodeMessage(DONE, sent));
-    const change = fc.record({ part: fc.nat(8), start: fc.nat(200), removed: fc.nat(12), inserted: fc.uint8Array({ maxLength: 12 }) });
+    const change = fc.record({
+      part: fc.nat(8),
+      start: fc.nat(200),
+      removed: fc.nat(12),
+      inserted: fc.uint8Array({ maxLength: 12 }),
+    });
     fc.assert(
       fc.property(valid, change, (parts, { part, start, removed, inserted }) => {
         const changed = parts.map((bytes) => Uint8Array.from(bytes));
         const index = part % changed.length;
         const target = changed[index] as Uint8Array;
         const at = start % (target.length + 1);
-        changed[index] = Uint8Array.from([...target.slice(0, at), ...inserted, ...target.slice(at + removed)]);
+        changed[index] = Uint8Array.from([
+          ...target.slice(0, at),
+          ...inserted,
+          ...target.slice(at + removed),
+        ]);
         decodesOrIsAProtocolError(changed);
       }),
       { numRuns: 2000, seed: 2 },

@@ -2,12 +2,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { SequenceState } from "../../src/schedule/sequence-state.ts";
 import type { AdaptiveWindow, Window } from "../../src/schedule/window.ts";
-import type { StubOptions } from "../../src/stub/stub-worker.ts";
+import type { ResolvedStubOptions } from "../../src/stub/stub-worker.ts";
 import { auditTrace } from "../support/audit-trace.ts";
 import { recordStub } from "../support/record-stub.ts";
 
 interface AdaptiveSetting {
-  readonly stub: Required<Pick<StubOptions, "rows" | "columns" | "rowEnd" | "reach" | "seed" | "codeCount" | "promptLength">>;
+  readonly stub: ResolvedStubOptions;
   readonly window: AdaptiveWindow;
   readonly seed: number;
   readonly temperature: number;
@@ -81,7 +81,9 @@ test("the floor is reached where the row above does not matter", async () => {
         const { state } = await run(setting);
         // under overlapped verification an accepted draft brings its successor, so a row is never fewer than 2 ahead
         const lag = verification === "overlapped" ? Math.max(min, 2) : min + 1;
-        expect(state.forwardCount, JSON.stringify(setting.window)).toBeGreaterThanOrEqual(forwardFloor(setting));
+        expect(state.forwardCount, JSON.stringify(setting.window)).toBeGreaterThanOrEqual(
+          forwardFloor(setting),
+        );
         expect(state.forwardCount, JSON.stringify(setting.window)).toBeLessThanOrEqual(9 + 5 * lag);
         expect(state.rejectedCount).toBe(0);
       }
@@ -116,24 +118,27 @@ describe("on a stub whose tokens depend on r tokens of the row above, greedy", (
   const grid = { rows: 16, columns: 16, codeCount: 4096 } as const;
 
   for (const rowEnd of ["none", "token"] as const) {
-    test.each(reaches)(`rows open at r = %i and tokens are next-token order's (row end ${rowEnd})`, async (reach) => {
-      for (const verification of ["overlapped", "sequential"] as const) {
-        for (const test of ["rejection", "coupled"] as const) {
-          const stub = { ...grid, rowEnd, reach, seed: reach };
-          const greedy = { temperature: 0 };
-          const raster = await recordStub(stub, { kind: "fixed", size: grid.columns }, greedy);
-          const adaptive = await recordStub(stub, { kind: "adaptive", min: 1, verification, test }, greedy);
-          // with 4096 codes a draft that has not seen its whole reach changes almost surely, so every row opens at r, or
-          // where the row above had more than r tokens before the draft could be drawn
-          const earliest = Math.max(reach, 1);
-          for (const openedAt of adaptive.state.openedAt.subarray(1)) {
-            expect(openedAt).toBeGreaterThanOrEqual(earliest);
-            expect(openedAt).toBeLessThanOrEqual(Math.max(earliest, 2));
+    test.each(reaches)(
+      `rows open at r = %i and tokens are next-token order's (row end ${rowEnd})`,
+      async (reach) => {
+        for (const verification of ["overlapped", "sequential"] as const) {
+          for (const test of ["rejection", "coupled"] as const) {
+            const stub = { ...grid, rowEnd, reach, seed: reach };
+            const greedy = { temperature: 0 };
+            const raster = await recordStub(stub, { kind: "fixed", size: grid.columns }, greedy);
+            const adaptive = await recordStub(stub, { kind: "adaptive", min: 1, verification, test }, greedy);
+            // with 4096 codes a draft that has not seen its whole reach changes almost surely, so every row opens at r, or
+            // where the row above had more than r tokens before the draft could be drawn
+            const earliest = Math.max(reach, 1);
+            for (const openedAt of adaptive.state.openedAt.subarray(1)) {
+              expect(openedAt).toBeGreaterThanOrEqual(earliest);
+              expect(openedAt).toBeLessThanOrEqual(Math.max(earliest, 2));
+            }
+            expect([...adaptive.state.tokens]).toEqual([...raster.state.tokens]);
           }
-          expect([...adaptive.state.tokens]).toEqual([...raster.state.tokens]);
         }
-      }
-    });
+      },
+    );
   }
 
   test("a minimum above r opens every row at the minimum", async () => {
@@ -152,7 +157,13 @@ test("the books of a run add up: drafts, rejections, and the windows of the verd
       const verdicts = trace.flatMap(({ drafts }) => drafts);
       expect(verdicts.filter(({ type }) => type === "draft-rejected").length).toBe(state.rejectedCount);
       expect(verdicts.length).toBe(state.draftCount);
-      for (let row = 1; row < setting.stub.rows; row++) checkRow(state, setting, row, verdicts.filter((v) => v.row === row));
+      for (let row = 1; row < setting.stub.rows; row++)
+        checkRow(
+          state,
+          setting,
+          row,
+          verdicts.filter((v) => v.row === row),
+        );
     }),
     { numRuns: 100, seed: 4 },
   );

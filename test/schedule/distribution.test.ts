@@ -1,11 +1,21 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Distribution, gumbelArgmax, probabilityOf, residual, tokenAt } from "../../src/schedule/distribution.ts";
+import {
+  type Distribution,
+  gumbelArgmax,
+  probabilityOf,
+  residual,
+  tokenAt,
+} from "../../src/schedule/distribution.ts";
 import { PURPOSE, randomKey, uniform } from "../../src/schedule/random.ts";
 import { chiSquare, chiSquareLimit, count, law } from "../support/chi-square.ts";
 
 const distributions: fc.Arbitrary<Distribution> = fc
-  .uniqueArray(fc.tuple(fc.nat(30), fc.integer({ min: 1, max: 100 })), { minLength: 1, maxLength: 12, selector: ([token]) => token })
+  .uniqueArray(fc.tuple(fc.nat(30), fc.integer({ min: 1, max: 100 })), {
+    minLength: 1,
+    maxLength: 12,
+    selector: ([token]) => token,
+  })
   .map((entries) => {
     const ascending = entries.sort(([a], [b]) => a - b);
     const total = ascending.reduce((sum, [, weight]) => sum + weight, 0);
@@ -26,7 +36,9 @@ test("a token's probability is found, and is 0 for tokens that were filtered out
 
 test("the token at a quantile is the lowest one whose cumulative probability exceeds it", () => {
   const p = law([0.25, 0.5, 0.25], [3, 8, 9]);
-  expect([0, 0.249, 0.25, 0.5, 0.749, 0.75, 1 - 2 ** -53].map((u) => tokenAt(p, u))).toEqual([3, 3, 8, 8, 8, 9, 9]);
+  expect([0, 0.249, 0.25, 0.5, 0.749, 0.75, 1 - 2 ** -53].map((u) => tokenAt(p, u))).toEqual([
+    3, 3, 8, 8, 8, 9, 9,
+  ]);
 });
 
 test("a token of probability 0 is never drawn, at the ends of the quantile range either", () => {
@@ -43,7 +55,9 @@ test("probabilities that rounding left short of 1 or above it still give a token
 test("the residual is norm(max(0, p - q)), against a dense computation", () => {
   fc.assert(
     fc.property(distributions, distributions, (p, q) => {
-      const dense = Array.from({ length: 31 }, (_, token) => Math.max(0, probabilityOf(p, token) - probabilityOf(q, token)));
+      const dense = Array.from({ length: 31 }, (_, token) =>
+        Math.max(0, probabilityOf(p, token) - probabilityOf(q, token)),
+      );
       const total = dense.reduce((sum, excess) => sum + excess, 0);
       const result = residual(p, q);
       if (total === 0) return expect(result).toBeUndefined();

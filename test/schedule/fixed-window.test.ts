@@ -12,7 +12,10 @@ const kinds = ["none", "token"] as const;
 function audit(setting: Setting) {
   const trace = recordFixed(setting);
   const { grid, promptLength, window } = setting;
-  return { trace, ...auditTrace(trace, { grid, promptLength, codeCount: CODE_COUNT, windowOf: () => window }) };
+  return {
+    trace,
+    ...auditTrace(trace, { grid, promptLength, codeCount: CODE_COUNT, windowOf: () => window }),
+  };
 }
 
 function slotsPerRow({ columns, rowEnd }: TokenGrid): number {
@@ -25,7 +28,8 @@ test("the rules hold on grids up to 40 x 40: order, visibility, row starts, each
       const { trace } = audit(setting);
       const { rows, columns } = setting.grid;
       expect(trace.length).toBe(columns + (rows - 1) * setting.window);
-      for (const { cells } of trace) expect(cells.length).toBeLessThanOrEqual(Math.ceil(columns / setting.window));
+      for (const { cells } of trace)
+        expect(cells.length).toBeLessThanOrEqual(Math.ceil(columns / setting.window));
     }),
     { numRuns: 60, seed: 1 },
   );
@@ -52,7 +56,9 @@ test("every cell is decoded in the forward in which the rule, taken word for wor
   fc.assert(
     fc.property(settings(14), (setting) => {
       const { rows, columns } = setting.grid;
-      expect(decodedAt(recordFixed(setting), rows, columns)).toEqual(naiveSchedule(setting.grid, setting.window));
+      expect(decodedAt(recordFixed(setting), rows, columns)).toEqual(
+        naiveSchedule(setting.grid, setting.window),
+      );
     }),
     { numRuns: 80, seed: 2 },
   );
@@ -108,7 +114,11 @@ describe("what is fed", () => {
           const opened = forwards[(row + 1) * grid.columns] as number;
           const kindsFed = fed.map(({ kind, forward }) => [kind, forward]);
           if (setting.window === grid.columns) expect(kindsFed).toEqual([["row-start", complete + 1]]);
-          else expect(kindsFed).toEqual([["surrogate", opened], ["refresh", complete + 1]]);
+          else
+            expect(kindsFed).toEqual([
+              ["surrogate", opened],
+              ["refresh", complete + 1],
+            ]);
         }
       }),
       { numRuns: 60, seed: 4 },
@@ -130,7 +140,8 @@ describe("what is fed", () => {
           const opening = ["row-start", forwards[(row + 1) * grid.columns]];
           const complete = forwards[(row + 1) * grid.columns - 1] as number;
           const isEarly = setting.window < grid.columns;
-          const expected = isEarly && setting.refreshRowEnds ? [opening, ["refresh", complete + 1]] : [opening];
+          const expected =
+            isEarly && setting.refreshRowEnds ? [opening, ["refresh", complete + 1]] : [opening];
           expect(fed.map(({ kind, forward }) => [kind, forward])).toEqual(expected);
         }
       }),

@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { cellSlot, nextTokenForwardCount, rowLastSlot, rowStride, slotCount, type TokenGrid } from "../../src/schedule/grid.ts";
+import {
+  cellSlot,
+  nextTokenForwardCount,
+  rowLastSlot,
+  rowStride,
+  slotCount,
+  type TokenGrid,
+} from "../../src/schedule/grid.ts";
 
 const plain: TokenGrid = { rows: 3, columns: 5, rowEnd: "none" };
 const ended: TokenGrid = { rows: 3, columns: 5, rowEnd: "token" };

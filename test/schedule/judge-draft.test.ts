@@ -83,7 +83,9 @@ test("the coupled draft of a round is the Gumbel arg-max under that round's own 
   for (let seed = 0; seed < 100; seed++) {
     const key = randomKey(seed);
     const draft = { token: 0, distribution: ROUNDS[0] as Distribution, window: 1, attempt: 0 };
-    const expected = gumbelArgmax(ROUNDS[1] as Distribution, (token) => uniform(key, ROW, 0, PURPOSE.gumbel, token));
+    const expected = gumbelArgmax(ROUNDS[1] as Distribution, (token) =>
+      uniform(key, ROW, 0, PURPOSE.gumbel, token),
+    );
     expect(judge(key, draft, ROUNDS[1] as Distribution, false)).toBe(expected);
   }
 });
@@ -105,7 +107,12 @@ test("the rejection test accepts with probability min(1, p/q)", () => {
 describe("the statistic has the power to see", () => {
   /** The rejection test with something else in the place of the residual. */
   function broken(replace: (key: RandomKey, draft: Draft, p: Distribution) => number): Judge {
-    const window: AdaptiveWindow = { kind: "adaptive", min: 1, verification: "overlapped", test: "rejection" };
+    const window: AdaptiveWindow = {
+      kind: "adaptive",
+      min: 1,
+      verification: "overlapped",
+      test: "rejection",
+    };
     return (key, draft, p, isFullContext) => {
       const verdict = judgeDraft(window, key, ROW, draft, p, isFullContext);
       return draft === undefined || verdict.type === "accepted" ? verdict.token : replace(key, draft, p);
@@ -113,17 +120,26 @@ describe("the statistic has the power to see", () => {
   }
 
   test("a plain redraw from p in place of the residual", () => {
-    const redraw = broken((key, draft, p) => tokenAt(p, uniform(key, ROW, 0, PURPOSE.residual, draft.attempt)));
-    for (const rounds of [2, 3, 4]) expect(statisticAfter(redraw, ROUNDS.slice(0, rounds))).toBeGreaterThan(4 * LIMIT);
+    const redraw = broken((key, draft, p) =>
+      tokenAt(p, uniform(key, ROW, 0, PURPOSE.residual, draft.attempt)),
+    );
+    for (const rounds of [2, 3, 4])
+      expect(statisticAfter(redraw, ROUNDS.slice(0, rounds))).toBeGreaterThan(4 * LIMIT);
   });
 
   test("a draft that is kept whatever the verdict", () => {
     const keep = broken((_, draft) => draft.token);
-    for (const rounds of [2, 3, 4]) expect(statisticAfter(keep, ROUNDS.slice(0, rounds))).toBeGreaterThan(4 * LIMIT);
+    for (const rounds of [2, 3, 4])
+      expect(statisticAfter(keep, ROUNDS.slice(0, rounds))).toBeGreaterThan(4 * LIMIT);
   });
 
   test("an acceptance that uses the same random number in every round", () => {
-    const window: AdaptiveWindow = { kind: "adaptive", min: 1, verification: "overlapped", test: "rejection" };
+    const window: AdaptiveWindow = {
+      kind: "adaptive",
+      min: 1,
+      verification: "overlapped",
+      test: "rejection",
+    };
     const stuck: Judge = (key, draft, p, isFullContext) =>
       judgeDraft(window, key, ROW, draft && { ...draft, attempt: 0 }, p, isFullContext).token;
     expect(statisticAfter(stuck, ROUNDS)).toBeGreaterThan(4 * LIMIT);

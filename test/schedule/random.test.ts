@@ -4,7 +4,11 @@ import { PURPOSE, philox4x32, randomKey, uniform } from "../../src/schedule/rand
 
 // Known answers of philox4x32-10 from Random123's kat_vectors
 const KNOWN: readonly [counter: number[], key: number[], answer: number[]][] = [
-  [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+  [
+    [0, 0, 0, 0],
+    [0, 0],
+    [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+  ],
   [
     [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
     [0xffffffff, 0xffffffff],
@@ -17,11 +21,14 @@ const KNOWN: readonly [counter: number[], key: number[], answer: number[]][] = [
   ],
 ];
 
-test.each(KNOWN)("Philox 4x32-10 gives the known answer for counter %j and key %j", (counter, key, answer) => {
-  const [c0, c1, c2, c3] = counter as [number, number, number, number];
-  const [k0, k1] = key as [number, number];
-  expect(philox4x32(c0, c1, c2, c3, k0, k1)).toEqual(answer);
-});
+test.each(KNOWN)(
+  "Philox 4x32-10 gives the known answer for counter %j and key %j",
+  (counter, key, answer) => {
+    const [c0, c1, c2, c3] = counter as [number, number, number, number];
+    const [k0, k1] = key as [number, number];
+    expect(philox4x32(c0, c1, c2, c3, k0, k1)).toEqual(answer);
+  },
+);
 
 test("a seed above 32 bits uses both halves of the key", () => {
   expect(randomKey(2 ** 32 + 5)).toEqual({ low: 5, high: 1 });
@@ -63,6 +70,8 @@ describe("the numbers are uniform", () => {
 
 test("a cell's numbers for different purposes and attempts differ", () => {
   const key = randomKey(7);
-  const numbers = Object.values(PURPOSE).flatMap((purpose) => [0, 1, 2].map((attempt) => uniform(key, 4, 0, purpose, attempt)));
+  const numbers = Object.values(PURPOSE).flatMap((purpose) =>
+    [0, 1, 2].map((attempt) => uniform(key, 4, 0, purpose, attempt)),
+  );
   expect(new Set(numbers).size).toBe(numbers.length);
 });

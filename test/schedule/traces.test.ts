@@ -32,12 +32,25 @@ test("the trace of an adaptive run on the stub is unchanged", async () => {
 
 test("a trace of nothing but draws needs no worker", () => {
   const grid = { rows: 1, columns: 1, rowEnd: "none" } as const;
-  const state = startSequence({ grid, promptLength: 1, codeCount: 2, window: { kind: "fixed", size: 1 }, key: randomKey(0) });
+  const state = startSequence({
+    grid,
+    promptLength: 1,
+    codeCount: 2,
+    window: { kind: "fixed", size: 1 },
+    key: randomKey(0),
+  });
   const trace = record(state, ({ queries }) => queries.map(() => ({ token: 1, probability: 1 })));
   expect(decodedAt(trace, 1, 1)).toEqual([1]);
 });
 
-const MARKS = { prompt: "p", ordinary: ".", "row-start": ">", surrogate: "~", draft: "?", refresh: "!" } as const;
+const MARKS = {
+  prompt: "p",
+  ordinary: ".",
+  "row-start": ">",
+  surrogate: "~",
+  draft: "?",
+  refresh: "!",
+} as const;
 
 /** Two readable parts: the forward at which each cell was decoded, and what each forward fed. */
 function drawTrace(title: string, trace: readonly TraceStep[], rows: number, columns: number): string {
@@ -50,8 +63,13 @@ function drawTrace(title: string, trace: readonly TraceStep[], rows: number, col
       .join(""),
   );
   const feeds = trace.map(({ queries, runs, drafts }, k) => {
-    const fed = queries.map(({ kind, slot, want }) => `${MARKS[kind]}${slot}${want.type === "none" ? "" : arrow(want)}`);
-    const pairs = Array.from({ length: runs.length / 2 }, (_, run) => `[${runs[2 * run]},${runs[2 * run + 1]})`);
+    const fed = queries.map(
+      ({ kind, slot, want }) => `${MARKS[kind]}${slot}${want.type === "none" ? "" : arrow(want)}`,
+    );
+    const pairs = Array.from(
+      { length: runs.length / 2 },
+      (_, run) => `[${runs[2 * run]},${runs[2 * run + 1]})`,
+    );
     const verdicts = drafts.map(({ type, row, window }) => `  ${type} in row ${row} at window ${window}`);
     return `${String(k + 1).padStart(width)}  ${fed.join(" ")}  sees ${pairs.join("")}${verdicts.join("")}`;
   });

@@ -12,7 +12,10 @@ export interface AuditSetting {
 /** What an audited run did, for counts that only some tests care about. */
 export interface Audit {
   /** Per slot of the image: how often it was fed, and as what. */
-  readonly feeds: ReadonlyMap<number, readonly { readonly forward: number; readonly kind: string; readonly token: number }[]>;
+  readonly feeds: ReadonlyMap<
+    number,
+    readonly { readonly forward: number; readonly kind: string; readonly token: number }[]
+  >;
   /** Slots covered by the last forward's runs. */
   readonly visible: ReadonlySet<number>;
 }
@@ -76,7 +79,8 @@ export function auditTrace(trace: readonly TraceStep[], setting: AuditSetting): 
         if (rowEnd === "token") fail("a surrogate in a grid with row ends");
         if (decoded.has(`${row},${columns - 1}`)) fail(`a surrogate for the decoded end of row ${row}`);
         const source = Math.max(0, row - 1); // of row `row + 1`, whose first cell it predicts
-        if (token !== decoded.get(`${source},${decodedTokens(source) - 1}`)) fail(`${token} is a wrong surrogate`);
+        if (token !== decoded.get(`${source},${decodedTokens(source) - 1}`))
+          fail(`${token} is a wrong surrogate`);
       } else if (kind === "draft") {
         if (column !== 0 || decoded.has(`${row},0`)) fail(`a draft for cell (${row}, ${column})`);
       } else if (token !== decoded.get(`${row},${column}`)) {
@@ -95,22 +99,28 @@ export function auditTrace(trace: readonly TraceStep[], setting: AuditSetting): 
       const isCommitted = step.cells.some((cell) => cell.row === wanted.row && cell.column === wanted.column);
       const ahead = Math.min(wanted.column + (isCommitted ? windowOf(wanted.row) : 1), columns);
       for (let k = wanted.column; k < ahead; k++) {
-        if (!decoded.has(`${wanted.row - 1},${k}`)) fail(`(${wanted.row}, ${wanted.column}) before (${wanted.row - 1}, ${k})`);
-        if (!visible.has(promptLength + (wanted.row - 1) * stride + k)) fail(`(${wanted.row - 1}, ${k}) is not visible`);
+        if (!decoded.has(`${wanted.row - 1},${k}`))
+          fail(`(${wanted.row}, ${wanted.column}) before (${wanted.row - 1}, ${k})`);
+        if (!visible.has(promptLength + (wanted.row - 1) * stride + k))
+          fail(`(${wanted.row - 1}, ${k}) is not visible`);
       }
     }
 
     for (const { row, column, token } of step.cells) {
-      if (row < 0 || row >= rows || column < 0 || column >= columns) fail(`cell (${row}, ${column}) is outside of the grid`);
+      if (row < 0 || row >= rows || column < 0 || column >= columns)
+        fail(`cell (${row}, ${column}) is outside of the grid`);
       if (decoded.has(`${row},${column}`)) fail(`cell (${row}, ${column}) is committed twice`);
-      if (column > 0 && !decoded.has(`${row},${column - 1}`)) fail(`cell (${row}, ${column}) overtakes its left neighbour`);
+      if (column > 0 && !decoded.has(`${row},${column - 1}`))
+        fail(`cell (${row}, ${column}) overtakes its left neighbour`);
       decoded.set(`${row},${column}`, token);
     }
     for (const { kind, slot, token } of step.queries) {
       // a rejected draft leaves keys and values that nothing may see
-      if (kind === "draft" && decoded.get(`${(slot - promptLength) / stride},0`) !== token) written.delete(slot);
+      if (kind === "draft" && decoded.get(`${(slot - promptLength) / stride},0`) !== token)
+        written.delete(slot);
     }
   }
-  if (decoded.size !== rows * columns) throw new Error(`${decoded.size} of ${rows * columns} cells were committed`);
+  if (decoded.size !== rows * columns)
+    throw new Error(`${decoded.size} of ${rows * columns} cells were committed`);
   return { feeds, visible };
 }

@@ -13,7 +13,8 @@ export function naiveSchedule({ rows, columns }: TokenGrid, window: number): num
         if (at[row * columns + column] !== 0) continue;
         let may = column === 0 || before(row, column - 1, forward);
         if (row === 0 && column === 0 && forward > 1) may = false;
-        for (let k = column; row > 0 && k < Math.min(column + window, columns); k++) may &&= before(row - 1, k, forward);
+        for (let k = column; row > 0 && k < Math.min(column + window, columns); k++)
+          may &&= before(row - 1, k, forward);
         if (may) at[row * columns + column] = forward;
       }
     }

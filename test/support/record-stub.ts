@@ -1,6 +1,6 @@
-import { randomKey } from "../../src/schedule/random.ts";
 import { commitStep } from "../../src/schedule/commit-step.ts";
 import { planStep } from "../../src/schedule/plan-step.ts";
+import { randomKey } from "../../src/schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { Window } from "../../src/schedule/window.ts";
 import { StubForwarder } from "../../src/stub/stub-forwarder.ts";
@@ -17,14 +17,30 @@ export interface StubRun {
 export async function recordStub(
   options: StubOptions,
   window: Window,
-  { seed = 0, temperature = 1, classIndex = 3 }: { seed?: number; temperature?: number; classIndex?: number } = {},
+  {
+    seed = 0,
+    temperature = 1,
+    classIndex = 3,
+  }: { seed?: number; temperature?: number; classIndex?: number } = {},
 ): Promise<StubRun> {
   const resolved = stubOptionsSchema.parse(options);
   const { rows, columns, rowEnd, codeCount } = resolved;
   const forwarder = new StubForwarder(resolved, 1);
   const conditioning = { type: "class", classIndex } as const;
-  const { promptLength } = await forwarder.encodePrompt({ sequence: 1, cacheRows: [0], rows, columns, conditioning });
-  const state = startSequence({ grid: { rows, columns, rowEnd }, promptLength, codeCount, window, key: randomKey(seed) });
+  const { promptLength } = await forwarder.encodePrompt({
+    sequence: 1,
+    cacheRows: [0],
+    rows,
+    columns,
+    conditioning,
+  });
+  const state = startSequence({
+    grid: { rows, columns, rowEnd },
+    promptLength,
+    codeCount,
+    window,
+    key: randomKey(seed),
+  });
   const sampling = { guidanceScale: 1, temperature, topK: 0, topP: 1 };
   const trace: TraceStep[] = [];
   while (!isComplete(state)) {

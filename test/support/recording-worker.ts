@@ -42,6 +42,7 @@ function record(backend: Backend, recording: RecordingWorker): Backend {
       await recording.beforeForward(index);
       return forwarder.forward(steps);
     },
+    stats: () => forwarder.stats(),
     decodeImage: (codes, rows, columns) => forwarder.decodeImage(codes, rows, columns),
     release: (sequences) => {
       recording.released.push(...sequences);

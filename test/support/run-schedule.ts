@@ -1,4 +1,9 @@
-import { type CommittedCell, commitStep, type DraftOutcome, type QueryResult } from "../../src/schedule/commit-step.ts";
+import {
+  type CommittedCell,
+  commitStep,
+  type DraftOutcome,
+  type QueryResult,
+} from "../../src/schedule/commit-step.ts";
 import { planStep, type Query, type StepPlan } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";

@@ -45,9 +45,7 @@ class Canvas:
         flat = [value for point in points for value in point]
         self._draw.line(_scaled(flat), fill=fill, width=round(width * _SCALE), joint="curve")
 
-    def arc(
-        self, x: float, y: float, radius: float, start: float, end: float, fill: Colour, width: float
-    ) -> None:
+    def arc(self, x: float, y: float, radius: float, start: float, end: float, fill: Colour, width: float) -> None:
         """Draw part of a circle; angles in degrees, clockwise from three o'clock."""
         box = _scaled((x - radius, y - radius, x + radius, y + radius))
         self._draw.arc(box, start, end, fill=fill, width=round(width * _SCALE))

@@ -22,7 +22,7 @@ from zipar_demo.scenes.backdrop import (
     draw_sky,
     draw_smile,
 )
-from zipar_demo.scenes.canvas import SIZE, Canvas, Colour, mix, pick, snap
+from zipar_demo.scenes.canvas import Canvas, Colour, mix, pick, snap
 
 _FURS: Final[tuple[Colour, ...]] = ((244, 160, 74), (150, 152, 164), (74, 70, 84), (240, 218, 180))
 
@@ -119,7 +119,8 @@ def draw_fish(canvas: Canvas, random: np.random.Generator) -> None:
     canvas.ellipse(x + facing * 22, y - 6, 3.6, 3.6, INK)
     canvas.arc(x + facing * 28, y + 4, 6, 30, 150, INK, 2)
     for bubble in range(int(random.integers(1, 4))):
-        canvas.ellipse(x + facing * (44 + 2 * bubble), y - 14 - 14 * bubble, 4 - bubble / 2, 4 - bubble / 2, (214, 242, 250))
+        radius = 4 - bubble / 2
+        canvas.ellipse(x + facing * (44 + 2 * bubble), y - 14 - 14 * bubble, radius, radius, (214, 242, 250))
 
 
 def draw_mushroom(canvas: Canvas, random: np.random.Generator) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,7 +29,7 @@ class LlamaGenVQConfig:
     @property
     def pixels_per_token(self) -> int:
         """Side of the square of pixels that one token stands for: every resolution but the first halves it."""
-        return 2 ** (len(self.channel_multipliers) - 1)
+        return 1 << (len(self.channel_multipliers) - 1)
 
 
 class LlamaGenVQDecoder(nn.Module):
@@ -79,7 +78,9 @@ class Decoder(nn.Module):
         self.conv_blocks = nn.ModuleList()
         for level in reversed(range(len(multipliers))):
             is_coarsest = level == len(multipliers) - 1
-            resolution = Resolution(width, config.channels * multipliers[level], config.residual_blocks + 1, is_coarsest)
+            resolution = Resolution(
+                width, config.channels * multipliers[level], config.residual_blocks + 1, is_coarsest
+            )
             width = config.channels * multipliers[level]
             if level > 0:
                 resolution.upsample = Upsample(width)
@@ -93,8 +94,9 @@ class Decoder(nn.Module):
             hidden = block(hidden)
         for resolution in self.conv_blocks:
             hidden = resolution(hidden)
-            if hasattr(resolution, "upsample"):
-                hidden = resolution.upsample(hidden)
+            upsample = getattr(resolution, "upsample", None)
+            if upsample is not None:
+                hidden = upsample(hidden)
         out: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
         return out
 
@@ -131,7 +133,8 @@ class ResidualBlock(nn.Module):
         change = self.conv2(F.silu(self.norm2(change)))
         if hasattr(self, "nin_shortcut"):
             hidden = self.nin_shortcut(hidden)
-        return hidden + change
+        result: Tensor = hidden + change
+        return result
 
 
 class Attention(nn.Module):

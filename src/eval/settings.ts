@@ -1,0 +1,82 @@
+import type { GenerateOptions } from "../options.ts";
+import type { SurrogateRule } from "../schedule/surrogate.ts";
+
+export type WindowOption = NonNullable<GenerateOptions["window"]>;
+
+/** What a variant does otherwise than the defaults. */
+export interface Variant {
+  readonly surrogate?: SurrogateRule;
+  readonly refreshRowEnds?: true;
+  readonly verification?: "sequential";
+  readonly test?: "coupled";
+}
+
+/** One way of decoding that is measured. */
+export interface EvalSetting {
+  /** `full`, a number, `adaptive` or `adaptive:N`, as on the command line. */
+  readonly window: number | string;
+  readonly variant: Variant;
+  /** How images of this setting are asked for. */
+  readonly options: Pick<GenerateOptions, "window" | "surrogate" | "refreshRowEnds">;
+}
+
+export function plainSetting(window: WindowOption): EvalSetting {
+  return { window: windowName(window), variant: {}, options: { window } };
+}
+
+export function isAdaptive({ window }: Pick<EvalSetting, "window">): boolean {
+  return String(window).startsWith("adaptive");
+}
+
+/** `4`, or `4, surrogate above`. */
+export function settingName({ window, variant }: Pick<EvalSetting, "window" | "variant">): string {
+  return [window, ...Object.entries(variant).map(([key, value]) => variantWords(key as keyof Variant, value))].join(", ");
+}
+
+/**
+ * Rules that are tried beside the default ones: other surrogates and refreshed row ends where rows start earliest, the
+ * paper's verification order and the other test under the middle one of the adaptive windows.
+ */
+export function variantSettings(windows: readonly WindowOption[], rowEnd: "none" | "token"): readonly EvalSetting[] {
+  const fixed = windows.filter((window) => typeof window === "number").sort((a, b) => a - b);
+  const adaptive = windows.filter((window) => windowName(window).toString().startsWith("adaptive"));
+  const smallest = fixed[0];
+  const middle = adaptive[Math.floor((adaptive.length - 1) / 2)];
+  const settings: EvalSetting[] = [];
+  if (smallest !== undefined && rowEnd === "none") {
+    settings.push(varied(smallest, { surrogate: "above" }), varied(smallest, { surrogate: "newest" }));
+  }
+  if (smallest !== undefined && rowEnd === "token") settings.push(varied(smallest, { refreshRowEnds: true }));
+  if (middle !== undefined) {
+    settings.push(varied(middle, { verification: "sequential" }), varied(middle, { test: "coupled" }));
+  }
+  return settings;
+}
+
+function varied(window: WindowOption, variant: Variant): EvalSetting {
+  const { verification, test, ...others } = variant;
+  const adaptive = window === "adaptive" ? { kind: window } : window;
+  const changes = { ...(verification === undefined ? {} : { verification }), ...(test === undefined ? {} : { test }) };
+  return {
+    window: windowName(window),
+    variant,
+    options: { ...others, window: typeof adaptive === "object" ? { ...adaptive, ...changes } : adaptive },
+  };
+}
+
+function windowName(window: WindowOption): number | string {
+  if (typeof window !== "object") return window;
+  return window.min === undefined ? "adaptive" : `adaptive:${window.min}`;
+}
+
+function variantWords(key: keyof Variant, value: Variant[keyof Variant]): string {
+  switch (key) {
+    case "surrogate":
+      return `surrogate ${value}`;
+    case "refreshRowEnds":
+      return "row ends refreshed";
+    case "verification":
+    case "test":
+      return String(value);
+  }
+}

@@ -1,0 +1,72 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createEngine, type Engine } from "../../src/index.ts";
+import { runPython, type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+
+type Tokens = readonly (readonly number[])[];
+type BruteForce = Record<
+  "1" | "2",
+  { raster: Tokens; windows: Record<string, { forwards: number; tokens: Tokens }> }
+>;
+
+const CLASS = 3;
+const WINDOWS = [1, 2, 3, 4, 5, 6, 7, 8];
+
+describe("greedy tokens of a LlamaGen checkpoint equal those of an independent float64 implementation", () => {
+  let checkpoint: TinyCheckpoint;
+  let engine: Engine;
+  let expected: BruteForce;
+
+  beforeAll(async () => {
+    checkpoint = await tinyCheckpoint("--rows", "8", "--columns", "8", "--seed", "1", "--no-vq");
+    const script = join(import.meta.dirname, "brute_force.py");
+    const brute = runPython([
+      script,
+      checkpoint.directory,
+      "--class-index",
+      String(CLASS),
+      "--guidance",
+      "1",
+      "2",
+    ]);
+    engine = await createEngine({ model: checkpoint.directory, device: "cpu", dtype: "float32" });
+    expected = JSON.parse(await brute);
+  });
+  afterAll(async () => {
+    await engine?.dispose();
+    checkpoint?.remove();
+  });
+
+  for (const guidance of ["1", "2"] as const) {
+    const generate = (window: number | "full") =>
+      engine.generate({
+        classLabel: CLASS,
+        window,
+        temperature: 0,
+        guidanceScale: Number(guidance),
+        image: false,
+      });
+
+    test(`guidance ${guidance}: next-token order equals a loop without a cache`, async () => {
+      expect((await generate("full")).tokens).toEqual(expected[guidance].raster);
+    });
+
+    test(`guidance ${guidance}: every window from 1 to W equals the rule taken word for word`, async () => {
+      const results = await Promise.all(WINDOWS.map(generate));
+      for (const [k, window] of WINDOWS.entries()) {
+        const brute = expected[guidance].windows[window];
+        expect(results[k]?.tokens, `window ${window}`).toEqual(brute?.tokens);
+        expect(results[k]?.stats.forwards).toBe(brute?.forwards);
+      }
+    });
+  }
+
+  test("the reference agrees with itself at s = W, and windows and guidance matter, so that the tests can fail", () => {
+    for (const { raster, windows } of Object.values(expected)) {
+      expect(windows["8"]?.tokens).toEqual(raster);
+      expect(windows["1"]?.tokens).not.toEqual(raster);
+      expect(windows["4"]?.tokens).not.toEqual(raster);
+    }
+    expect(expected["1"].raster).not.toEqual(expected["2"].raster);
+  });
+});

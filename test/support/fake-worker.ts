@@ -1,0 +1,36 @@
+import { join } from "node:path";
+import type { WorkerSource } from "../../src/backend.ts";
+import { WorkerForwarder } from "../../src/worker/forwarder.ts";
+import { resolvePythonEnvironment } from "../../src/worker/python-environment.ts";
+import { startWorker, type Worker } from "../../src/worker/start-worker.ts";
+
+const FIXTURES = join(import.meta.dirname, "../process/fixtures");
+
+/** A real process behind the real wire that misbehaves as `fixtures/fake-worker` describes. */
+export function fakeWorker(behaviour: string, onStart: (worker: Worker) => void = () => {}): WorkerSource {
+  return {
+    async open(options) {
+      const environment = resolvePythonEnvironment();
+      if (!environment.installed) throw new Error(environment.reason);
+      const worker = await startWorker({
+        python: environment.python,
+        workerDirectory: join(FIXTURES, "fake-worker"),
+        arguments: [behaviour],
+        init: {
+          model: { path: "/fake", vqPath: null, size: null },
+          device: "cpu",
+          dtype: "auto",
+          cacheRowCount: options.maxImages,
+        },
+        startTimeoutMs: options.startTimeoutMs,
+        logger: options.logger,
+        onProgress: () => {},
+        signal: options.signal,
+      });
+      onStart(worker);
+      const { channel, ready, pid, stop } = worker;
+      const forwarder = new WorkerForwarder(channel, ready);
+      return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, stop };
+    },
+  };
+}

@@ -1,0 +1,30 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { resolvePythonEnvironment } from "../../src/worker/python-environment.ts";
+
+export const PACKAGE_ROOT = join(import.meta.dirname, "../..");
+
+export interface TinyCheckpoint {
+  readonly directory: string;
+  remove(): void;
+}
+
+/** A LlamaGen checkpoint with random weights, made by the worker's own script, e.g. `--rows 8 --columns 8`. */
+export async function tinyCheckpoint(...options: readonly string[]): Promise<TinyCheckpoint> {
+  const directory = mkdtempSync(join(tmpdir(), "zipar-test-checkpoint-"));
+  await runPython(["-m", "zipar_worker.tiny", "llamagen", "--out", directory, ...options]);
+  return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+/** Runs the worker's Python and returns what it printed. */
+export async function runPython(options: readonly string[]): Promise<string> {
+  const environment = resolvePythonEnvironment();
+  if (!environment.installed) throw new Error(environment.reason);
+  const { stdout } = await execa(environment.python, options, {
+    cwd: PACKAGE_ROOT,
+    env: { PYTHONPATH: join(PACKAGE_ROOT, "python-worker"), PYTHONDONTWRITEBYTECODE: "1" },
+  });
+  return stdout;
+}
