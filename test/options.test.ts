@@ -26,7 +26,7 @@ const resolve = (options: unknown, card: ModelCard = CARD) =>
   resolveGeneration(options as GenerateOptions, card, () => 77);
 
 test("the model card fills in what is left out", () => {
-  expect(resolve({ classLabel: 1 })).toEqual({
+  expect(resolve({ classLabel: 1 })).toMatchObject({
     conditioning: { type: "class", classIndex: 1 },
     grid: { rows: 16, columns: 24, rowEnd: "none" },
     window: { kind: "fixed", size: 8 },

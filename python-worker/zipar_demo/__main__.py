@@ -19,9 +19,11 @@ from zipar_demo.export import export_checkpoint
 from zipar_demo.pixels import save_sheet
 from zipar_demo.sample import SamplingSettings
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
+from zipar_demo.slices import THREADS
 from zipar_demo.token_set import make_token_set
+from zipar_demo.train_decoder import train_decoder
 from zipar_demo.train_tokenizer import train_tokenizer
-from zipar_demo.train_transformer import SHARDS, THREADS, train_transformer
+from zipar_demo.train_transformer import SHARDS, train_transformer
 
 SHEET_ROWS = 4
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     commands = {
         "tokenizer": _tokenizer,
+        "decoder": _decoder,
         "transformer": _transformer,
         "classifier": _classifier,
         "evaluate": _evaluate,
@@ -49,6 +52,10 @@ def _draw(options: argparse.Namespace) -> None:
 
 def _tokenizer(options: argparse.Namespace) -> None:
     train_tokenizer(options.work, options.tokenizer_steps, options.seed)
+
+
+def _decoder(options: argparse.Namespace) -> None:
+    train_decoder(options.work, options.decoder_steps, options.seed)
 
 
 def _transformer(options: argparse.Namespace) -> None:
@@ -88,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=7)
         if name in ("build", "export"):
             command.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-        for stage, steps in (("tokenizer", 1500), ("transformer", 1800), ("classifier", 300)):
+        for stage, steps in (("tokenizer", 1500), ("decoder", 300), ("transformer", 1350), ("classifier", 300)):
             if name in ("build", stage):
                 command.add_argument(f"--{stage}-steps", type=int, default=steps)
         if name in ("build", "sample", "evaluate"):
@@ -105,6 +112,7 @@ _HELP = {
     "build": "all steps from nothing to the checkpoint",
     "draw": "draw a sheet of training pictures",
     "tokenizer": "train the image tokenizer",
+    "decoder": "go on with the tokenizer's decoder alone, the tokens being fixed",
     "transformer": "tokenize pictures and train the transformer",
     "classifier": "train the classifier that judges samples",
     "sample": "generate a sheet of pictures",

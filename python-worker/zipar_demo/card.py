@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
-from zipar_demo import classifier, token_set, train_tokenizer, train_transformer
+from torch import nn
+
+from zipar_demo import classifier, token_set, train_decoder, train_tokenizer, train_transformer
 from zipar_demo.encoder import Tokenizer
 from zipar_demo.evaluate import Evaluation
 from zipar_demo.run_state import training_seconds
 from zipar_demo.scenes import CLASS_NAMES, SIZE
 from zipar_demo.transformer import Transformer
+
+LOGS: Final = {
+    "tokenizer": train_tokenizer.LOG_NAME,
+    "decoder": train_decoder.LOG_NAME,
+    "transformer": train_transformer.LOG_NAME,
+    "classifier": classifier.LOG_NAME,
+}
+NEWLINE: Final = "\n"
+"""Python 3.11 allows no backslash within the braces of an f-string."""
 
 
 def write_card(path: Path, work: Path, evaluation: Evaluation) -> None:
@@ -45,52 +57,36 @@ Every picture is drawn by code (`scenes`) from its class and a number, the class
 
 def _networks(work: Path) -> str:
     vq, config = train_tokenizer.CONFIG, train_transformer.CONFIG
-    tokenizer, transformer = Tokenizer(vq), Transformer(config)
-    tokenizer_end = _last_entry(work / train_tokenizer.LOG_NAME)
-    transformer_end = _last_entry(work / train_transformer.LOG_NAME)
-    classifier_end = _last_entry(work / classifier.LOG_NAME)
-    rows = [
-        (
-            f"tokenizer `vq.safetensors`: {vq.codebook_size} codes, {vq.pixels_per_token} x {vq.pixels_per_token} "
-            f"pixels each, {vq.channels} channels x {vq.channel_multipliers}",
-            tokenizer,
-            tokenizer_end,
-            f"pixels {tokenizer_end['pixels']:.4f} (absolute + squared, pixels in -1..1)",
-            work / train_tokenizer.LOG_NAME,
-        ),
-        (
-            f"transformer `model.safetensors`: {config.layers} layers, dim {config.dim}, {config.heads} heads, "
-            f"{config.rows} x {config.columns} tokens",
-            transformer,
-            transformer_end,
-            f"{transformer_end['loss']:.3f} nats per token, held out {transformer_end['held_out']:.3f}",
-            work / train_transformer.LOG_NAME,
-        ),
-        (
-            "classifier `classifier.safetensors`: judges samples, not needed to generate",
-            classifier.Classifier(),
-            classifier_end,
-            f"{classifier_end['loss']:.4f} nats",
-            work / classifier.LOG_NAME,
-        ),
-    ]
-    lines = [
-        f"| {name} | {sum(weight.numel() for weight in model.parameters()):,} | {end['step']:.0f} | {loss} "
-        f"| {training_seconds(log) / 60:.0f} |"
-        for name, model, end, loss, log in rows
-    ]
-    table = "\n".join(
-        ["| network | parameters | steps | last loss | minutes |", "| --- | --- | --- | --- | --- |", *lines]
-    )
+    tokenizer = Tokenizer(vq)
+    counts = {
+        "tokenizer": tokenizer,
+        "decoder": nn.ModuleList([tokenizer.decoder, tokenizer.post_quant_conv]),
+        "transformer": Transformer(config),
+        "classifier": classifier.make_classifier(),
+    }
+    lines = ["| network | parameters | steps | loss at the end | minutes |", "| --- | --- | --- | --- | --- |"]
+    for name, model in counts.items():
+        log = work / LOGS[name]
+        last = _entries(log)[-1]
+        count = sum(weight.numel() for weight in model.parameters())
+        loss = f"{last['loss']:.3f}" + (f", held out {last['held_out']:.3f}" if "held_out" in last else "")
+        lines.append(f"| {name} | {count:,} | {last['step']:.0f} | {loss} | {training_seconds(log) / 60:.0f} |")
+    planned = list(dict.fromkeys(round(entry["of"]) for entry in _entries(work / LOGS["transformer"])))
+    shortened = f" Its schedule was shortened on the way: planned for {planned} steps." if len(planned) > 1 else ""
     return f"""## Networks
 
-{table}
+{NEWLINE.join(lines)}
 
-Trained on a machine with 2 CPU cores that also did other work, in bfloat16 with float32 weights; stored in float16.
-Tokenizer: AdamW, first without quantisation, then on crops, at last on whole pictures. Transformer: Muon for the
-matrices of the layers, AdamW for the rest, {train_transformer.BATCH} pictures a step,
-{train_transformer.CLASS_DROPOUT:.0%} of them without their class, which guidance needs; stored is the moving average
-of the weights."""
+Trained on a machine with 2 CPU cores that did other work besides, in bfloat16 with float32 weights; stored in float16.
+
+- Tokenizer (`vq.safetensors`): {vq.codebook_size} codes, each for {vq.pixels_per_token} x {vq.pixels_per_token} pixels;
+  {vq.channels} channels times {", ".join(map(str, vq.channel_multipliers))}. AdamW, first without quantisation, then
+  on crops, then on whole pictures; at last the decoder alone. The loss is that of the pixels and edges.
+- Transformer (`model.safetensors`): {config.layers} layers, dim {config.dim}, {config.heads} heads,
+  {config.rows} x {config.columns} tokens. Muon for the matrices of the layers, AdamW for the rest,
+  {train_transformer.BATCH} pictures a step, {train_transformer.CLASS_DROPOUT:.0%} of them without their class, which
+  guidance needs. Stored is the moving average of the weights. The loss is in nats per token.{shortened}
+- Classifier (`classifier.safetensors`): judges samples; generating does not need it."""
 
 
 def _quality(evaluation: Evaluation) -> str:
@@ -108,12 +104,7 @@ seed {evaluation.seed}. Of drawn pictures it names {evaluation.drawn:.1%} correc
 
 
 def _rebuild(work: Path) -> str:
-    logs = {
-        "tokenizer": train_tokenizer.LOG_NAME,
-        "transformer": train_transformer.LOG_NAME,
-        "classifier": classifier.LOG_NAME,
-    }
-    steps = " ".join(f"--{name}-steps {_last_entry(work / log)['step']:.0f}" for name, log in logs.items())
+    steps = " ".join(f"--{name}-steps {_entries(work / log)[-1]['step']:.0f}" for name, log in LOGS.items())
     return f"""## Rebuild
 
 In `python-worker`, with the packages of its `test` extra:
@@ -125,6 +116,5 @@ It shows its progress and goes on where it was stopped. The same seed gives the 
 weights still differ in their last digits from machine to machine."""
 
 
-def _last_entry(log: Path) -> dict[str, float]:
-    entry: dict[str, float] = json.loads(log.read_text().splitlines()[-1])
-    return entry
+def _entries(log: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]

@@ -1,18 +1,13 @@
-"""A small judge: names the class of a picture. Trained on drawn pictures only: it never sees a generated one.
-
-Its features also serve as the space in which sets of pictures are compared (Frechet distance).
-"""
+"""Trains the small judge that names the class of a picture, on drawn pictures only: it never sees a generated one."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
@@ -20,53 +15,27 @@ from zipar_demo.pixels import to_pixels
 from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
 from zipar_demo.train_tokenizer import draw_pool
+from zipar_worker.classifier import Classifier
 
 RUN_NAME: Final = "classifier.safetensors"
 LOG_NAME: Final = "classifier.jsonl"
-FEATURES: Final = 64
+WIDTHS: Final = (3, 24, 32, 48, 64)
+"""Channels of the picture and after each convolution, the last of which are the features."""
 BATCH: Final = 56
 PEAK_RATE: Final = 3e-3
 HELD_OUT_SEED: Final = 2_000_000
 HELD_OUT_COUNT: Final = 560
 """Pictures from that seed on only measure the accuracy."""
-_WIDTHS = (3, 24, 32, 48, FEATURES)
 _SAVE_EVERY = 50
 
 
-class Classifier(nn.Module):
-    """Four strided convolutions on the picture at half size, then the mean over positions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        pairs = list(pairwise(_WIDTHS))
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
-        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for _, b in pairs)
-        self.head = nn.Linear(FEATURES, len(CLASS_NAMES))
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """pixels: [B, 3, H, W] in [-1, 1] -> [B, FEATURES]."""
-        hidden = F.avg_pool2d(pixels, 2)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            hidden = F.silu(norm(convolution(hidden)))
-        return hidden.mean(dim=(2, 3))
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """pixels: [B, 3, H, W] in [-1, 1] -> [B, classes]."""
-        scores: Tensor = self.head(self.features(pixels))
-        return scores
-
-
-def load_classifier(path: Path) -> Classifier:
-    """The exported classifier, for use, in float32."""
-    model = Classifier()
-    model.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    model.eval().requires_grad_(False)
-    return model
+def make_classifier() -> Classifier:
+    return Classifier(WIDTHS, len(CLASS_NAMES))
 
 
 def load_trained_classifier(work: Path) -> Classifier:
     """The classifier that was trained in `work`, for use."""
-    model = Classifier()
+    model = make_classifier()
     load_trained_(work / RUN_NAME, "model", model)
     return model
 
@@ -74,7 +43,7 @@ def load_trained_classifier(work: Path) -> Classifier:
 def train_classifier(work: Path, steps: int, seed: int) -> Classifier:
     """Train or go on training, on the pictures that were drawn for the tokenizer."""
     torch.manual_seed(seed)
-    model = Classifier()
+    model = make_classifier()
     optimizer = AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=1e-2)
     path = work / RUN_NAME
     first = load_run_(path, {"model": model}, {"optimizer": optimizer})

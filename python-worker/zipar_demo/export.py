@@ -7,16 +7,17 @@ from typing import Final
 
 import msgspec
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from zipar_demo import train_tokenizer, train_transformer
 from zipar_demo.card import write_card
 from zipar_demo.classifier import load_trained_classifier
 from zipar_demo.evaluate import load_transformer, read_evaluation
+from zipar_demo.reference_features import write_reference_features
 from zipar_demo.sample import SamplingSettings
 from zipar_demo.scenes import CLASS_NAMES
-from zipar_demo.train_tokenizer import load_tokenizer
+from zipar_demo.train_decoder import load_finished_tokenizer
 from zipar_worker.families.llamagen_checkpoint import Sidecar, SidecarConfig, SidecarVq
 from zipar_worker.families.sidecar import SIDECAR_NAME
 from zipar_worker.protocol import SamplingDefaults
@@ -32,13 +33,14 @@ WINDOW: Final = 4
 def export_checkpoint(work: Path, out: Path) -> None:
     """Write everything that the worker needs, from the runs and the evaluation in `work`."""
     out.mkdir(parents=True, exist_ok=True)
-    evaluation = read_evaluation(work)
+    evaluation, tokenizer = read_evaluation(work), load_finished_tokenizer(work)
     save_half(load_transformer(work), out / MODEL_NAME)
-    save_half(load_tokenizer(work), out / VQ_NAME)
+    save_half(tokenizer, out / VQ_NAME)
     save_half(load_trained_classifier(work), out / CLASSIFIER_NAME)
     (out / SIDECAR_NAME).write_bytes(
         msgspec.json.format(msgspec.json.encode(make_sidecar(evaluation.settings)), indent=2) + b"\n"
     )
+    write_reference_features(out, tokenizer)
     write_card(out / CARD_NAME, work, evaluation)
 
 
@@ -80,4 +82,4 @@ def make_sidecar(settings: SamplingSettings) -> Sidecar:
 
 def save_half(model: nn.Module, path: Path) -> None:
     """Weights in float16: half the bytes, and no difference that an eye could see."""
-    save_file({key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}, path)
+    path.write_bytes(save({key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}))

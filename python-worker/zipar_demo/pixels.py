@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from zipar_worker.classifier import to_pixels
+
+__all__ = ["save_sheet", "to_pictures", "to_pixels"]
+
 _GAP = 4
-
-
-def to_pixels(pictures: Tensor) -> Tensor:
-    """pictures: [B, H, W, 3] uint8 -> [B, 3, H, W] in [-1, 1]."""
-    return pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def to_pictures(pixels: Tensor) -> Tensor:

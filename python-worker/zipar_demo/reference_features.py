@@ -16,12 +16,12 @@ from torch import Tensor
 from zipar_demo.encoder import Tokenizer
 from zipar_demo.pixels import to_pictures, to_pixels
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
-from zipar_demo.train_tokenizer import load_tokenizer
+from zipar_demo.train_decoder import load_finished_tokenizer
 from zipar_worker.classifier import Classifier, load_classifier, picture_features
 from zipar_worker.frechet import fit_gaussian
 from zipar_worker.reference_features import REFERENCE_NAME, ReferenceFeatures, save_reference
 
-PER_CLASS: Final = 150
+PER_CLASS: Final = 100
 """Drawn pictures of each class behind mean and covariance."""
 HELD_OUT_PER_CLASS: Final = 32
 FIRST_SEED: Final = 4_000_000 - 4_000_000 % len(CLASS_NAMES)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder with classifier.safetensors")
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run: its tokenizer is used")
     options = parser.parse_args(arguments)
-    write_reference_features(options.checkpoint, load_tokenizer(options.work))
+    write_reference_features(options.checkpoint, load_finished_tokenizer(options.work))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,10 @@ class Reporter:
         shown = "  ".join([f"{self.name} {step + 1}/{self.total}", *(f"{key} {x:.4f}" for key, x in figures.items())])
         print(f"{shown}  {rate:.2f} steps/s  {left:.1f} min left", flush=True)
         with self.log.open("a") as file:
-            file.write(json.dumps({"step": step + 1, "seconds": round(now - self.started, 1), **figures}) + "\n")
+            file.write(
+                json.dumps({"step": step + 1, "of": self.total, "seconds": round(now - self.started, 1), **figures})
+                + "\n"
+            )
 
 
 def training_seconds(log: Path) -> float:

@@ -54,22 +54,18 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
     quantize_from = round(QUANTIZE_FROM * steps)
     for step in range(first, steps):
         random = np.random.default_rng((seed, 1, step))
-        batch = _sample(pictures, random, whole=step >= WHOLE_FROM * steps)
+        batch = sample_batch(pictures, random, whole=step >= WHOLE_FROM * steps)
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(step, steps, PEAK_RATE, 50)
         if step == quantize_from:
-            _make_codebook_(model, torch.cat([_sample(pictures, random, whole=True) for _ in range(8)]), random)
+            _make_codebook_(model, torch.cat([sample_batch(pictures, random, whole=True) for _ in range(8)]), random)
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = model.embed(batch)
             codes, quantized, distance = _quantize(model, embeddings)
             chosen = quantized if step >= quantize_from else embeddings
             rebuilt = model.decode_embeddings(chosen.permute(0, 3, 1, 2))
-        error = rebuilt.float() - batch
-        loss_pixels = error.abs().mean() + error.square().mean()
-        loss_edges = _edges(error)
-        loss = loss_pixels + 0.5 * loss_edges
-        if step >= quantize_from:
-            loss = loss + distance
+        loss_pixels = reconstruction_loss(rebuilt.float() - batch)
+        loss = loss_pixels + distance if step >= quantize_from else loss_pixels
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -78,7 +74,7 @@ def train_tokenizer(work: Path, steps: int, seed: int) -> Tokenizer:
         last_used[used] = step
         if step % 20 == 0 and quantize_from < step < REVIVE_UNTIL * steps:
             _revive_(model, embeddings.detach(), last_used, step, random)
-        reporter.report(step, pixels=loss_pixels.item(), edges=loss_edges.item(), codes=len(used))
+        reporter.report(step, loss=loss_pixels.item(), codes=len(used))
         if (step + 1) % 100 == 0 or step + 1 == steps:
             save_run_(path, {"model": model}, {"optimizer": optimizer}, step + 1)
     return model
@@ -100,7 +96,7 @@ def draw_pool(work: Path) -> Tensor:
     return torch.from_numpy(np.load(path))
 
 
-def _sample(pictures: Tensor, random: np.random.Generator, whole: bool) -> Tensor:
+def sample_batch(pictures: Tensor, random: np.random.Generator, whole: bool) -> Tensor:
     """A training batch: [B, 3, side, side] in [-1, 1]; crops start on token borders."""
     count, side = (WHOLE_BATCH, SIZE) if whole else (CROP_BATCH, CROP)
     step = CONFIG.pixels_per_token
@@ -119,9 +115,10 @@ def _quantize(model: Tokenizer, embeddings: Tensor) -> tuple[Tensor, Tensor, Ten
     return codes, embeddings + (chosen - embeddings).detach(), distance
 
 
-def _edges(error: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring errors: penalises blurred edges."""
-    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+def reconstruction_loss(error: Tensor) -> Tensor:
+    """Of the differences to the picture, [B, 3, H, W]: absolute, squared, and between neighbours, which keeps edges."""
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.abs().mean() + error.square().mean() + 0.5 * edges
 
 
 @torch.no_grad()

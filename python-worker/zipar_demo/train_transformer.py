@@ -9,11 +9,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
 from zipar_demo.run_state import Reporter, average_into_, cosine_rate, load_run_, save_run_
+from zipar_demo.slices import THREADS, make_threads, set_gradients_
 from zipar_demo.token_set import TokenSet
 from zipar_demo.transformer import Transformer, TransformerConfig
 
@@ -22,8 +23,6 @@ RUN_NAME: Final = "transformer.safetensors"
 LOG_NAME: Final = "transformer.jsonl"
 SHARDS: Final = 28
 BATCH: Final = 16
-THREADS: Final = 2
-"""The batch is split among as many, so their number is part of the recipe."""
 PEAK_RATE: Final = 3e-3
 WARMUP: Final = 50
 WEIGHT_DECAY: Final = 0.02
@@ -46,7 +45,7 @@ def train_transformer(work: Path, token_set: TokenSet, steps: int, seed: int) ->
     first = load_run_(path, modules, optimizers)
     reporter = Reporter("transformer", steps, first, work / LOG_NAME)
     held_out_loss = measure_loss(average, token_set)
-    threads = ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,))
+    threads = make_threads()
     for step in range(first, steps):
         set_rates_(optimizers, cosine_rate(step, steps, PEAK_RATE, WARMUP))
         classes, tokens = _sample(token_set, np.random.default_rng((seed, 2, step)))
@@ -87,21 +86,12 @@ def train_step_(
     threads: ThreadPoolExecutor,
 ) -> float:
     """One step on a batch; returns the loss in nats per token. classes: [B], tokens: [B, rows * columns]."""
-    parameters = list(model.parameters())
-
-    def slice_gradients(part: tuple[Tensor, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
-        loss = token_loss(model, *part)
-        return loss.item(), torch.autograd.grad(loss, parameters)
-
-    # One slice per thread: threads that never wait for each other within a step lose little on a busy machine.
     size = BATCH // THREADS
-    slices = list(threads.map(slice_gradients, zip(torch.split(classes, size), torch.split(tokens, size), strict=True)))
-    for parameter, *gradients in zip(parameters, *(gradients for _, gradients in slices), strict=True):
-        parameter.grad = torch.stack(gradients).mean(dim=0)
-    nn.utils.clip_grad_norm_(parameters, 1.0)
+    slices = zip(torch.split(classes, size), torch.split(tokens, size), strict=True)
+    loss = set_gradients_(list(model.parameters()), lambda part: token_loss(model, *part), slices, threads)
     for optimizer in optimizers.values():
         optimizer.step()
-    return sum(loss for loss, _ in slices) / len(slices)
+    return loss
 
 
 def token_loss(model: Transformer, classes: Tensor, tokens: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ def _choose(layout: StepLayout, step: StepTensors, logits: Tensor) -> Tensor:
 def _read_back(layout: StepLayout, outcome: Tensor) -> ForwardResult:
     """The one copy to the host. Raises `checkpoint` where the model gave no numbers."""
     host = outcome.cpu()
-    wanted_count, draw_count = layout.wanted_count, len(layout.draw_positions)
+    wanted_count, draw_count = layout.wanted_count, layout.draw_count
     head_size = 2 * (wanted_count + 2 * draw_count)
     head = host[:head_size].view(torch.float64).tolist()
     if not all(head[:wanted_count]):
@@ -194,8 +194,8 @@ def _read_back(layout: StepLayout, outcome: Tensor) -> ForwardResult:
     tokens = array("i", [int(token) for token in head[wanted_count : wanted_count + draw_count]])
     probabilities = array("f", head[wanted_count + draw_count :])
     lengths, distribution_tokens, distribution_probabilities = array("i"), array("i"), array("f")
-    if layout.distribution_positions:
-        for distribution in host[head_size:].view(len(layout.distribution_positions), -1):
+    if layout.distribution_count:
+        for distribution in host[head_size:].view(layout.distribution_count, -1):
             kept = distribution.nonzero()[:, 0]
             lengths.append(len(kept))
             distribution_tokens.extend(kept.tolist())

@@ -39,7 +39,7 @@ def save_reference(reference: ReferenceFeatures, path: Path) -> None:
         "reconstructed": reference.reconstructed,
         "labels": reference.labels,
     }
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, path)
 
 
 def load_reference(path: Path, feature_count: int) -> ReferenceFeatures:

@@ -45,8 +45,8 @@ class StepLayout:
     run_count: int
     wanted_count: int
     logit_row_count: int
-    draw_positions: tuple[int, ...]
-    distribution_positions: tuple[int, ...]
+    draw_count: int
+    distribution_count: int
     prompts: tuple[Tensor, ...]
     prompt_query_count: int
     largest_top_k: int
@@ -111,6 +111,17 @@ class _Part:
     wants: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The W queries that want something, in query order; see `StepTensors` for the index lists."""
+
+    settings: list[ForwardSequence]
+    logit_rows: list[int]
+    unconditional: list[int]
+    draws: list[int]
+    distributions: list[int]
+
+
 def lay_out_step(
     request: Forward, batch: ForwardBatch, held: Mapping[int, HeldPrompt], trash_slot: int, padding: Padding
 ) -> StepLayout:
@@ -131,25 +142,9 @@ def lay_out_step(
     key_count = _rounded_up(max(part.runs[-1] for part in parts), padding.keys)
     row_starts = {(row.sequence, row.branch): index * query_count for index, row in enumerate(rows)}
 
-    wanted = [
-        (sequence, query, want)
-        for sequence, part in enumerate(parts)
-        for query, want in enumerate(part.wants)
-        if want in (WANT_DRAW, WANT_DISTRIBUTION)
-    ]
-    settings = [parts[sequence].settings for sequence, _, _ in wanted]
-    conditional_rows = [row_starts[sequence, 0] + query for sequence, query, _ in wanted]
-    unconditional_rows: list[int] = []
-    unconditional: list[int] = []
-    for index, (sequence, query, _) in enumerate(wanted):
-        if (sequence, 1) in row_starts:
-            unconditional.append(len(wanted) + len(unconditional_rows))
-            unconditional_rows.append(row_starts[sequence, 1] + query)
-        else:
-            unconditional.append(index)
-    draw_positions = tuple(index for index, (_, _, want) in enumerate(wanted) if want == WANT_DRAW)
-    distribution_positions = tuple(index for index, (_, _, want) in enumerate(wanted) if want == WANT_DISTRIBUTION)
+    wanted = _wanted_queries(parts, row_starts)
     prompts, prompt_sources, prompt_destinations = _prompt_queries(parts, row_starts)
+    settings = wanted.settings
 
     integers: list[int] = []
     for row in rows:
@@ -163,9 +158,9 @@ def lay_out_step(
     integers += [row.cache_row for row in rows]
     for row in rows:
         integers += _padded(parts[row.sequence].runs, 2 * run_count, 0)
-    integers += conditional_rows + unconditional_rows + unconditional
+    integers += wanted.logit_rows + wanted.unconditional
     integers += [setting.top_k for setting in settings]
-    integers += [*draw_positions, *distribution_positions, *prompt_sources, *prompt_destinations]
+    integers += wanted.draws + wanted.distributions + prompt_sources + prompt_destinations
     floats = [setting.guidance_scale for setting in settings]
     floats += [setting.temperature for setting in settings]
     floats += [setting.top_p for setting in settings]
@@ -175,10 +170,10 @@ def lay_out_step(
         query_count=query_count,
         key_count=key_count,
         run_count=run_count,
-        wanted_count=len(wanted),
-        logit_row_count=len(wanted) + len(unconditional_rows),
-        draw_positions=draw_positions,
-        distribution_positions=distribution_positions,
+        wanted_count=len(settings),
+        logit_row_count=len(wanted.logit_rows),
+        draw_count=len(wanted.draws),
+        distribution_count=len(wanted.distributions),
         prompts=prompts,
         prompt_query_count=len(prompt_sources),
         largest_top_k=max((setting.top_k for setting in settings), default=0),
@@ -196,13 +191,13 @@ def upload(layout: StepLayout, device: torch.device) -> StepTensors:
     row_count = len(layout.cache_rows)
     grid = row_count * layout.query_count
     wanted = layout.wanted_count
-    draws = len(layout.draw_positions)
+    draws = layout.draw_count
     prompts = layout.prompt_query_count
     integer_sizes = (
         *(grid, grid, grid),
         *(row_count, row_count, row_count * layout.run_count * 2),
         *(layout.logit_row_count, wanted, wanted),
-        *(draws, len(layout.distribution_positions), prompts, prompts),
+        *(draws, layout.distribution_count, prompts, prompts),
     )
     integers = _to_device(layout.integers, torch.int64, device).split_with_sizes(integer_sizes)
     floats = _to_device(layout.floats, torch.float64, device).split_with_sizes((wanted, wanted, wanted, draws))
@@ -246,6 +241,29 @@ def _split(request: Forward, batch: ForwardBatch, held: Mapping[int, HeldPrompt]
         )
         query, run = queries.stop, run + sequence.run_count
     return parts
+
+
+def _wanted_queries(parts: Sequence[_Part], row_starts: Mapping[tuple[int, int], int]) -> _Wanted:
+    wanted = [
+        (sequence, query, want)
+        for sequence, part in enumerate(parts)
+        for query, want in enumerate(part.wants)
+        if want in (WANT_DRAW, WANT_DISTRIBUTION)
+    ]
+    logit_rows = [row_starts[sequence, 0] + query for sequence, query, _ in wanted]
+    unconditional: list[int] = []
+    for index, (sequence, query, _) in enumerate(wanted):
+        start = row_starts.get((sequence, 1))
+        unconditional.append(index if start is None else len(logit_rows))
+        if start is not None:
+            logit_rows.append(start + query)
+    return _Wanted(
+        settings=[parts[sequence].settings for sequence, _, _ in wanted],
+        logit_rows=logit_rows,
+        unconditional=unconditional,
+        draws=[index for index, (_, _, want) in enumerate(wanted) if want == WANT_DRAW],
+        distributions=[index for index, (_, _, want) in enumerate(wanted) if want == WANT_DISTRIBUTION],
+    )
 
 
 def _prompt_queries(

@@ -4,6 +4,7 @@ import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
 import { type Evaluation, evaluate } from "../eval/evaluate.ts";
 import { readPictures } from "../eval/picture-set.ts";
+import type { SettingReport } from "../eval/report.ts";
 import { drawReportTable } from "../eval/report-table.ts";
 import { settingName, type WindowOption } from "../eval/settings.ts";
 import { drawContactSheet } from "../pictures/contact-sheet.ts";
@@ -49,11 +50,26 @@ export async function runEval(options: EvalArguments): Promise<void> {
   writeFileSync(join(options.out, "fidelity.svg"), svg);
   await (await renderSvg(svg)).png().toFile(join(options.out, "fidelity.png"));
   await saveSamples(evaluation, join(options.out, "samples.png"));
-  process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : `${table}\ntable, JSON, plot and samples in ${options.out}\n`);
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify(report)}\n`
+      : `${table}\ntable, JSON, plot and samples in ${options.out}\n`,
+  );
 }
 
 async function measure(options: EvalArguments): Promise<Evaluation> {
-  const { model, samplesPerClass, windows, variants = false, classes, seed, out, device, dtype, maxImages } = options;
+  const {
+    model,
+    samplesPerClass,
+    windows,
+    variants = false,
+    classes,
+    seed,
+    out,
+    device,
+    dtype,
+    maxImages,
+  } = options;
   let bar = progressBar("loading");
   let shown = "loading";
   try {
@@ -99,10 +115,12 @@ async function saveSamples({ report, settings, pictureSets }: Evaluation, path: 
   const classes = report.classes.slice(0, SHEET_COLUMNS);
   const rows = settings.flatMap((setting, k) => {
     const set = pictureSets[k];
-    return set === undefined ? [] : [{ label: settingName(setting), images: readPictures(set, classes.length) }];
+    const { forwards } = report.settings[k] as SettingReport;
+    const label = `${settingName(setting)}: ${Math.round(10 * forwards) / 10} forwards an image`;
+    return set === undefined ? [] : [{ label, images: readPictures(set, classes.length) }];
   });
   if (rows.length === 0) return;
-  const labels = classes.map((label) => `class ${label}`);
+  const labels = classes.map((label, k) => report.classNames?.[k] ?? `class ${label}`);
   await (await drawContactSheet(labels, rows, 96)).png().toFile(path);
 }
 

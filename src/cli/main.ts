@@ -52,11 +52,10 @@ program
     new Option("--window-test <test>", "adaptive window: the test").choices(["rejection", "coupled"]),
   )
   .addOption(
-    new Option("--surrogate <rule>", "token that opens a row early, in families without row-end tokens").choices([
-      "two-rows-up",
-      "above",
-      "newest",
-    ]),
+    new Option(
+      "--surrogate <rule>",
+      "token that opens a row early, in families without row-end tokens",
+    ).choices(["two-rows-up", "above", "newest"]),
   )
   .option("--guidance-scale <scale>", "classifier-free guidance", realNumber)
   .option("--temperature <temperature>", "0 is greedy", realNumber)

@@ -6,10 +6,22 @@ import { ZiparError } from "../errors.ts";
 import { modelPath, pythonWorker } from "../worker/python-worker.ts";
 import { findJudge, type Judge } from "./judge.ts";
 import { writePictureSet } from "./picture-set.ts";
-import { describeBaselines, describeSetting, type EvalReport, type GreedyTokens, type MeasuredSetting } from "./report.ts";
+import {
+  describeBaselines,
+  describeSetting,
+  type EvalReport,
+  type GreedyTokens,
+  type MeasuredSetting,
+} from "./report.ts";
 import { checkpointState, openResultStore, type ResultStore, type SettingSamples } from "./result-store.ts";
-import { greedyTokensOf, type SamplePlan, sampleSetting, type StageProgress } from "./sample-setting.ts";
-import { type EvalSetting, plainSetting, settingName, variantSettings, type WindowOption } from "./settings.ts";
+import { greedyTokensOf, type SamplePlan, type StageProgress, sampleSetting } from "./sample-setting.ts";
+import {
+  type EvalSetting,
+  plainSetting,
+  settingName,
+  variantSettings,
+  type WindowOption,
+} from "./settings.ts";
 
 export interface EvaluateOptions {
   readonly model: string;
@@ -75,7 +87,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     await engine.dispose(); // the judge needs the cores
 
     const pictureSets = settings.map((setting, k) =>
-      samples[k]?.hasPictures ? store.picturesPath(settingName(setting), parametersOf(run, setting)) : undefined,
+      samples[k]?.hasPictures
+        ? store.picturesPath(settingName(setting), parametersOf(run, setting))
+        : undefined,
     );
     const sets = pictureSets.filter((set) => set !== undefined);
     const judgement = sets.length === settings.length ? await judge?.(sets, options.signal) : undefined;
@@ -94,6 +108,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
         model: options.model,
         samplesPerClass: options.samplesPerClass,
         classes: plan.classes,
+        classNames: classNamesOf(engine, plan.classes),
         seed: options.seed,
         device: engine.device,
         dtype: engine.dtype,
@@ -107,9 +122,15 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   }
 }
 
-function samplePlan({ classes, samplesPerClass, seed, model }: EvaluateOptions, { card }: Engine): SamplePlan {
+function samplePlan(
+  { classes, samplesPerClass, seed, model }: EvaluateOptions,
+  { card }: Engine,
+): SamplePlan {
   if (card.conditioning.type !== "class") {
-    throw new ZiparError({ code: "invalid-options", message: `eval: ${model} has no classes; eval needs a class-conditional model` });
+    throw new ZiparError({
+      code: "invalid-options",
+      message: `eval: ${model} has no classes; eval needs a class-conditional model`,
+    });
   }
   const { classCount } = card.conditioning;
   const unknown = classes?.find((label) => label >= classCount);
@@ -119,7 +140,11 @@ function samplePlan({ classes, samplesPerClass, seed, model }: EvaluateOptions, 
       message: `eval: ${model} has no class ${unknown}; expected classes from 0 to ${classCount - 1}`,
     });
   }
-  return { classes: classes ?? Array.from({ length: classCount }, (_, label) => label), samplesPerClass, seed };
+  return {
+    classes: classes ?? Array.from({ length: classCount }, (_, label) => label),
+    samplesPerClass,
+    seed,
+  };
 }
 
 function settingsOf({ windows, variants }: EvaluateOptions, { card }: Engine): readonly EvalSetting[] {
@@ -127,7 +152,11 @@ function settingsOf({ windows, variants }: EvaluateOptions, { card }: Engine): r
 }
 
 /** The result of a setting, from the folder if it is there. */
-async function measureSetting(run: Run, setting: EvalSetting, nextTokenGreedy: GreedyTokens): Promise<SettingSamples> {
+async function measureSetting(
+  run: Run,
+  setting: EvalSetting,
+  nextTokenGreedy: GreedyTokens,
+): Promise<SettingSamples> {
   const { options, engine, backend, plan, store } = run;
   const name = settingName(setting);
   const parameters = parametersOf(run, setting);
@@ -171,14 +200,34 @@ async function nextTokenGreedyOf(run: Run): Promise<GreedyTokens> {
     options.signal,
   );
   const wallMs = Math.round(performance.now() - startedAt);
-  store.write(name, parameters, { wallMs, nextTokenForwards: 0, hasPictures: false, images: [], greedyTokens });
+  store.write(name, parameters, {
+    wallMs,
+    nextTokenForwards: 0,
+    hasPictures: false,
+    images: [],
+    greedyTokens,
+  });
   return greedyTokens;
 }
 
 /** Everything that a setting's result depends on. */
 function parametersOf({ engine, plan, state }: Run, { options }: EvalSetting) {
   const { card, dtype } = engine;
-  return { model: card.name, parameterCount: card.parameterCount, state, dtype, sampling: card.defaults, ...plan, options };
+  return {
+    model: card.name,
+    parameterCount: card.parameterCount,
+    state,
+    dtype,
+    sampling: card.defaults,
+    ...plan,
+    options,
+  };
+}
+
+function classNamesOf({ card }: Engine, classes: readonly number[]): readonly string[] | null {
+  if (card.conditioning.type !== "class" || card.conditioning.classNames === null) return null;
+  const { classNames } = card.conditioning;
+  return classes.map((label) => classNames[label] as string);
 }
 
 function samplingOf({ card }: Engine): EvalReport["sampling"] {

@@ -35,9 +35,14 @@ export function findJudge(modelPath: string): Judge | undefined {
   return (sets, signal) => runJudge(directory, sets, signal);
 }
 
-async function runJudge(directory: string, sets: readonly string[], signal?: AbortSignal): Promise<Judgement> {
+async function runJudge(
+  directory: string,
+  sets: readonly string[],
+  signal?: AbortSignal,
+): Promise<Judgement> {
   const environment = resolvePythonEnvironment();
-  if (!environment.installed) throw new ZiparError({ code: "python-environment", message: environment.reason });
+  if (!environment.installed)
+    throw new ZiparError({ code: "python-environment", message: environment.reason });
   const outcome = await execa(
     environment.python,
     ["-m", "zipar_worker.judge", "--checkpoint", directory, ...sets],
@@ -49,7 +54,11 @@ async function runJudge(directory: string, sets: readonly string[], signal?: Abo
     },
   );
   if (outcome.isCanceled) {
-    throw new ZiparError({ code: "cancelled", message: "the evaluation was cancelled", cause: outcome.cause });
+    throw new ZiparError({
+      code: "cancelled",
+      message: "the evaluation was cancelled",
+      cause: outcome.cause,
+    });
   }
   if (outcome.failed) {
     throw new ZiparError({

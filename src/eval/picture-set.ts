@@ -2,7 +2,11 @@ import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { GeneratedImage } from "../image.ts";
 
 /** Writes pictures of one size and their classes as one safetensors file, as `zipar_worker.judge` reads it. */
-export function writePictureSet(path: string, images: readonly GeneratedImage[], labels: readonly number[]): void {
+export function writePictureSet(
+  path: string,
+  images: readonly GeneratedImage[],
+  labels: readonly number[],
+): void {
   const [first] = images;
   if (first === undefined) throw new Error("writePictureSet: no pictures");
   const { width, height } = first;
@@ -22,7 +26,8 @@ export function writePictureSet(path: string, images: readonly GeneratedImage[],
   file.writeBigUInt64LE(BigInt(padded.length), 0);
   file.write(padded, 8, "latin1");
   for (const [k, label] of labels.entries()) file.writeInt32LE(label, start + 4 * k);
-  for (const [k, { pixels }] of images.entries()) file.set(pixels, start + 4 * labels.length + k * pictureBytes);
+  for (const [k, { pixels }] of images.entries())
+    file.set(pixels, start + 4 * labels.length + k * pictureBytes);
   writeFileSync(path, file);
 }
 
@@ -49,6 +54,7 @@ export function readPictures(path: string, count: number): readonly GeneratedIma
 function readBytes(file: number, count: number, position: number): Buffer {
   const bytes = Buffer.alloc(count);
   const read = readSync(file, bytes, 0, count, position);
-  if (read !== count) throw new Error(`readPictures: ${count} bytes were expected at ${position}, the file ends after ${read}`);
+  if (read !== count)
+    throw new Error(`readPictures: ${count} bytes were expected at ${position}, the file ends after ${read}`);
   return bytes;
 }

@@ -13,7 +13,8 @@ export function drawReportTable(report: EvalReport): string {
       `${sampling.temperature}, top-k ${sampling.topK}, top-p ${sampling.topP}. ± is one standard error.`,
     measureTable([...plain.map(measureRow), ...baselineRows(report)]),
   ];
-  if (variants.length > 0) sections.push("Variants, each beside its default:", measureTable(withDefaults(plain, variants)));
+  if (variants.length > 0)
+    sections.push("Variants, each beside its default:", measureTable(withDefaults(plain, variants)));
   const compared = settings.filter(({ differences }) => differences !== undefined);
   if (compared.length > 0) {
     sections.push("Differences from next-token order, paired by class and seed:", differenceTable(compared));
@@ -31,7 +32,10 @@ const NOTES = [
 ].join("\n");
 
 function measureTable(rows: readonly (readonly string[])[]): string {
-  return table(["window", "forwards", "reduction", "accuracy", "Frechet", "greedy agreement", "bits per token"], rows);
+  return table(
+    ["window", "forwards", "reduction", "accuracy", "Frechet", "greedy agreement", "bits per token"],
+    rows,
+  );
 }
 
 function measureRow(setting: SettingReport): readonly string[] {
@@ -76,7 +80,10 @@ function withDefaults(
   variants: readonly SettingReport[],
 ): readonly (readonly string[])[] {
   return variants.flatMap((variant, k) => {
-    const heads = variants[k - 1]?.window === variant.window ? [] : plain.filter(({ window }) => window === variant.window);
+    const heads =
+      variants[k - 1]?.window === variant.window
+        ? []
+        : plain.filter(({ window }) => window === variant.window);
     return [...heads, variant].map(measureRow);
   });
 }
@@ -114,9 +121,13 @@ function percentage(value: number | null, error: number | null, plus: "+" | "" =
 
 /** A Markdown table with aligned columns, readable in a terminal too. */
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)));
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
+  );
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] as number) : cell.padStart(widths[column] as number))).join(" | ")} |`;
-  const rule = widths.map((width, column) => (column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`));
+  const rule = widths.map((width, column) =>
+    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
+  );
   return [line(header), line(rule), ...rows.map(line)].join("\n");
 }

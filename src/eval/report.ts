@@ -43,10 +43,16 @@ export interface EvalReport {
   readonly model: string;
   readonly samplesPerClass: number;
   readonly classes: readonly number[];
+  readonly classNames: readonly string[] | null;
   readonly seed: number;
   readonly device: string;
   readonly dtype: string;
-  readonly sampling: { readonly guidanceScale: number; readonly temperature: number; readonly topK: number; readonly topP: number };
+  readonly sampling: {
+    readonly guidanceScale: number;
+    readonly temperature: number;
+    readonly topK: number;
+    readonly topP: number;
+  };
   readonly settings: readonly SettingReport[];
   readonly drawn: BaselineReport | null;
   readonly reconstructed: BaselineReport | null;
@@ -103,11 +109,16 @@ export function describeVerdict({ correct, frechet, frechetResamples }: Verdict)
   return {
     accuracy: successCount / correct.length,
     frechet,
-    errors: { accuracy: binomialError(successCount, correct.length), frechet: standardDeviation(frechetResamples) },
+    errors: {
+      accuracy: binomialError(successCount, correct.length),
+      frechet: standardDeviation(frechetResamples),
+    },
   };
 }
 
-export function describeBaselines(judgement: Judgement | undefined): Pick<EvalReport, "drawn" | "reconstructed"> {
+export function describeBaselines(
+  judgement: Judgement | undefined,
+): Pick<EvalReport, "drawn" | "reconstructed"> {
   if (judgement === undefined) return { drawn: null, reconstructed: null };
   return { drawn: describeVerdict(judgement.drawn), reconstructed: describeVerdict(judgement.reconstructed) };
 }

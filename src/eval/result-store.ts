@@ -1,5 +1,13 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 
@@ -58,10 +66,17 @@ export function openResultStore(folder: string): ResultStore {
 
 /** Tells one state of a checkpoint's weights from another: names, sizes and times of its files. */
 export function checkpointState(path: string): readonly string[] {
-  const files = statSync(path).isDirectory() ? readdirSync(path).sort().map((name) => join(path, name)) : [path];
+  const files = statSync(path).isDirectory()
+    ? readdirSync(path)
+        .sort()
+        .map((name) => join(path, name))
+    : [path];
   return files
     .map((file) => ({ file, facts: statSync(file) }))
-    .filter(({ file, facts }) => facts.isFile() && !/(\.md|classifier\.safetensors|features\.safetensors)$/.test(file))
+    .filter(
+      ({ file, facts }) =>
+        facts.isFile() && !/(\.md|classifier\.safetensors|features\.safetensors)$/.test(file),
+    )
     .map(({ file, facts }) => `${file} ${facts.size} ${facts.mtimeMs}`);
 }
 

@@ -2,10 +2,10 @@ import type { Forwarder } from "../decode.ts";
 import type { Engine } from "../engine.ts";
 import type { GenerationResult } from "../generation.ts";
 import type { GeneratedImage } from "../image.ts";
-import { mean } from "./statistics.ts";
 import type { SettingSamples } from "./result-store.ts";
 import { scoreTokens } from "./score-tokens.ts";
 import type { EvalSetting } from "./settings.ts";
+import { mean } from "./statistics.ts";
 
 /** Which images are made. The same for all settings, so that they can be compared image by image. */
 export interface SamplePlan {
@@ -21,7 +21,11 @@ export interface SampledSetting {
   readonly pictures: readonly GeneratedImage[] | undefined;
 }
 
-export type StageProgress = (stage: "greedy" | "images" | "bits per token", completed: number, total: number) => void;
+export type StageProgress = (
+  stage: "greedy" | "images" | "bits per token",
+  completed: number,
+  total: number,
+) => void;
 
 /** Generates all images of a setting together and scores their tokens. `greedyTokens`: where they are known already. */
 export async function sampleSetting(
@@ -42,7 +46,12 @@ export async function sampleSetting(
   let completed = 0;
   const results = await Promise.all(
     requests.map(async (request) => {
-      const result = await engine.generate({ ...setting.options, ...request, image, ...(signal ? { signal } : {}) });
+      const result = await engine.generate({
+        ...setting.options,
+        ...request,
+        image,
+        ...(signal ? { signal } : {}),
+      });
       onProgress("images", ++completed, requests.length);
       return result;
     }),
@@ -66,7 +75,9 @@ export async function sampleSetting(
         seed,
         forwards: stats.forwards,
         bitsPerToken: bits[k] as number,
-        ...(adaptive === undefined || adaptive.openedAt.length === 0 ? {} : { openedAt: mean(adaptive.openedAt) }),
+        ...(adaptive === undefined || adaptive.openedAt.length === 0
+          ? {}
+          : { openedAt: mean(adaptive.openedAt) }),
       })),
       greedyTokens: greedy,
     },
@@ -86,7 +97,11 @@ export async function greedyTokensOf(
   return Promise.all(
     classes.map(async (classLabel) => {
       const request = { classLabel, temperature: 0, seed: 0, image: false };
-      const { tokens } = await engine.generate({ ...setting.options, ...request, ...(signal ? { signal } : {}) });
+      const { tokens } = await engine.generate({
+        ...setting.options,
+        ...request,
+        ...(signal ? { signal } : {}),
+      });
       onProgress("greedy", ++completed, classes.length);
       return tokens.flat();
     }),

@@ -28,7 +28,10 @@ const SMALLEST_PROBABILITY = 2 ** -126;
  * Bits per token of each image under the model itself: `-log2 p(token | tokens before it)` in raster order, teacher
  * forced, at guidance scale 1 and temperature 1. The forwarder must be idle: its cache rows are used.
  */
-export async function scoreTokens(forwarder: Forwarder, images: readonly ScoredImage[]): Promise<readonly number[]> {
+export async function scoreTokens(
+  forwarder: Forwarder,
+  images: readonly ScoredImage[],
+): Promise<readonly number[]> {
   const scores: number[] = [];
   for (let first = 0; first < images.length; first += forwarder.cacheRowCount) {
     scores.push(...(await scoreTogether(forwarder, images.slice(first, first + forwarder.cacheRowCount))));
@@ -36,7 +39,10 @@ export async function scoreTokens(forwarder: Forwarder, images: readonly ScoredI
   return scores;
 }
 
-async function scoreTogether(forwarder: Forwarder, images: readonly ScoredImage[]): Promise<readonly number[]> {
+async function scoreTogether(
+  forwarder: Forwarder,
+  images: readonly ScoredImage[],
+): Promise<readonly number[]> {
   const sequences = images.map((_, k) => FIRST_SEQUENCE + k);
   const bits = images.map(() => 0);
   try {
@@ -83,7 +89,8 @@ async function scoreChunk(
     for (const [q, { want }] of (steps[position] as ForwardStep).plan.queries.entries()) {
       const result = results[position]?.[q];
       if (want.type === "none") continue;
-      if (result === undefined || !("tokens" in result)) throw new Error("scoreTokens: no distribution came back");
+      if (result === undefined || !("tokens" in result))
+        throw new Error("scoreTokens: no distribution came back");
       const probability = probabilityOf(result, tokens[want.row * grid.columns + want.column] as number);
       bits[k] = (bits[k] as number) - Math.log2(Math.max(probability, SMALLEST_PROBABILITY));
     }

@@ -30,14 +30,20 @@ export function isAdaptive({ window }: Pick<EvalSetting, "window">): boolean {
 
 /** `4`, or `4, surrogate above`. */
 export function settingName({ window, variant }: Pick<EvalSetting, "window" | "variant">): string {
-  return [window, ...Object.entries(variant).map(([key, value]) => variantWords(key as keyof Variant, value))].join(", ");
+  return [
+    window,
+    ...Object.entries(variant).map(([key, value]) => variantWords(key as keyof Variant, value)),
+  ].join(", ");
 }
 
 /**
  * Rules that are tried beside the default ones: other surrogates and refreshed row ends where rows start earliest, the
  * paper's verification order and the other test under the middle one of the adaptive windows.
  */
-export function variantSettings(windows: readonly WindowOption[], rowEnd: "none" | "token"): readonly EvalSetting[] {
+export function variantSettings(
+  windows: readonly WindowOption[],
+  rowEnd: "none" | "token",
+): readonly EvalSetting[] {
   const fixed = windows.filter((window) => typeof window === "number").sort((a, b) => a - b);
   const adaptive = windows.filter((window) => windowName(window).toString().startsWith("adaptive"));
   const smallest = fixed[0];
@@ -56,7 +62,10 @@ export function variantSettings(windows: readonly WindowOption[], rowEnd: "none"
 function varied(window: WindowOption, variant: Variant): EvalSetting {
   const { verification, test, ...others } = variant;
   const adaptive = window === "adaptive" ? { kind: window } : window;
-  const changes = { ...(verification === undefined ? {} : { verification }), ...(test === undefined ? {} : { test }) };
+  const changes = {
+    ...(verification === undefined ? {} : { verification }),
+    ...(test === undefined ? {} : { test }),
+  };
   return {
     window: windowName(window),
     variant,

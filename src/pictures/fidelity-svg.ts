@@ -25,13 +25,17 @@ const PANELS: readonly { readonly measure: Measure; readonly title: string; read
 interface Point {
   readonly x: number;
   readonly y: number;
-  readonly error: number;
+  /** Ends of the error bar; a share cannot leave 0 to 100 %. */
+  readonly low: number;
+  readonly high: number;
   readonly name: string;
 }
 
+/** Something that no transformer made, to compare the curves with. */
 interface Line {
   readonly name: string;
   readonly y: number;
+  readonly anchor: "start" | "end";
 }
 
 /** Forwards against each measure, fixed and adaptive windows as two curves, with one standard error either way. */
@@ -49,7 +53,10 @@ export function drawFidelitySvg(report: EvalReport): string {
     label(16, 22, title, `font-size="13"`),
     ...CURVES.map(({ name, color }, k) => legendEntry(16 + k * 140, 40, color, name)),
     ...panels.flatMap((panel, k) =>
-      drawPanel(report, settings, panel, { left: (k % 2) * PANEL_WIDTH, top: HEADER + Math.floor(k / 2) * PANEL_HEIGHT }),
+      drawPanel(report, settings, panel, {
+        left: (k % 2) * PANEL_WIDTH,
+        top: HEADER + Math.floor(k / 2) * PANEL_HEIGHT,
+      }),
     ),
     "</svg>",
     "",
@@ -62,11 +69,18 @@ function drawPanel(
   { measure, title, scale }: (typeof PANELS)[number],
   { left, top }: { readonly left: number; readonly top: number },
 ): readonly string[] {
-  const curves = CURVES.map((curve) => ({ ...curve, points: pointsOf(settings.filter(curve.includes), measure, scale) }));
+  const curves = CURVES.map((curve) => ({
+    ...curve,
+    points: pointsOf(settings.filter(curve.includes), measure, scale),
+  }));
   const lines = measure === "accuracy" || measure === "frechet" ? baselineLines(report, measure, scale) : [];
   const points = curves.flatMap((curve) => curve.points);
-  const x = axis([0, ...points.map((point) => point.x)], left + MARGIN.left, left + PANEL_WIDTH - MARGIN.right);
-  const yValues = [...points.flatMap(({ y, error }) => [y - error, y + error]), ...lines.map((line) => line.y)];
+  const x = axis(
+    [0, ...points.map((point) => point.x)],
+    left + MARGIN.left,
+    left + PANEL_WIDTH - MARGIN.right,
+  );
+  const yValues = [...points.flatMap(({ low, high }) => [low, high]), ...lines.map((line) => line.y)];
   const y = axis(yValues, top + PANEL_HEIGHT - MARGIN.bottom, top + MARGIN.top);
   const right = left + PANEL_WIDTH - MARGIN.right;
   const bottom = top + PANEL_HEIGHT - MARGIN.bottom;
@@ -76,12 +90,19 @@ function drawPanel(
       `<path d="M${left + MARGIN.left} ${round(y.at(tick))}H${right}" stroke="#eaeef2"/>`,
       label(left + MARGIN.left - 6, y.at(tick) + 3.5, y.format(tick), `text-anchor="end" fill="${FAINT}"`),
     ]),
-    ...x.ticks.map((tick) => label(x.at(tick), bottom + 15, x.format(tick), `text-anchor="middle" fill="${FAINT}"`)),
+    ...x.ticks.map((tick) =>
+      label(x.at(tick), bottom + 15, x.format(tick), `text-anchor="middle" fill="${FAINT}"`),
+    ),
     label(right, bottom + 31, "forwards an image", `text-anchor="end" fill="${FAINT}"`),
     `<path d="M${left + MARGIN.left} ${top + MARGIN.top}V${bottom}H${right}" fill="none" stroke="#8c959f"/>`,
     ...lines.flatMap((line) => [
       `<path d="M${left + MARGIN.left} ${round(y.at(line.y))}H${right}" stroke="${FAINT}" stroke-dasharray="4 3"/>`,
-      label(right, y.at(line.y) - 4, line.name, `text-anchor="end" fill="${FAINT}" font-size="9"`),
+      label(
+        line.anchor === "end" ? right : left + MARGIN.left + 4,
+        y.at(line.y) - 4,
+        line.name,
+        `text-anchor="${line.anchor}" fill="${FAINT}" font-size="9"`,
+      ),
     ]),
     ...curves.flatMap(({ color, points: own }, k) => drawCurve(own, color, k === 0 ? -9 : 17, x, y)),
   ];
@@ -100,7 +121,7 @@ function drawCurve(
     `<path d="M${path}" fill="none" stroke="${color}" stroke-width="1.5"/>`,
     ...points.flatMap((point) => {
       const centre = round(x.at(point.x));
-      const [low, high] = [round(y.at(point.y - point.error)), round(y.at(point.y + point.error))];
+      const [low, high] = [round(y.at(point.low)), round(y.at(point.high))];
       return [
         `<path d="M${centre} ${low}V${high}M${centre - 3} ${low}h6M${centre - 3} ${high}h6" stroke="${color}"/>`,
         `<circle cx="${centre}" cy="${round(y.at(point.y))}" r="3.2" fill="${color}"/>`,
@@ -118,7 +139,16 @@ function pointsOf(settings: readonly SettingReport[], measure: Measure, scale: n
       const error = (setting.errors as Measures)[measure];
       if (value === null || error === null) return [];
       const name = String(setting.window).replace("adaptive:", "from ");
-      return [{ x: setting.forwards, y: scale * value, error: scale * error, name }];
+      const most = measure === "accuracy" || measure === "greedyAgreement" ? 1 : Number.POSITIVE_INFINITY;
+      return [
+        {
+          x: setting.forwards,
+          y: scale * value,
+          low: scale * Math.max(0, value - error),
+          high: scale * Math.min(most, value + error),
+          name,
+        },
+      ];
     })
     .sort((a, b) => a.x - b.x);
 }
@@ -129,8 +159,12 @@ function baselineLines(
   scale: number,
 ): readonly Line[] {
   return [
-    ...(drawn === null ? [] : [{ name: "drawn", y: scale * drawn[measure] }]),
-    ...(reconstructed === null ? [] : [{ name: "drawn, tokenized", y: scale * reconstructed[measure] }]),
+    ...(drawn === null ? [] : [{ name: "drawn", y: scale * drawn[measure], anchor: "start" as const }]),
+    ...(reconstructed === null
+      ? []
+      : [
+          { name: "drawn, through the tokenizer", y: scale * reconstructed[measure], anchor: "end" as const },
+        ]),
   ];
 }
 

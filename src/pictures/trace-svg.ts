@@ -7,10 +7,12 @@ import { wavefrontCells } from "./wavefront-svg.ts";
 const PADDING = 16;
 const HEADER = 104;
 const PANEL_GAP = 36;
+/** Room for the line above the grid. */
+const MIN_GRID_WIDTH = 300;
 const BARS_WIDTH = 250;
 const CHART_HEIGHT = 130;
 /** Wide enough for the three lines above the pictures. */
-const MIN_WIDTH = 720;
+const MIN_WIDTH = 800;
 const INK = "#1f2328";
 const FAINT = "#57606a";
 
@@ -31,7 +33,7 @@ export function drawTraceSvg(trace: Trace): string {
   const summary = summarizeTrace(trace);
   const { rows, columns, forwards } = summary;
   const cell = Math.max(3, Math.min(22, Math.floor(540 / columns)));
-  const barsLeft = PADDING + columns * cell + PANEL_GAP;
+  const barsLeft = PADDING + Math.max(columns * cell, MIN_GRID_WIDTH) + PANEL_GAP;
   const width = Math.max(MIN_WIDTH, barsLeft + BARS_WIDTH + PADDING);
   const chartTop = HEADER + rows * cell + 58;
   const height = chartTop + CHART_HEIGHT + 34;
@@ -97,7 +99,7 @@ function queryChart(
       const size = counts[kind] * scale;
       y -= size;
       const x = left + (k + 1) * slot;
-      return `<rect x="${round(x)}" y="${round(y)}" width="${round(slot * 0.9)}" height="${round(size)}" fill="${color}"/>`;
+      return `<rect x="${round(x)}" y="${round(y)}" width="${round(slot < 4 ? slot : slot * 0.9)}" height="${round(size)}" fill="${color}"/>`;
     });
   });
   const used = KINDS.filter(([kind]) => queryCounts.some((counts) => counts[kind] > 0));
@@ -110,7 +112,9 @@ function queryChart(
       `fill="${FAINT}"`,
     ),
     ...used.map(([, color, name], k) => legendEntry(PADDING + k * 142, top - 20, color, name)),
+    `<g shape-rendering="crispEdges">`,
     ...columns,
+    "</g>",
     `<path d="M${left} ${top}V${bottom}H${left + width}" fill="none" stroke="#8c959f"/>`,
     label(left - 5, top + 8, String(maxQueries), `text-anchor="end" font-size="10"`),
     label(left - 5, bottom, "0", `text-anchor="end" font-size="10"`),

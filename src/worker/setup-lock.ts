@@ -1,4 +1,5 @@
-import { mkdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +11,8 @@ const pollMs = 250;
 interface Owner {
   readonly host: string;
   readonly pid: number;
+  /** Tells this lock from an earlier one of the same process. */
+  readonly id: string;
 }
 
 /**
@@ -23,7 +26,9 @@ export async function withSetupLock<Result>(
 ): Promise<Result> {
   const lock = `${directory}.lock`;
   await mkdir(dirname(lock), { recursive: true });
-  await acquire(lock, onWait);
+  const owner: Owner = { host: hostname(), pid: process.pid, id: randomUUID() };
+  const ownerText = JSON.stringify(owner);
+  await acquire(lock, ownerText, onWait);
   const heartbeat = setInterval(() => {
     const now = new Date();
     // A lock that vanished under us is not worth ending the set-up for.
@@ -33,62 +38,71 @@ export async function withSetupLock<Result>(
     return await work();
   } finally {
     clearInterval(heartbeat);
-    await rm(lock, { recursive: true, force: true });
+    await removeLock(lock, ownerText);
   }
 }
 
-async function acquire(lock: string, onWait: (owner: string) => void): Promise<void> {
-  for (let waited = false; ; waited = true) {
-    if (await create(lock)) return;
-    const held = await readOwner(lock);
-    if (held && isAbandoned(held, Date.now(), isAlive)) {
-      await removeAbandoned(lock, held.text);
+async function acquire(lock: string, ownerText: string, onWait: (owner: string) => void): Promise<void> {
+  for (let hasWaited = false; !(await create(lock, ownerText)); ) {
+    const held = await readHolder(lock);
+    // Given back while we looked.
+    if (!held) continue;
+    if (isAbandoned(held, Date.now(), isAlive)) {
+      await removeLock(lock, held.text);
       continue;
     }
-    if (!waited) onWait(held?.owner ? `process ${held.owner.pid} on ${held.owner.host}` : "another process");
+    if (!hasWaited) onWait(`process ${held.owner.pid} on ${held.owner.host}`);
+    hasWaited = true;
     await sleep(pollMs);
   }
 }
 
-async function create(lock: string): Promise<boolean> {
+/** The folder appears with its owner's name already in it: a rename never replaces one that has content. */
+async function create(lock: string, ownerText: string): Promise<boolean> {
+  const prepared = await mkdtemp(`${lock}.`);
+  await writeFile(ownerFile(prepared), ownerText);
   try {
-    await mkdir(lock);
+    await rename(prepared, lock);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    await rm(prepared, { recursive: true, force: true });
+    const { code } = error as NodeJS.ErrnoException;
+    // The last is Windows' word for it.
+    if (code === "ENOTEMPTY" || code === "EEXIST" || code === "EPERM") return false;
     throw error;
   }
-  await writeFile(ownerFile(lock), JSON.stringify({ host: hostname(), pid: process.pid } satisfies Owner));
-  return true;
 }
 
-interface HeldLock {
+interface Holder {
   readonly text: string;
-  /** undefined while the owner has not written its name yet, or was killed before it did. */
-  readonly owner: Owner | undefined;
+  readonly owner: Owner;
   readonly lastSeenMs: number;
 }
 
-async function readOwner(lock: string): Promise<HeldLock | undefined> {
-  const text = await readFile(ownerFile(lock), "utf8").catch(() => "");
-  const seen =
-    (await stat(ownerFile(lock)).catch(() => undefined)) ?? (await stat(lock).catch(() => undefined));
-  if (!seen) return undefined;
-  return { text, owner: text === "" ? undefined : (JSON.parse(text) as Owner), lastSeenMs: seen.mtimeMs };
+async function readHolder(lock: string): Promise<Holder | undefined> {
+  try {
+    const text = await readFile(ownerFile(lock), "utf8");
+    const { mtimeMs } = await stat(ownerFile(lock));
+    return { text, owner: JSON.parse(text) as Owner, lastSeenMs: mtimeMs };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** Pure. A dead process of this machine is known at once, anything else by its silence. */
 export function isAbandoned(
-  { owner, lastSeenMs }: Omit<HeldLock, "text">,
+  { owner, lastSeenMs }: { readonly owner: Pick<Owner, "host" | "pid">; readonly lastSeenMs: number },
   nowMs: number,
   isOwnerAlive: (pid: number) => boolean,
 ): boolean {
-  if (owner?.host === hostname() && !isOwnerAlive(owner.pid)) return true;
+  if (owner.host === hostname() && !isOwnerAlive(owner.pid)) return true;
   return nowMs - lastSeenMs > silentMs;
 }
 
-/** Of several processes that find it abandoned, one succeeds in renaming it. */
-async function removeAbandoned(lock: string, ownerText: string): Promise<void> {
-  const aside = `${lock}.${process.pid}`;
+/** Removes the lock of that owner and no other: of several processes that try, one succeeds in renaming it. */
+async function removeLock(lock: string, ownerText: string): Promise<void> {
+  const aside = `${lock}.${randomUUID()}`;
   try {
     await rename(lock, aside);
   } catch {

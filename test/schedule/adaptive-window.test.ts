@@ -1,6 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { SequenceState } from "../../src/schedule/sequence-state.ts";
+import { commitStep } from "../../src/schedule/commit-step.ts";
+import { planStep } from "../../src/schedule/plan-step.ts";
+import { randomKey } from "../../src/schedule/random.ts";
+import { type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { AdaptiveWindow, Window } from "../../src/schedule/window.ts";
 import type { ResolvedStubOptions } from "../../src/stub/stub-worker.ts";
 import { auditTrace } from "../support/audit-trace.ts";
@@ -186,6 +189,32 @@ function checkRow(
     expect(state.tokens[row * columns]).toBe(last.token);
   } else expect(openedAt).toBe(columns);
 }
+
+test("drafts of a row are counted, so that every round has random numbers of its own", () => {
+  for (const verification of ["overlapped", "sequential"] as const) {
+    const state = startSequence({
+      grid: { rows: 2, columns: 8, rowEnd: "none" },
+      promptLength: 1,
+      codeCount: 100,
+      window: { kind: "adaptive", min: 2, verification, test: "rejection" },
+      key: randomKey(0),
+    });
+    const drafts: { attempt: number; window: number }[] = [];
+    while (state.decodedCounts[1] === 0) {
+      const plan = planStep(state);
+      const law = { tokens: Int32Array.of(state.forwardCount), probabilities: Float32Array.of(1) }; // rejected each time
+      const results = plan.queries.map(({ want }) => {
+        if (want.type === "none") return undefined;
+        return want.type === "draw" ? { token: 1, probability: 1 } : law;
+      });
+      commitStep(state, plan, results);
+      const draft = state.drafts[1];
+      if (draft !== undefined) drafts.push({ attempt: draft.attempt, window: draft.window });
+    }
+    expect(drafts).toEqual([2, 3, 4, 5, 6, 7].map((window, attempt) => ({ attempt, window })));
+    expect([state.draftCount, state.rejectedCount, state.openedAt[1]]).toEqual([6, 6, 8]);
+  }
+});
 
 test("a draft drawn in one forward is judged in the next, and both verification orders judge the first one alike", async () => {
   const stub = { rows: 2, columns: 12, rowEnd: "none", reach: 4, seed: 8, codeCount: 6 } as const;

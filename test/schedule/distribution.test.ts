@@ -48,6 +48,8 @@ test("a token of probability 0 is never drawn, at the ends of the quantile range
 
 test("probabilities that rounding left short of 1 or above it still give a token at every quantile", () => {
   expect(tokenAt(law([0.3, 0.3], [1, 2]), 0.999)).toBe(2);
+  expect(tokenAt(law([0.3, 0.3], [1, 2]), 0.4)).toBe(1);
+  expect(tokenAt(law([0.8, 0.8], [1, 2]), 0.6)).toBe(2);
   expect(tokenAt(law([0.8, 0.8], [1, 2]), 0.999)).toBe(2);
   expect(() => tokenAt(law([0, 0]), 0.5)).toThrow("empty");
 });

@@ -21,7 +21,7 @@ test("two set-ups of one environment run one after the other", async () => {
       (owner) => waits.push(owner),
       async () => {
         events.push(`${name} starts`);
-        await sleep(50);
+        while (waits.length === 0) await sleep(10);
         events.push(`${name} ends`);
       },
     );
@@ -47,7 +47,7 @@ test("the lock of a process that died is taken over at once", async () => {
   mkdirSync(join(folder, "environment.lock"));
   writeFileSync(
     join(folder, "environment.lock", "owner.json"),
-    JSON.stringify({ host: hostname(), pid: dead }),
+    JSON.stringify({ host: hostname(), pid: dead, id: "1" }),
   );
   const startMs = performance.now();
   expect(
