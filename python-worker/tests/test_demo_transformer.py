@@ -85,7 +85,10 @@ def test_samples_are_repeatable_and_top_1_is_greedy() -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    classes, tokens = torch.tensor([1, 3]), torch.randint(CONFIG.codes, (2, CONFIG.rows * CONFIG.columns), generator=RANDOM)
+    classes, tokens = (
+        torch.tensor([1, 3]),
+        torch.randint(CONFIG.codes, (2, CONFIG.rows * CONFIG.columns), generator=RANDOM),
+    )
 
     def steps_(model: Transformer, count: int, run: Path) -> None:
         optimizers = make_optimizers(model)

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=7)
         if name in ("build", "export"):
             command.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-        for stage, steps in (("tokenizer", 1500), ("decoder", 300), ("transformer", 1350), ("classifier", 300)):
+        for stage, steps in (("tokenizer", 1500), ("decoder", 300), ("transformer", 2050), ("classifier", 300)):
             if name in ("build", stage):
                 command.add_argument(f"--{stage}-steps", type=int, default=steps)
         if name in ("build", "sample", "evaluate"):

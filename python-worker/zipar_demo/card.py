@@ -71,8 +71,8 @@ def _networks(work: Path) -> str:
         count = sum(weight.numel() for weight in model.parameters())
         loss = f"{last['loss']:.3f}" + (f", held out {last['held_out']:.3f}" if "held_out" in last else "")
         lines.append(f"| {name} | {count:,} | {last['step']:.0f} | {loss} | {training_seconds(log) / 60:.0f} |")
-    planned = list(dict.fromkeys(round(entry["of"]) for entry in _entries(work / LOGS["transformer"])))
-    shortened = f" Its schedule was shortened on the way: planned for {planned} steps." if len(planned) > 1 else ""
+    planned = list(dict.fromkeys(f"{entry['of']:,.0f}" for entry in _entries(work / LOGS["transformer"])))
+    schedule = f"Its schedule was changed on the way: planned for {', then '.join(planned)} steps."
     return f"""## Networks
 
 {NEWLINE.join(lines)}
@@ -80,12 +80,13 @@ def _networks(work: Path) -> str:
 Trained on a machine with 2 CPU cores that did other work besides, in bfloat16 with float32 weights; stored in float16.
 
 - Tokenizer (`vq.safetensors`): {vq.codebook_size} codes, each for {vq.pixels_per_token} x {vq.pixels_per_token} pixels;
-  {vq.channels} channels times {", ".join(map(str, vq.channel_multipliers))}. AdamW, first without quantisation, then
-  on crops, then on whole pictures; at last the decoder alone. The loss is that of the pixels and edges.
-- Transformer (`model.safetensors`): {config.layers} layers, dim {config.dim}, {config.heads} heads,
-  {config.rows} x {config.columns} tokens. Muon for the matrices of the layers, AdamW for the rest,
-  {train_transformer.BATCH} pictures a step, {train_transformer.CLASS_DROPOUT:.0%} of them without their class, which
-  guidance needs. Stored is the moving average of the weights. The loss is in nats per token.{shortened}
+  {vq.channels} channels times {", ".join(map(str, vq.channel_multipliers))}. AdamW, first without quantisation, then on
+  crops, then on whole pictures; at last the decoder alone. The loss is that of the pixels and edges.
+- Transformer (`model.safetensors`): {config.layers} layers, dim {config.dim}, {config.heads} heads, {config.rows} x \
+{config.columns} tokens. Muon for the matrices of the
+  layers, AdamW for the rest, {train_transformer.BATCH} pictures a step, {train_transformer.CLASS_DROPOUT:.0%} of them \
+without their class, which guidance needs. Stored is the
+  moving average of the weights. The loss is in nats per token. {schedule if len(planned) > 1 else ""}
 - Classifier (`classifier.safetensors`): judges samples; generating does not need it."""
 
 
@@ -97,8 +98,8 @@ def _quality(evaluation: Evaluation) -> str:
     return f"""## Quality
 
 Share of next-token samples that the classifier names as what was asked for: {evaluation.samples_per_class} per class,
-guidance scale {settings.guidance_scale:g}, temperature {settings.temperature:g}, top-k {settings.top_k or "off"},
-seed {evaluation.seed}. Of drawn pictures it names {evaluation.drawn:.1%} correctly.
+guidance scale {settings.guidance_scale:g}, temperature {settings.temperature:g}, top-k {settings.top_k or "off"}, seed \
+{evaluation.seed}. Of drawn pictures it names {evaluation.drawn:.1%} correctly.
 
 {table}"""
 

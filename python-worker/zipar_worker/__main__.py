@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,8 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
 
 
 def make_torch_executor() -> Executor:
+    # PyTorch would warn of it at import; the worker does without NumPy.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     from zipar_worker.executor import TorchExecutor
 
     return TorchExecutor()

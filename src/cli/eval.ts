@@ -43,6 +43,12 @@ export async function runEval(options: EvalArguments): Promise<void> {
   makeFolder(options.out);
   const evaluation = await measure(options);
   const { report } = evaluation;
+  if (report.drawn === null) {
+    process.stderr.write(
+      "eval: no accuracy and no Frechet distance: they need classifier.safetensors and reference-features.safetensors " +
+        "beside the weights, and an image tokenizer\n",
+    );
+  }
   const table = drawReportTable(report);
   writeFileSync(join(options.out, "fidelity.json"), `${JSON.stringify(report, undefined, 2)}\n`);
   writeFileSync(join(options.out, "fidelity.md"), table);
