@@ -102,7 +102,8 @@ export class DecodeLoop {
   /** @throws ZiparError `queue-full`, `engine-closed` */
   submit(job: DecodeJob): void {
     if (this.#closedBy !== undefined) throw this.#closedBy;
-    if (this.#queued.length >= this.#queueLimit) {
+    const startable = Math.floor(this.#rows.free.length / this.#forwarder.branchCount);
+    if (this.#queued.length >= this.#queueLimit + startable) {
       throw new ZiparError({
         code: "queue-full",
         message:

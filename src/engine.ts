@@ -53,8 +53,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Makes one image. Calls may overlap: their images share forwards.
-   * @throws ZiparError `invalid-options`, `no-image-decoder`, `queue-full`, `engine-closed` at once; the generation rejects
-   *   with `cancelled`, `out-of-memory`, `worker-died`, `protocol`, `engine-closed`
+   * @throws ZiparError `invalid-options`, `no-image-decoder` at once; the generation rejects with `queue-full`,
+   *   `engine-closed`, `cancelled`, `out-of-memory`, `worker-died`, `protocol`
    */
   generate(options: GenerateOptions = {}): Generation {
     const requested = resolveGeneration(options, this.card, () => randomInt(2 ** 32));

@@ -86,7 +86,8 @@ Trained on a machine with 2 CPU cores that did other work besides, in bfloat16 w
 {config.columns} tokens. Muon for the matrices of the
   layers, AdamW for the rest, {train_transformer.BATCH} pictures a step, {train_transformer.CLASS_DROPOUT:.0%} of them \
 without their class, which guidance needs. Stored is the
-  moving average of the weights. The loss is in nats per token. {schedule if len(planned) > 1 else ""}
+  moving average of the weights. The loss is in nats per token.
+  {schedule if len(planned) > 1 else "Its schedule was kept."}
 - Classifier (`classifier.safetensors`): judges samples; generating does not need it."""
 
 
@@ -98,8 +99,8 @@ def _quality(evaluation: Evaluation) -> str:
     return f"""## Quality
 
 Share of next-token samples that the classifier names as what was asked for: {evaluation.samples_per_class} per class,
-guidance scale {settings.guidance_scale:g}, temperature {settings.temperature:g}, top-k {settings.top_k or "off"}, seed \
-{evaluation.seed}. Of drawn pictures it names {evaluation.drawn:.1%} correctly.
+guidance scale {settings.guidance_scale:g}, temperature {settings.temperature:g}, top-k \
+{settings.top_k or "off"}, seed {evaluation.seed}. Of drawn pictures it names {evaluation.drawn:.1%} correctly.
 
 {table}"""
 

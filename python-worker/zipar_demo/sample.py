@@ -19,8 +19,8 @@ _DECODER_BATCH = 16
 class SamplingSettings:
     """guidance_scale 1 is no guidance, top_k 0 keeps all tokens."""
 
-    guidance_scale: float = 1.5
-    temperature: float = 0.9
+    guidance_scale: float = 1.75
+    temperature: float = 0.7
     top_k: int = 0
 
 

@@ -57,8 +57,9 @@ export function openResultStore(folder: string): ResultStore {
     },
     write(name, parameters, samples) {
       const path = pathOf(name, parameters, "json");
-      writeFileSync(`${path}.partial`, JSON.stringify(samples));
-      renameSync(`${path}.partial`, path); // whole or not at all
+      const partial = `${path}.${process.pid}.partial`; // several processes may share the folder
+      writeFileSync(partial, JSON.stringify(samples));
+      renameSync(partial, path); // whole or not at all
     },
     picturesPath: (name, parameters) => pathOf(name, parameters, "safetensors"),
   };

@@ -65,6 +65,7 @@ export function decodeReply(parts: readonly Uint8Array[]): { reply: Reply; array
       { data: decodeFrame(frame, frames[k] as Uint8Array), shape: frame.shape },
     ]),
   );
+  if (arrays.size !== frames.length) throw malformed("two frames of the same name");
   return { reply, arrays };
 }
 

@@ -55,8 +55,6 @@ export class WorkerChannel {
     const socket = new zmq.Router({
       linger: 0,
       mandatory: true,
-      heartbeatInterval: 200,
-      heartbeatTimeout: 5_000,
       maxMessageSize: LIMITS.frameBytes,
     });
     // Windows has no ipc transport in libzmq's default build
@@ -83,7 +81,12 @@ export class WorkerChannel {
         this.#awaitedHello = { resolve, reject };
         this.#read();
       });
-      if (hello.token === token && hello.epoch === this.epoch) return hello;
+      if (hello.token !== token || hello.epoch !== this.epoch) {
+        this.#identity = undefined;
+        continue;
+      }
+      this.#removeDirectory(); // the link stands; nothing is left behind however we end
+      return hello;
     }
   }
 

@@ -41,7 +41,7 @@ export class WorkerForwarder implements Forwarder {
       stepArrays(steps),
     );
     expectReply(reply, "forward-done");
-    return readResults(steps, arrays);
+    return readResults(steps, arrays, this.codeCount);
   }
 
   async decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels> {
@@ -99,12 +99,18 @@ function stepArrays(steps: readonly ForwardStep[]): readonly NamedArray[] {
   ];
 }
 
-function readResults(steps: readonly ForwardStep[], arrays: WireArrays): readonly (readonly QueryResult[])[] {
+function readResults(
+  steps: readonly ForwardStep[],
+  arrays: WireArrays,
+  codeCount: number,
+): readonly (readonly QueryResult[])[] {
   const tokens = takeArray(arrays, "drawnTokens", "int32");
   const probabilities = takeArray(arrays, "drawnProbabilities", "float32");
   const lengths = takeArray(arrays, "distributionLengths", "int32");
   const distributionTokens = takeArray(arrays, "distributionTokens", "int32");
   const distributionProbabilities = takeArray(arrays, "distributionProbabilities", "float32");
+  checkTokens(tokens, codeCount);
+  checkTokens(distributionTokens, codeCount);
   let draw = 0;
   let distribution = 0;
   let offset = 0;
@@ -134,6 +140,11 @@ function readResults(steps: readonly ForwardStep[], arrays: WireArrays): readonl
     throw malformed(`${lengths.length} distributions that do not add up; ${distribution} were wanted`);
   }
   return results;
+}
+
+function checkTokens(tokens: Int32Array, codeCount: number): void {
+  const stray = tokens.find((token) => token < 0 || token >= codeCount);
+  if (stray !== undefined) throw malformed(`token ${stray}; expected 0 to ${codeCount - 1}`);
 }
 
 function concatenate(arrays: readonly Int32Array[]): Int32Array {

@@ -43,9 +43,10 @@ export class WorkerProcess {
     return this.#child.pid;
   }
 
-  /** Waits for the process to end by itself, and ends it after the grace time. */
+  /** Tells the process to end by closing its stdin, and ends it after the grace time. */
   async end(graceMs: number): Promise<void> {
     this.#child.ref();
+    this.#child.stdin.end();
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), graceMs);
     await this.ended;
     clearTimeout(timer);

@@ -4,6 +4,9 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { resolvePythonEnvironment } from "../../src/worker/python-environment.ts";
 
+// Tiny models are not worth several threads: on a busy machine these wait for each other more than they compute.
+process.env.OMP_NUM_THREADS ??= "1";
+
 export const PACKAGE_ROOT = join(import.meta.dirname, "../..");
 
 export interface TinyCheckpoint {
