@@ -18,6 +18,9 @@ import zmq
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, pack, request, unpack
 
 from zipar_worker import __version__
+from zipar_worker.lifeline import Credentials
+from zipar_worker.server import EXIT_NOBODY, Server
+from zipar_worker.stub import StubExecutor, StubOptions
 
 WORKER_FOLDER = Path(__file__).resolve().parents[1]
 TOKEN = "a-secret"
@@ -370,3 +373,11 @@ def test_the_probe_prints_one_object() -> None:
         "safetensors",
         "threads",
     }
+
+
+def test_a_worker_that_dials_in_to_nobody_gives_up_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    credentials = Credentials(token="token", epoch=EPOCH)
+    server = Server("tcp://127.0.0.1:9", credentials, lambda: StubExecutor(StubOptions()), answer_timeout_ms=200)
+
+    assert server.serve() == EXIT_NOBODY
+    assert "nobody answered at tcp://127.0.0.1:9 within 0.2 s" in capsys.readouterr().err

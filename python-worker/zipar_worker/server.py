@@ -53,8 +53,12 @@ from zipar_worker.resident_memory import resident_bytes
 from zipar_worker.sequence_books import SequenceBooks
 
 EXIT_DONE = 0
+EXIT_NOBODY = 69
+"""`EX_UNAVAILABLE` of sysexits.h: nobody answered the hello."""
 EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h."""
+ANSWER_TIMEOUT_MS = 60_000
+"""How long the SDK may take to answer the hello."""
 
 HEARTBEAT_INTERVAL_MS = 200
 HEARTBEAT_TIMEOUT_MS = 600
@@ -67,8 +71,16 @@ Arrays: TypeAlias = Sequence[Array]
 class Server:
     """Owns the socket and the executor of one worker process."""
 
-    def __init__(self, endpoint: str, credentials: Credentials, make_executor: Callable[[], Executor]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Credentials,
+        make_executor: Callable[[], Executor],
+        answer_timeout_ms: int = ANSWER_TIMEOUT_MS,
+    ) -> None:
         """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`."""
+        self.endpoint = endpoint
+        self.answer_timeout_ms = answer_timeout_ms
         self.credentials = credentials
         self.make_executor = make_executor
         self.executor: Executor | None = None
@@ -104,12 +116,23 @@ class Server:
                 token=self.credentials.token,
             )
         )
-        exit_code = None
+        exit_code = None if self.socket.poll(self.answer_timeout_ms) else self.give_up()
         while exit_code is None:
             exit_code = self.answer(self.receive())
         self.socket.close()
         self.context.term()
         return exit_code
+
+    def give_up(self) -> int:
+        """Ends a worker that dialled in to nobody."""
+        print(
+            f"zipar_worker: nobody answered at {self.endpoint} within {self.answer_timeout_ms / 1000:g} s; "
+            "expected the SDK that started this worker to listen there",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.socket.setsockopt(zmq.LINGER, 0)
+        return EXIT_NOBODY
 
     def answer(self, parts: Sequence[bytes]) -> int | None:
         """Answers one message; the exit code if the worker ends after it."""
