@@ -88,6 +88,9 @@ export const goldenMessages = [
   request("decode-image", 4, {}, [
     { name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [2, 3] },
   ]),
+  request("profile", 5, { sequence: 7 }, [
+    { name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [3, 2] },
+  ]),
   request("release", 5, { sequences: [7, 2 ** 40] }),
   request("stats", 2 ** 33),
   request("shutdown", 7),
@@ -141,6 +144,13 @@ export const goldenMessages = [
   ]),
   reply("image-decoded", 4, {}, [
     { name: "pixels", data: Uint8Array.of(0, 128, 255, 1, 2, 3, 10, 20, 30, 40, 50, 60), shape: [2, 2, 3] },
+  ]),
+  // one layer, one head, 2 x 1 tokens
+  reply("profile-done", 5, {}, [
+    { name: "mass", data: Float32Array.of(0, 0.75), shape: [1, 1, 2, 1] },
+    { name: "otherMass", data: Float32Array.of(0.25), shape: [1, 1] },
+    { name: "rowStartMass", data: Float32Array.of(0.75), shape: [1, 1, 1, 1] },
+    { name: "rowStartTotal", data: Float32Array.of(0.75), shape: [1, 1, 1] },
   ]),
   reply("done", 5),
   reply("stats-report", 2 ** 33, {

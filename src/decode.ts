@@ -17,6 +17,8 @@ export interface Forwarder {
   /** One transformer forward over all steps. Results are aligned with steps and their queries. */
   forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]>;
   decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels>;
+  /** Where the attention of a finished image goes; `sequence` is one whose prompt is held. */
+  profile(sequence: number, codes: Int32Array, rows: number, columns: number): Promise<AttentionMasses>;
   release(sequences: readonly number[]): Promise<void>;
   stats(): Promise<WorkerStats>;
 }
@@ -43,6 +45,20 @@ export interface ForwardStep {
   readonly sequence: number;
   readonly plan: Pick<StepPlan, "queries" | "runs">;
   readonly sampling: Sampling;
+}
+
+/**
+ * Attention of one image, reduced by the worker; `profileDoneSchema` says what the arrays hold.
+ */
+export interface AttentionMasses {
+  readonly layers: number;
+  readonly heads: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly mass: Float32Array;
+  readonly otherMass: Float32Array;
+  readonly rowStartMass: Float32Array;
+  readonly rowStartTotal: Float32Array;
 }
 
 /** RGB, 8 bits, row by row. */

@@ -75,6 +75,8 @@ class PlainSequence:
         self.class_index = class_index
         self.keys: dict[tuple[int, int], Tensor] = {}
         self.values: dict[tuple[int, int], Tensor] = {}
+        self.weights: dict[tuple[int, int], Tensor] = {}
+        """By (layer, slot): [slots seen, heads], what the last query at the slot paid to each."""
 
     def feed(self, queries: Sequence[tuple[int, int]], visible: Iterable[int]) -> list[Tensor]:
         """queries: (token, slot); visible: slots that may be seen, at or below a query's own -> logits [codes] each."""
@@ -97,6 +99,7 @@ class PlainSequence:
                     for memory in (self.keys, self.values)
                 )
                 weights = (torch.einsum("shd,hd->sh", keys, projections[index]) / math.sqrt(head_dim)).softmax(0)
+                self.weights[layer, slot] = weights
                 attended = torch.einsum("sh,shd->hd", weights, values).flatten()
                 hidden[index] = hidden[index] + state[prefix + "attention.wo.weight"] @ attended
                 normed = normalise(hidden[index], state[prefix + "ffn_norm.weight"])

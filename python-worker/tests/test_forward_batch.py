@@ -21,7 +21,10 @@ from zipar_worker.stub import StubOptions, stub_card
 SLOT_COUNT = 100
 CARD = stub_card(StubOptions(code_count=16))
 CARD_WITH_ROW_ENDS = stub_card(StubOptions(code_count=16, row_end="token"))
-HELD = {1: HeldSequence((0,), prompt_length=3), 2: HeldSequence((1,), prompt_length=3)}
+HELD = {
+    1: HeldSequence((0,), prompt_length=3, grid=(4, 4)),
+    2: HeldSequence((1,), prompt_length=3, grid=(4, 4)),
+}
 GOOD = Entry(1, [Query(0, 2), Query(5, 4, 1), Query(15, 9, 2)], [(0, 5), (9, 10)], [0.5])
 
 

@@ -44,6 +44,7 @@ VALID = [
     pack(encode_prompt(2, 1, 8, 8)),
     A_FORWARD,
     pack(request("decode-image", frames=[CODES]), [CODES_BYTES]),
+    pack(request("profile", sequence=1, frames=[CODES]), [CODES_BYTES]),
     pack(request("release", sequences=[1, 2])),
     pack(request("stats")),
     pack(request("shutdown")),

@@ -177,6 +177,25 @@ def test_failures_are_answered_and_the_worker_goes_on(sdk: Sdk) -> None:
     assert sdk.ask(pack(request("stats", 10)))[0]["type"] == "stats-report"
 
 
+def test_a_profile_needs_a_held_prompt_and_its_grid_and_attention(sdk: Sdk) -> None:
+    sdk.receive()
+    sdk.load()
+    sdk.ask(pack(encode_prompt(2, 1, 2, 3)))
+    codes, data = frame("codes", "int32", [1, 2, 3, 4, 5, 6], columns=3)
+    tall, _ = frame("codes", "int32", [1, 2, 3, 4, 5, 6], columns=2)
+    stray, stray_data = frame("codes", "int32", [1, 2, 3, 4, 5, 16384], columns=3)
+    conversation = [
+        (pack(request("profile", 3, sequence=9, frames=[codes]), [data]), "sequence 9 is unknown"),
+        (pack(request("profile", 4, sequence=1, frames=[tall]), [data]), "for 2 x 3 tokens, received 3 x 2"),
+        (pack(request("profile", 5, sequence=1, frames=[stray]), [stray_data]), "received 16384"),
+        (pack(request("profile", 6, sequence=1, frames=[codes]), [data]), "no attention to profile"),
+    ]
+    for parts, message in conversation:
+        answer = sdk.ask(parts)[0]
+        assert (answer["type"], answer["error"]["code"]) == ("error", "bad-request")
+        assert message in answer["error"]["message"]
+
+
 BROKEN = """
 import sys
 from zipar_worker import __main__ as program

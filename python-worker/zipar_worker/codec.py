@@ -23,6 +23,7 @@ from zipar_worker.protocol import (
     DecodeImage,
     Forward,
     Frame,
+    Profile,
     Reply,
     Request,
 )
@@ -40,6 +41,7 @@ _REQUEST_FRAMES: dict[type[Any], FrameSpecs] = {
         ("runs", "int32", 2),
     ),
     DecodeImage: (("codes", "int32", 2),),
+    Profile: (("codes", "int32", 2),),
 }
 
 

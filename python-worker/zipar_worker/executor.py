@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zipar_worker.devices import (
     DTYPES,
@@ -34,7 +35,8 @@ from zipar_worker.families import load_family
 from zipar_worker.families.family import Family
 from zipar_worker.forward_batch import ForwardBatch
 from zipar_worker.kv_cache import KvCache, stored_slots
-from zipar_worker.protocol import EncodePrompt, Forward, Init
+from zipar_worker.locality import LocalityReduction, SlotGrid
+from zipar_worker.protocol import EncodePrompt, Forward, Init, Profile
 from zipar_worker.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
 from zipar_worker.step_layout import HeldPrompt, Padding, StepLayout, StepTensors, lay_out_step, upload
 from zipar_worker.visibility import visible_slots
@@ -137,6 +139,24 @@ class TorchExecutor:
         data = bytearray(levels.numel())
         torch.frombuffer(data, dtype=torch.uint8).copy_(levels.flatten())
         return Array("pixels", "uint8", (height, width, channels), view_as(data, "uint8"))
+
+    @torch.inference_mode()
+    def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
+        prompt = self._held[request.sequence].prompt
+        rows, columns = codes.shape
+        grid = SlotGrid(rows, columns, prompt.length, has_row_ends=self._family.card.row_end == "token")
+        tokens = torch.tensor(codes.data.tolist(), dtype=torch.int64).view(rows, columns).to(self._device)
+        if grid.has_row_ends:
+            tokens = functional.pad(tokens, (0, 1), value=self._family.card.code_count)
+        slots = torch.arange(grid.slot_count, device=self._device)
+        padding = prompt.branches[0].position_offset
+        positions = (slots - padding).clamp(min=0)
+        with naming_memory(f"the attention of {grid.slot_count} slots", self._device):
+            embeddings = torch.cat((prompt.embeddings[:1], self._family.embed(tokens.view(1, -1))), dim=1)
+            reduction = LocalityReduction(grid, self._family.layer_count, self._family.head_count, self._device)
+            for block in self._family.attention_blocks(embeddings, positions[None], padding):
+                reduction.add_(block)
+            return reduction.arrays()
 
     def release(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:

@@ -10,7 +10,7 @@ from zipar_worker.arrays import Array, ArrayType, view_as
 
 if TYPE_CHECKING:
     from zipar_worker.forward_batch import ForwardBatch
-    from zipar_worker.protocol import EncodePrompt, Forward, Init, ModelCard
+    from zipar_worker.protocol import EncodePrompt, Forward, Init, ModelCard, Profile
 
 __all__ = [
     "Array",
@@ -118,6 +118,15 @@ class Executor(Protocol):
 
     def decode_image(self, codes: Array) -> Array:
         """codes: int32 [rows, columns], each in `0 .. codeCount-1` -> pixels: uint8 [height, width, 3], RGB."""
+        ...
+
+    def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
+        """Where attention goes in a finished image. codes: as for `decode_image`, of the grid of a held sequence.
+
+        Returns the arrays of `profile-done` in order: `mass` float32 [layers, heads, rows, 2 * columns - 1],
+        `otherMass` float32 [layers, heads], `rowStartMass` float32 [rows - 1, layers, heads, columns], `rowStartTotal`
+        float32 [rows - 1, layers, heads]; see `locality.py`. Raises `bad-request` where the model has no attention.
+        """
         ...
 
     def release(self, sequences: Sequence[int]) -> None:

@@ -124,6 +124,12 @@ class DecodeImage(RequestHeader, frozen=True, kw_only=True, tag="decode-image"):
     pass
 
 
+class Profile(RequestHeader, frozen=True, kw_only=True, tag="profile"):
+    """Where the attention of a finished image goes."""
+
+    sequence: Counter
+
+
 class Release(RequestHeader, frozen=True, kw_only=True, tag="release"):
     sequences: Annotated[tuple[Counter, ...], Meta(max_length=SEQUENCE_COUNT)]
 
@@ -136,7 +142,7 @@ class Shutdown(RequestHeader, frozen=True, kw_only=True, tag="shutdown"):
     pass
 
 
-Request: TypeAlias = Init | EncodePrompt | Forward | DecodeImage | Release | StatsRequest | Shutdown
+Request: TypeAlias = Init | EncodePrompt | Forward | DecodeImage | Profile | Release | StatsRequest | Shutdown
 
 
 # Replies: worker to SDK
@@ -252,6 +258,10 @@ class ImageDecoded(ReplyHeader, frozen=True, kw_only=True, tag="image-decoded"):
     pass
 
 
+class ProfileDone(ReplyHeader, frozen=True, kw_only=True, tag="profile-done"):
+    pass
+
+
 class Done(ReplyHeader, frozen=True, kw_only=True, tag="done"):
     pass
 
@@ -275,5 +285,15 @@ class Fatal(Record, frozen=True, kw_only=True, tag="fatal"):
 
 
 Reply: TypeAlias = (
-    Hello | Progress | Ready | PromptEncoded | ForwardDone | ImageDecoded | Done | StatsReport | ErrorReply | Fatal
+    Hello
+    | Progress
+    | Ready
+    | PromptEncoded
+    | ForwardDone
+    | ImageDecoded
+    | ProfileDone
+    | Done
+    | StatsReport
+    | ErrorReply
+    | Fatal
 )

@@ -16,6 +16,8 @@ class HeldSequence:
 
     cache_rows: tuple[int, ...]
     prompt_length: int
+    grid: tuple[int, int]
+    """Rows and columns."""
 
 
 class SequenceBooks:
@@ -54,7 +56,9 @@ class SequenceBooks:
 
     def add_(self, request: EncodePrompt, prompt: EncodedPrompt) -> None:
         """Enters a sequence whose prompt was encoded."""
-        self.held[request.sequence] = HeldSequence(request.cache_rows, prompt.prompt_length)
+        self.held[request.sequence] = HeldSequence(
+            request.cache_rows, prompt.prompt_length, (request.rows, request.columns)
+        )
 
     def release_(self, sequences: Iterable[int]) -> list[int]:
         """Forgets sequences and returns those that were known; others were released before, which is no error."""

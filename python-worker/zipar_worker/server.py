@@ -39,6 +39,9 @@ from zipar_worker.protocol import (
     Hello,
     ImageDecoded,
     Init,
+    ModelCard,
+    Profile,
+    ProfileDone,
     Progress,
     PromptEncoded,
     Ready,
@@ -92,6 +95,7 @@ class Server:
             EncodePrompt: self.encode_prompt,
             Forward: self.forward,
             DecodeImage: self.decode_image,
+            Profile: self.profile,
             Release: self.release,
             StatsRequest: self.report_stats,
         }
@@ -223,15 +227,25 @@ class Server:
         (codes,) = arrays
         if card.image_decoder is None:
             raise WorkerError("bad-request", f"decode-image: {card.name} was loaded without an image tokenizer")
-        if 0 in codes.shape:
-            raise WorkerError("bad-request", f"decode-image: expected a token grid, received shape {list(codes.shape)}")
-        values = codes.data.tolist()
-        if min(values) < 0 or max(values) >= card.code_count:
-            code = next(code for code in values if not 0 <= code < card.code_count)
-            raise WorkerError(
-                "bad-request", f"decode-image: expected codes in 0..{card.code_count - 1}, received {code}"
-            )
+        _check_codes("decode-image", codes, card)
         self.send_arrays(ImageDecoded, request.request, [executor.decode_image(codes)])
+
+    def profile(self, request: Profile, arrays: Arrays) -> None:
+        executor, books = self.loaded()
+        (codes,) = arrays
+        held = books.held.get(request.sequence)
+        if held is None:
+            raise WorkerError(
+                "bad-request", f"profile: sequence {request.sequence} is unknown; encode its prompt first"
+            )
+        _check_codes("profile", codes, books.loaded.card)
+        if codes.shape != held.grid:
+            raise WorkerError(
+                "bad-request",
+                f"profile: the prompt of sequence {request.sequence} is for {held.grid[0]} x {held.grid[1]} tokens, "
+                f"received {codes.shape[0]} x {codes.shape[1]}",
+            )
+        self.send_arrays(ProfileDone, request.request, executor.profile(request, codes))
 
     def release(self, request: Release, _arrays: Arrays) -> None:
         executor, books = self.loaded()
@@ -296,7 +310,9 @@ class Server:
     def send_done(self, request: int) -> None:
         self.send(Done(epoch=self.credentials.epoch, request=request, frames=()))
 
-    def send_arrays(self, reply_type: type[ForwardDone | ImageDecoded], request: int, arrays: Arrays) -> None:
+    def send_arrays(
+        self, reply_type: type[ForwardDone | ImageDecoded | ProfileDone], request: int, arrays: Arrays
+    ) -> None:
         reply = reply_type(epoch=self.credentials.epoch, request=request, frames=describe_arrays(arrays))
         self.send(reply, arrays)
 
@@ -316,3 +332,13 @@ class Server:
             parts.append(frame.bytes if len(parts) <= FRAME_COUNT else b"")
             if not frame.more:
                 return parts
+
+
+def _check_codes(operation: str, codes: Array, card: ModelCard) -> None:
+    """Raises `bad-request` unless `codes` is a grid of tokens of the codebook."""
+    if 0 in codes.shape:
+        raise WorkerError("bad-request", f"{operation}: expected a token grid, received shape {list(codes.shape)}")
+    values = codes.data.tolist()
+    if min(values) < 0 or max(values) >= card.code_count:
+        code = next(code for code in values if not 0 <= code < card.code_count)
+        raise WorkerError("bad-request", f"{operation}: expected codes in 0..{card.code_count - 1}, received {code}")

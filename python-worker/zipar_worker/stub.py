@@ -32,6 +32,7 @@ from zipar_worker.protocol import (
     ImageDecoderCard,
     Init,
     ModelCard,
+    Profile,
     SamplingDefaults,
     Side,
 )
@@ -152,6 +153,11 @@ class StubExecutor:
             pixels += line * PIXELS_PER_TOKEN
         shape = (rows * PIXELS_PER_TOKEN, columns * PIXELS_PER_TOKEN, 3)
         return Array("pixels", "uint8", shape, view_as(pixels, "uint8"))
+
+    def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
+        raise WorkerError(
+            "bad-request", "profile: the stub is a hash, it has no attention to profile; load a real checkpoint"
+        )
 
     def release(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:

@@ -137,6 +137,27 @@ program
   });
 
 program
+  .command("profile")
+  .description("measure how local the attention is, and the windows that keep most of it")
+  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
+  .option("--vq <file>", "image tokenizer, when it does not lie beside the weights")
+  .option("--window-quantile <share>", "attention of a row start that a window must keep", realNumber, 0.95)
+  .option("--samples <count>", "images; by default one of each class, at most 64", wholeNumber)
+  .option("--prompt <text...>", "prompts, in turn, for models that take text")
+  .option("--seed <seed>", "sample k uses seed + k", wholeNumber, 1)
+  .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
+  .addOption(
+    new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  )
+  .option("--out <folder>", "table, JSON and picture", "profile-output")
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "the worker's log, and stack traces of errors")
+  .action(async (options) => {
+    const { runProfile } = await import("./profile.ts");
+    await runProfile(options);
+  });
+
+program
   .command("setup")
   .description("install the Python environment with PyTorch")
   .option("--force", "install again even when it looks complete")

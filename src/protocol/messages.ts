@@ -141,6 +141,18 @@ export const WANT = { none: 0, draw: 1, distribution: 2 } as const;
 /** Token grid to pixels. Frame: `codes` int32 [rows, columns]. Reply: `image-decoded`. */
 export const decodeImageSchema = z.strictObject({ type: z.literal("decode-image"), ...requestBase });
 
+/**
+ * Where the attention of a finished image goes: one teacher-forced pass in raster order through the conditional branch.
+ * The K/V cache is neither read nor written. Frame: `codes` int32 [rows, columns], the grid of the sequence's prompt.
+ * Reply: `profile-done`.
+ */
+export const profileSchema = z.strictObject({
+  type: z.literal("profile"),
+  ...requestBase,
+  /** An encoded prompt. */
+  sequence: counter,
+});
+
 /** Forgets sequences. Reply: `done`. */
 export const releaseSchema = z.strictObject({
   type: z.literal("release"),
@@ -159,6 +171,7 @@ export const requestSchema = z.discriminatedUnion("type", [
   encodePromptSchema,
   forwardSchema,
   decodeImageSchema,
+  profileSchema,
   releaseSchema,
   statsSchema,
   shutdownSchema,
@@ -272,6 +285,19 @@ export const forwardDoneSchema = z.strictObject({ type: z.literal("forward-done"
 /** Reply to `decode-image`. Frame: `pixels` uint8 [height, width, 3], RGB. */
 export const imageDecodedSchema = z.strictObject({ type: z.literal("image-decoded"), ...replyBase });
 
+/**
+ * Reply to `profile`. Attention weights, each query's summing to 1 over all that it sees. A query is named by the cell
+ * that it predicts; the first cell's, which sees no image, is left out.
+ *
+ * `mass` float32 [layers, heads, rows, 2 * columns - 1]: what a query pays on average to the cell so many rows up, and
+ * `k - (columns - 1)` columns to the right of the predicted cell.
+ * `otherMass` float32 [layers, heads]: the same for the prompt and the row ends; it completes `mass` to 1.
+ * `rowStartMass` float32 [rows - 1, layers, heads, columns]: what the query that predicts the first cell of each row
+ * after the first pays to the row above, by column.
+ * `rowStartTotal` float32 [rows - 1, layers, heads]: what it pays to all image cells.
+ */
+export const profileDoneSchema = z.strictObject({ type: z.literal("profile-done"), ...replyBase });
+
 export const doneSchema = z.strictObject({ type: z.literal("done"), ...replyBase });
 
 export const statsReportSchema = z.strictObject({
@@ -307,6 +333,7 @@ export const replySchema = z.discriminatedUnion("type", [
   promptEncodedSchema,
   forwardDoneSchema,
   imageDecodedSchema,
+  profileDoneSchema,
   doneSchema,
   statsReportSchema,
   errorReplySchema,

@@ -1,4 +1,12 @@
-import type { Forwarder, ForwardStep, Pixels, PromptRequest, WorkerStats } from "../decode.ts";
+import type {
+  AttentionMasses,
+  Forwarder,
+  ForwardStep,
+  Pixels,
+  PromptRequest,
+  WorkerStats,
+} from "../decode.ts";
+import { ZiparError } from "../errors.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";
@@ -64,6 +72,13 @@ export class StubForwarder implements Forwarder {
       }
     }
     return { width, height, data };
+  }
+
+  async profile(): Promise<AttentionMasses> {
+    throw new ZiparError({
+      code: "invalid-options",
+      message: "the stub is a hash, it has no attention to profile; load a real checkpoint",
+    });
   }
 
   async release(sequences: readonly number[]): Promise<void> {

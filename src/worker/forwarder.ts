@@ -1,4 +1,11 @@
-import type { Forwarder, ForwardStep, Pixels, PromptRequest, WorkerStats } from "../decode.ts";
+import type {
+  AttentionMasses,
+  Forwarder,
+  ForwardStep,
+  Pixels,
+  PromptRequest,
+  WorkerStats,
+} from "../decode.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
 import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
@@ -54,6 +61,19 @@ export class WorkerForwarder implements Forwarder {
     if (height === undefined || width === undefined || channels !== 3)
       throw malformed("pixels that are not RGB");
     return { width, height, data };
+  }
+
+  async profile(
+    sequence: number,
+    codes: Int32Array,
+    rows: number,
+    columns: number,
+  ): Promise<AttentionMasses> {
+    const { reply, arrays } = await this.#channel.request({ type: "profile", sequence }, [
+      { name: "codes", data: codes, shape: [rows, columns] },
+    ]);
+    expectReply(reply, "profile-done");
+    return readMasses(arrays, rows, columns);
   }
 
   async release(sequences: readonly number[]): Promise<void> {
@@ -140,6 +160,28 @@ function readResults(
     throw malformed(`${lengths.length} distributions that do not add up; ${distribution} were wanted`);
   }
   return results;
+}
+
+function readMasses(arrays: WireArrays, rows: number, columns: number): AttentionMasses {
+  const [layers = 0, heads = 0] = arrays.get("otherMass")?.shape ?? [];
+  const take = (name: string, ...shape: readonly number[]) => {
+    const data = takeArray(arrays, name, "float32");
+    const received = arrays.get(name)?.shape ?? [];
+    if (String(received) !== String(shape)) {
+      throw malformed(`frame "${name}" with shape [${received}]; expected [${shape}]`);
+    }
+    return data;
+  };
+  return {
+    layers,
+    heads,
+    rows,
+    columns,
+    otherMass: take("otherMass", layers, heads),
+    mass: take("mass", layers, heads, rows, 2 * columns - 1),
+    rowStartMass: take("rowStartMass", rows - 1, layers, heads, columns),
+    rowStartTotal: take("rowStartTotal", rows - 1, layers, heads),
+  };
 }
 
 function checkTokens(tokens: Int32Array, codeCount: number): void {

@@ -44,6 +44,7 @@ function record(backend: Backend, recording: RecordingWorker): Backend {
     },
     stats: () => forwarder.stats(),
     decodeImage: (codes, rows, columns) => forwarder.decodeImage(codes, rows, columns),
+    profile: (...image) => forwarder.profile(...image),
     release: (sequences) => {
       recording.released.push(...sequences);
       return forwarder.release(sequences);

@@ -7,6 +7,7 @@ these three and `vq/llamagen.py` knows of the family.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from zipar_worker.families.llamagen_checkpoint import OFFICIAL_PIXELS_PER_TOKEN,
 from zipar_worker.families.llamagen_model import PROMPT_LENGTH, LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.kv_cache import KvShape, KvStep
 from zipar_worker.linear import pack_linears_
+from zipar_worker.locality import AttentionBlock
 from zipar_worker.protocol import ClassCard, ClassConditioning, EncodePrompt, Grid, ImageDecoderCard, ModelCard
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder
 
@@ -40,6 +42,8 @@ class LlamaGen:
         self.card = card
         self.slot_count = PROMPT_LENGTH + config.rows * config.columns
         self.kv_shape = KvShape(config.layer_count, config.kv_head_count, config.head_dim)
+        self.layer_count = config.layer_count
+        self.head_count = config.head_count
         self._transformer = transformer
         self._config = config
         self._image_decoder = image_decoder
@@ -68,6 +72,9 @@ class LlamaGen:
     def transform(self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
         hidden: Tensor = self._transformer(embeddings, positions, mask, cache)
         return hidden
+
+    def attention_blocks(self, embeddings: Tensor, positions: Tensor, first_visible: int) -> Iterator[AttentionBlock]:
+        return self._transformer.attention_blocks(embeddings, positions, first_visible)
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._transformer.output(hidden)

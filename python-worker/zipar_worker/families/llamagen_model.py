@@ -5,6 +5,7 @@ Facts: `autoregressive/models/gpt.py` of FoundationVision/LlamaGen (MIT).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from zipar_worker.kv_cache import KvStep
 from zipar_worker.linear import Linear
+from zipar_worker.locality import AttentionBlock, attend_in_blocks
 
 NORM_EPSILON = 1e-5
 ROTARY_BASE = 10000.0
@@ -70,6 +72,20 @@ class LlamaGenTransformer(nn.Module):
         normed: Tensor = self.norm(hidden)
         return normed
 
+    def attention_blocks(self, embeddings: Tensor, positions: Tensor, first_visible: int) -> Iterator[AttentionBlock]:
+        """See `Family.attention_blocks`."""
+        rotation = self.rotations[positions].unsqueeze(2)
+        hidden = embeddings
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            attention = layer.attention
+            queries, keys, values = attention.project(layer.attention_norm(hidden), rotation)
+            parts = []
+            for block, part in attend_in_blocks(attention.layer, queries[0], keys[0], values[0], first_visible):
+                yield block
+                parts.append(part)
+            hidden = layer.finish(hidden, attention.wo(torch.cat(parts)[None].flatten(2)))
+
 
 class ClassEmbedding(nn.Module):
     def __init__(self, config: LlamaGenConfig) -> None:
@@ -86,7 +102,11 @@ class Layer(nn.Module):
         self.ffn_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
 
     def forward(self, hidden: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, mask, cache)
+        return self.finish(hidden, self.attention(self.attention_norm(hidden), rotation, mask, cache))
+
+    def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """Both residuals and the feed-forward, after the attention."""
+        hidden = hidden + attended
         result: Tensor = hidden + self.feed_forward(self.ffn_norm(hidden))
         return result
 
@@ -102,13 +122,17 @@ class Attention(nn.Module):
         self.wo = Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
+        queries, keys, values = self.project(x, rotation)
+        all_keys, all_values = cache.update_(self.layer, keys, values)
+        attended: Tensor = self.wo(attend(queries, all_keys, all_values, mask).flatten(2))
+        return attended
+
+    def project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries [B, Q, heads, head_dim]; rotated keys and values, each [B, Q, kv heads, head_dim]."""
         rotated_count = self.head_count + self.kv_head_count
         heads: Tensor = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, Q, heads + 2 kv heads, head_dim]
         rotated = rotate(heads[:, :, :rotated_count], rotation)
-        queries, keys = rotated[:, :, : self.head_count], rotated[:, :, self.head_count :]
-        all_keys, all_values = cache.update_(self.layer, keys, heads[:, :, rotated_count:])
-        attended: Tensor = self.wo(attend(queries, all_keys, all_values, mask).flatten(2))
-        return attended
+        return rotated[:, :, : self.head_count], rotated[:, :, self.head_count :], heads[:, :, rotated_count:]
 
 
 class FeedForward(nn.Module):
