@@ -104,6 +104,7 @@ export class DecodeLoop {
   readonly #queueLimit: number;
   #queued: DecodeJob[] = [];
   #live: LiveSequence[] = [];
+  #undelivered: { readonly live: LiveSequence; readonly step: CommittedStep }[] = [];
   #rows: CacheRows;
   #nextSequence = 1;
   #running: Promise<void> | undefined;
@@ -159,27 +160,47 @@ export class DecodeLoop {
       plan: planStep(state),
       sampling: job.options.sampling,
     }));
-    const results = await this.#forwarder.forward(steps).catch((error: unknown) => this.#failLive(error));
+    const forward = this.#forwarder.forward(steps).catch((error: unknown) => this.#failLive(error));
+    this.#deliver(); // while the worker runs this forward, listeners learn of the last one
+    const results = await forward;
     if (results === undefined || this.#closedBy !== undefined) return;
     for (const [k, live] of batch.entries()) {
       const { state, job } = live;
-      if (job.options.signal?.aborted) continue;
-      try {
-        this.#commit(live, (steps[k] as (typeof steps)[number]).plan, results[k] ?? []);
-      } catch (error) {
-        // what listens to this image threw, or its results break the rules: the others go on
-        this.#leave(live);
-        job.onError(error);
-        continue;
-      }
+      if (job.options.signal?.aborted || !this.#live.includes(live)) continue;
+      this.#commit(live, (steps[k] as (typeof steps)[number]).plan, results[k] ?? []);
       if (isComplete(state)) this.#finish(live);
       else if (live.previews.includes(state.forwardCount)) this.#preview(live);
     }
   }
 
-  #commit({ state, job }: LiveSequence, plan: StepPlan, results: readonly QueryResult[]): void {
-    const outcome = commitStep(state, plan, results);
-    job.onStep(state, { plan, results, outcome });
+  #commit(live: LiveSequence, plan: StepPlan, results: readonly QueryResult[]): void {
+    try {
+      this.#undelivered.push({
+        live,
+        step: { plan, results, outcome: commitStep(live.state, plan, results) },
+      });
+    } catch (error) {
+      this.#fail(live, error); // its results break the rules: the others go on
+    }
+  }
+
+  /** Tells the listeners of live images of the steps that were committed. */
+  #deliver(): void {
+    const steps = this.#undelivered;
+    this.#undelivered = [];
+    for (const { live, step } of steps) {
+      if (!this.#live.includes(live)) continue;
+      try {
+        live.job.onStep(live.state, step);
+      } catch (error) {
+        this.#fail(live, error); // what listens to this image threw: the others go on
+      }
+    }
+  }
+
+  #fail(live: LiveSequence, error: unknown): void {
+    this.#leave(live);
+    live.job.onError(error);
   }
 
   async #admit(): Promise<void> {
@@ -231,6 +252,8 @@ export class DecodeLoop {
 
   #finish(live: LiveSequence): void {
     const { job, state } = live;
+    this.#deliver();
+    if (!this.#live.includes(live)) return;
     this.#leave(live);
     if (!job.options.image) {
       job.onDone(state, undefined);
@@ -256,8 +279,7 @@ export class DecodeLoop {
       job.onError(cancelled(job));
     this.#queued = this.#queued.filter(({ options }) => !options.signal?.aborted);
     for (const live of this.#live.filter(({ job }) => job.options.signal?.aborted)) {
-      this.#leave(live);
-      live.job.onError(cancelled(live.job));
+      this.#fail(live, cancelled(live.job));
     }
   }
 
@@ -272,10 +294,7 @@ export class DecodeLoop {
 
   /** A forward failed: all images that were part of it fail with it. */
   #failLive(error: unknown): undefined {
-    for (const live of [...this.#live]) {
-      this.#leave(live);
-      live.job.onError(error);
-    }
+    for (const live of [...this.#live]) this.#fail(live, error);
   }
 }
 

@@ -13,7 +13,7 @@ const windowSchema = z.union([
   z.literal("adaptive"),
   z.strictObject({
     kind: z.literal("adaptive"),
-    /** Window at which a row's first draft is drawn. Default: the model's own. */
+    /** Window at which a row's first draft is drawn. Default: half of the model's own. */
     min: z.int().min(1).optional(),
     verification: z.enum(["overlapped", "sequential"]).default("overlapped"),
     test: z.enum(["rejection", "coupled"]).default("rejection"),
@@ -209,7 +209,8 @@ function resolveClass(
   return classIndex;
 }
 
-function resolveWindow(input: z.output<typeof windowSchema>, columns: number, defaultMin: number): Window {
+/** Drafts start at half the model's own window: from the whole of it rows hardly ever open later (docs/fidelity.md). */
+function resolveWindow(input: z.output<typeof windowSchema>, columns: number, modelWindow: number): Window {
   if (input === "full") return { kind: "fixed", size: columns };
   if (typeof input === "number") return { kind: "fixed", size: checkedWindow(input, columns) };
   const adaptive = input === "adaptive" ? windowSchema.parse({ kind: "adaptive" }) : input;
@@ -217,7 +218,7 @@ function resolveWindow(input: z.output<typeof windowSchema>, columns: number, de
   const { verification, test, min } = adaptive;
   return {
     kind: "adaptive",
-    min: min === undefined ? Math.max(1, Math.min(defaultMin, columns)) : checkedWindow(min, columns),
+    min: min === undefined ? Math.min(Math.ceil(modelWindow / 2), columns) : checkedWindow(min, columns),
     verification,
     test,
   };

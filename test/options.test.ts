@@ -74,14 +74,14 @@ test.each([
   ["full", { kind: "fixed", size: 24 }],
   [1, { kind: "fixed", size: 1 }],
   [24, { kind: "fixed", size: 24 }],
-  ["adaptive", { kind: "adaptive", min: 8, verification: "overlapped", test: "rejection" }],
+  ["adaptive", { kind: "adaptive", min: 4, verification: "overlapped", test: "rejection" }],
   [
     { kind: "adaptive", min: 3 },
     { kind: "adaptive", min: 3, verification: "overlapped", test: "rejection" },
   ],
   [
     { kind: "adaptive", verification: "sequential", test: "coupled" },
-    { kind: "adaptive", min: 8, verification: "sequential", test: "coupled" },
+    { kind: "adaptive", min: 4, verification: "sequential", test: "coupled" },
   ],
 ])("window %j is understood", (window, expected) => {
   expect(resolve({ classLabel: 0, window }).window).toEqual(expected);
