@@ -6,6 +6,9 @@ import { planStep, type StepPlan } from "./schedule/plan-step.ts";
 import { randomKey } from "./schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "./schedule/sequence-state.ts";
 
+/** The first of the sequence ids that no decode loop reaches: for what else uses an idle forwarder. */
+export const FIRST_SPARE_SEQUENCE = 2 ** 40;
+
 /** Executes what the decode loop plans. A worker process or the in-process stub. */
 export interface Forwarder {
   readonly cacheRowCount: number;

@@ -1,10 +1,10 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createEngine, type Engine } from "../engine.ts";
 import { ZiparError } from "../errors.ts";
 import type { GenerationResult } from "../generation.ts";
 import { drawContactSheet } from "../pictures/contact-sheet.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";
 
 const WINDOWS = ["full", 8, 4, 2] as const;
@@ -22,7 +22,7 @@ interface Setting {
 
 /** `zipar demo`: one picture of every class of the demo checkpoint, in next-token order and with ZipAR. */
 export async function runDemo({ out, device, seed }: DemoArguments): Promise<void> {
-  mkdirSync(out, { recursive: true });
+  makeFolder(out);
   const signal = interruptSignal();
   const engine = await createEngine({ model: "demo", device, signal });
   try {

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
@@ -11,6 +11,7 @@ import { drawContactSheet } from "../pictures/contact-sheet.ts";
 import { drawFidelitySvg } from "../pictures/fidelity-svg.ts";
 import { renderSvg } from "../pictures/svg-png.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";
 import { stderrLogger } from "./stderr-logger.ts";
 
@@ -128,13 +129,4 @@ async function saveSamples({ report, settings, pictureSets }: Evaluation, path: 
   if (rows.length === 0) return;
   const labels = classes.map((label, k) => report.classNames?.[k] ?? `class ${label}`);
   await (await drawContactSheet(labels, rows, 96)).png().toFile(path);
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (cause) {
-    const message = `--out ${path}: cannot make this folder (${(cause as Error).message})`;
-    throw new ZiparError({ code: "image-output", message, cause });
-  }
 }

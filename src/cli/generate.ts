@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { dirname, extname, join, relative, resolve } from "node:path";
 import { createEngine, type Engine } from "../engine.ts";
 import type { EngineOptions } from "../engine-options.ts";
@@ -8,6 +8,7 @@ import { imageFormatOf } from "../image.ts";
 import type { GenerateOptions } from "../options.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";
 import { stderrLogger } from "./stderr-logger.ts";
 import { traceWriter } from "./trace-writer.ts";
@@ -177,21 +178,9 @@ function outputFiles(options: GenerateArguments, seed: number): readonly string[
     return names(out.slice(0, -extname(out).length), extname(out));
   }
   const directory = out ?? ".";
-  if (out !== undefined) makeDirectory(out);
+  if (out !== undefined) makeFolder(out);
   checkWritable(resolve(directory), directory);
   return Array.from({ length: count }, (_, k) => join(directory, `zipar-${seed + k}.png`));
-}
-
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (cause) {
-    throw new ZiparError({
-      code: "image-output",
-      message: `--out ${path}: cannot make this folder (${reason(cause)})`,
-      cause,
-    });
-  }
 }
 
 function checkWritable(directory: string, out: string): void {

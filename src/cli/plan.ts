@@ -1,8 +1,7 @@
-import { writeFileSync } from "node:fs";
-import { ZiparError } from "../errors.ts";
 import type { PlanOptions } from "../options.ts";
 import { drawWavefrontSvg } from "../pictures/wavefront-svg.ts";
 import { plan } from "../plan.ts";
+import { writeOutput } from "./output.ts";
 import { drawWavefront } from "./wavefront.ts";
 
 export interface PlanArguments extends PlanOptions {
@@ -15,22 +14,10 @@ export interface PlanArguments extends PlanOptions {
 export function runPlan({ json, svg, verbose: _, ...options }: PlanArguments): void {
   const planned = plan(options);
   const { forwards, nextTokenForwards, reduction, maxQueries } = planned;
-  if (svg !== undefined) writeSvg(svg, drawWavefrontSvg(planned));
+  if (svg !== undefined) writeOutput("--svg", svg, drawWavefrontSvg(planned));
   process.stdout.write(
     json
       ? `${JSON.stringify({ forwards, nextTokenForwards, reduction, maxQueries })}\n`
       : `${drawWavefront(planned, process.stdout.isTTY ? process.stdout.columns : 100)}\n`,
   );
-}
-
-function writeSvg(path: string, svg: string): void {
-  try {
-    writeFileSync(path, svg);
-  } catch (cause) {
-    throw new ZiparError({
-      code: "image-output",
-      message: `--svg ${path}: ${(cause as Error).message}`,
-      cause,
-    });
-  }
 }

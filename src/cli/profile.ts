@@ -1,13 +1,13 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { EngineOptions } from "../engine-options.ts";
-import { ZiparError } from "../errors.ts";
 import { drawLocalitySvg } from "../pictures/locality-svg.ts";
 import { renderSvg } from "../pictures/svg-png.ts";
 import { profileLocality } from "../profile/profile.ts";
 import type { LocalityReport } from "../profile/report.ts";
 import { drawLocalityTable } from "../profile/report-table.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";
 import { stderrLogger } from "./stderr-logger.ts";
 
@@ -75,14 +75,5 @@ async function measure(options: ProfileArguments): Promise<LocalityReport> {
     });
   } finally {
     bar.stop();
-  }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (cause) {
-    const message = `--out ${path}: cannot make this folder (${(cause as Error).message})`;
-    throw new ZiparError({ code: "image-output", message, cause });
   }
 }

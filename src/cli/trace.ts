@@ -1,10 +1,9 @@
-import { writeFileSync } from "node:fs";
-import { ZiparError } from "../errors.ts";
 import { renderSvg } from "../pictures/svg-png.ts";
 import { drawTraceSvg } from "../pictures/trace-svg.ts";
 import { readTrace } from "../trace/read.ts";
 import { replayTrace } from "../trace/replay.ts";
 import { summarizeTrace } from "../trace/summary.ts";
+import { writeOutput } from "./output.ts";
 import { describeTrace } from "./trace-text.ts";
 
 export interface TraceArguments {
@@ -19,31 +18,17 @@ export interface TraceArguments {
 export async function runTrace(file: string, { check, svg, png, json }: TraceArguments): Promise<void> {
   const trace = await readTrace(file);
   const replay = check ? replayTrace(trace) : undefined;
-  if (svg !== undefined) await writePicture("--svg", svg, () => drawTraceSvg(trace));
+  if (svg !== undefined) writeOutput("--svg", svg, drawTraceSvg(trace));
   if (png !== undefined) {
-    await writePicture("--png", png, async () => (await renderSvg(drawTraceSvg(trace))).png().toBuffer());
+    writeOutput("--png", png, await (await renderSvg(drawTraceSvg(trace))).png().toBuffer());
   }
   if (json) {
-    const {
-      forwards,
-      nextTokenForwards,
-      decodedCount,
-      openedAt,
-      draftCount,
-      rejectedCount,
-      maxQueries,
-      stepMs,
-    } = summarizeTrace(trace);
-    const figures = {
-      forwards,
-      nextTokenForwards,
-      decodedCount,
-      openedAt,
-      draftCount,
-      rejectedCount,
-      maxQueries,
-    };
-    process.stdout.write(`${JSON.stringify({ ...figures, stepMs, ...(check ? { replays: true } : {}) })}\n`);
+    const summary = summarizeTrace(trace);
+    const { forwards, nextTokenForwards, decodedCount, openedAt, draftCount, rejectedCount } = summary;
+    const figures = { forwards, nextTokenForwards, decodedCount, openedAt, draftCount, rejectedCount };
+    const { maxQueries, stepMs } = summary;
+    const replays = check ? { replays: true } : {};
+    process.stdout.write(`${JSON.stringify({ ...figures, maxQueries, stepMs, ...replays })}\n`);
   } else if (replay !== undefined) {
     const drafts =
       replay.draftCount === 0 ? "" : `, ${replay.draftCount} drafts (${replay.rejectedCount} rejected)`;
@@ -52,22 +37,5 @@ export async function runTrace(file: string, { check, svg, png, json }: TraceArg
     );
   } else {
     process.stdout.write(`${describeTrace(trace, process.stdout.isTTY ? process.stdout.columns : 100)}\n`);
-  }
-}
-
-async function writePicture(
-  option: string,
-  path: string,
-  draw: () => string | Promise<Uint8Array>,
-): Promise<void> {
-  const picture = await draw();
-  try {
-    writeFileSync(path, picture);
-  } catch (cause) {
-    throw new ZiparError({
-      code: "image-output",
-      message: `${option} ${path}: ${(cause as Error).message}`,
-      cause,
-    });
   }
 }

@@ -1,4 +1,4 @@
-import type { Forwarder, ForwardStep } from "../decode.ts";
+import { FIRST_SPARE_SEQUENCE, type Forwarder, type ForwardStep } from "../decode.ts";
 import type { ResolvedGeneration, Sampling } from "../options.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";
@@ -17,9 +17,6 @@ const PLAIN: Sampling = { guidanceScale: 1, temperature: 1, topK: 0, topP: 1 };
 
 /** Probabilities asked for in one forward: 32 MiB on the wire. */
 const MAX_PROBABILITIES = 2 ** 22;
-
-/** Ids that no decode loop reaches. */
-const FIRST_SEQUENCE = 2 ** 40;
 
 /** Float32 ends here; a less likely token comes back with probability 0. */
 const SMALLEST_PROBABILITY = 2 ** -126;
@@ -43,7 +40,7 @@ async function scoreTogether(
   forwarder: Forwarder,
   images: readonly ScoredImage[],
 ): Promise<readonly number[]> {
-  const sequences = images.map((_, k) => FIRST_SEQUENCE + k);
+  const sequences = images.map((_, k) => FIRST_SPARE_SEQUENCE + k);
   const bits = images.map(() => 0);
   try {
     const queries: (readonly Query[])[] = [];

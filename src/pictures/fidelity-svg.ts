@@ -1,12 +1,12 @@
 import type { BaselineReport, EvalReport, Measures, SettingReport } from "../eval/report.ts";
 import { isAdaptive } from "../eval/settings.ts";
 import { FONT_FAMILY } from "./font.ts";
+import { roundCoordinate, svgLabel } from "./svg-label.ts";
 
 const PANEL_WIDTH = 430;
 const PANEL_HEIGHT = 270;
 const MARGIN = { left: 58, right: 18, top: 40, bottom: 42 };
 const HEADER = 54;
-const INK = "#1f2328";
 const FAINT = "#57606a";
 const CURVES = [
   { name: "fixed window", color: "#213c78", includes: (setting: SettingReport) => !isAdaptive(setting) },
@@ -51,7 +51,7 @@ export function drawFidelitySvg(report: EvalReport): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="${FONT_FAMILY}, system-ui, sans-serif" font-size="10">`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    label(16, 22, title, `font-size="13"`),
+    svgLabel(16, 22, title, `font-size="13"`),
     ...CURVES.map(({ name, color }, k) => legendEntry(16 + k * 140, 40, color, name)),
     ...panels.flatMap((panel, k) =>
       drawPanel(report, settings, panel, {
@@ -86,19 +86,24 @@ function drawPanel(
   const right = left + PANEL_WIDTH - MARGIN.right;
   const bottom = top + PANEL_HEIGHT - MARGIN.bottom;
   return [
-    label(left + MARGIN.left - 36, top + 22, title, `font-size="11"`),
+    svgLabel(left + MARGIN.left - 36, top + 22, title, `font-size="11"`),
     ...y.ticks.flatMap((tick) => [
-      `<path d="M${left + MARGIN.left} ${round(y.at(tick))}H${right}" stroke="#eaeef2"/>`,
-      label(left + MARGIN.left - 6, y.at(tick) + 3.5, y.format(tick), `text-anchor="end" fill="${FAINT}"`),
+      `<path d="M${left + MARGIN.left} ${roundCoordinate(y.at(tick))}H${right}" stroke="#eaeef2"/>`,
+      svgLabel(left + MARGIN.left - 6, y.at(tick) + 3.5, y.format(tick), `text-anchor="end" fill="${FAINT}"`),
     ]),
     ...x.ticks.map((tick) =>
-      label(x.at(tick), bottom + 15, x.format(tick), `text-anchor="middle" fill="${FAINT}"`),
+      svgLabel(x.at(tick), bottom + 15, x.format(tick), `text-anchor="middle" fill="${FAINT}"`),
     ),
-    label(right, bottom + 31, "forwards an image", `text-anchor="end" fill="${FAINT}"`),
+    svgLabel(right, bottom + 31, "forwards an image", `text-anchor="end" fill="${FAINT}"`),
     `<path d="M${left + MARGIN.left} ${top + MARGIN.top}V${bottom}H${right}" fill="none" stroke="#8c959f"/>`,
     ...lines.flatMap((line) => [
-      `<path d="M${left + MARGIN.left} ${round(y.at(line.y))}H${right}" stroke="${FAINT}" stroke-dasharray="4 3"/>`,
-      label(left + MARGIN.left + line.offset, y.at(line.y) - 4, line.name, `fill="${FAINT}" font-size="9"`),
+      `<path d="M${left + MARGIN.left} ${roundCoordinate(y.at(line.y))}H${right}" stroke="${FAINT}" stroke-dasharray="4 3"/>`,
+      svgLabel(
+        left + MARGIN.left + line.offset,
+        y.at(line.y) - 4,
+        line.name,
+        `fill="${FAINT}" font-size="9"`,
+      ),
     ]),
     ...curves.flatMap(({ color, points: own }, k) => drawCurve(own, color, k === 0 ? -9 : 17, x, y)),
   ];
@@ -112,16 +117,18 @@ function drawCurve(
   y: Axis,
 ): readonly string[] {
   if (points.length === 0) return [];
-  const path = points.map((point) => `${round(x.at(point.x))} ${round(y.at(point.y))}`).join("L");
+  const path = points
+    .map((point) => `${roundCoordinate(x.at(point.x))} ${roundCoordinate(y.at(point.y))}`)
+    .join("L");
   return [
     `<path d="M${path}" fill="none" stroke="${color}" stroke-width="1.5"/>`,
     ...points.flatMap((point) => {
-      const centre = round(x.at(point.x));
-      const [low, high] = [round(y.at(point.low)), round(y.at(point.high))];
+      const centre = roundCoordinate(x.at(point.x));
+      const [low, high] = [roundCoordinate(y.at(point.low)), roundCoordinate(y.at(point.high))];
       return [
         `<path d="M${centre} ${low}V${high}M${centre - 3} ${low}h6M${centre - 3} ${high}h6" stroke="${color}"/>`,
-        `<circle cx="${centre}" cy="${round(y.at(point.y))}" r="3.2" fill="${color}"/>`,
-        label(centre + 5, y.at(point.y) + nameOffset, point.name, `fill="${color}" font-size="9"`),
+        `<circle cx="${centre}" cy="${roundCoordinate(y.at(point.y))}" r="3.2" fill="${color}"/>`,
+        svgLabel(centre + 5, y.at(point.y) + nameOffset, point.name, `fill="${color}" font-size="9"`),
       ];
     }),
   ];
@@ -186,15 +193,5 @@ function axis(values: readonly number[], start: number, end: number): Axis {
 }
 
 function legendEntry(x: number, y: number, color: string, name: string): string {
-  return `<circle cx="${x + 5}" cy="${y - 3.5}" r="4" fill="${color}"/>${label(x + 14, y, name)}`;
-}
-
-function label(x: number, y: number, text: string, style = ""): string {
-  const escaped = text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-  const fill = style.includes("fill=") ? "" : ` fill="${INK}"`;
-  return `<text x="${round(x)}" y="${round(y)}"${fill} ${style}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
+  return `<circle cx="${x + 5}" cy="${y - 3.5}" r="4" fill="${color}"/>${svgLabel(x + 14, y, name)}`;
 }

@@ -1,7 +1,7 @@
 import type { LocalityReport } from "../profile/report.ts";
 import { FONT_FAMILY } from "./font.ts";
+import { INK, roundCoordinate, svgLabel } from "./svg-label.ts";
 
-const INK = "#1f2328";
 const FAINT = "#57606a";
 const GRID = "#eaeef2";
 const PADDING = 16;
@@ -41,9 +41,9 @@ export function drawLocalitySvg(report: LocalityReport): string {
     `${model}: attention of ${layers} layers x ${heads} heads over ${rows} x ${columns} tokens, ` +
     `${samples} images in next-token order`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${round(width)} ${round(height)}" width="${round(width)}" height="${round(height)}" font-family="${FONT_FAMILY}, system-ui, sans-serif" font-size="10">`,
-    `<rect width="${round(width)}" height="${round(height)}" fill="#ffffff"/>`,
-    label(PADDING, 24, title, `font-size="13"`),
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${roundCoordinate(width)} ${roundCoordinate(height)}" width="${roundCoordinate(width)}" height="${roundCoordinate(height)}" font-family="${FONT_FAMILY}, system-ui, sans-serif" font-size="10">`,
+    `<rect width="${roundCoordinate(width)}" height="${roundCoordinate(height)}" fill="#ffffff"/>`,
+    svgLabel(PADDING, 24, title, `font-size="13"`),
     ...drawMap(report, { left: PADDING + AXIS, top: TOP, cell, shownRows }),
     ...drawWindows(report, { left: chartLeft, top: TOP }),
     "</svg>",
@@ -60,7 +60,7 @@ function drawMap(
     shares.map((share, k) => {
       // the own row is the lowest, as in the picture
       const y = top + (shownRows - 1 - up) * cell;
-      return `<rect x="${round(left + k * cell)}" y="${round(y)}" width="${round(cell)}" height="${round(cell)}" fill="${color(share / largest)}"/>`;
+      return `<rect x="${roundCoordinate(left + k * cell)}" y="${roundCoordinate(y)}" width="${roundCoordinate(cell)}" height="${roundCoordinate(cell)}" fill="${color(share / largest)}"/>`;
     }),
   );
   const bottom = top + shownRows * cell;
@@ -69,7 +69,7 @@ function drawMap(
   const step = tickStep(columns - 1, 4);
   const columnTicks = ticks(columns - 1, step).flatMap((tick) => (tick === 0 ? [0] : [-tick, tick]));
   return [
-    label(
+    svgLabel(
       left,
       top - 12,
       "share of a query's attention, by offset from the cell that it predicts",
@@ -78,21 +78,31 @@ function drawMap(
     `<g shape-rendering="crispEdges">`,
     ...cells,
     "</g>",
-    `<rect x="${round(left)}" y="${round(top)}" width="${mapWidth}" height="${round(bottom - top)}" fill="none" stroke="#8c959f"/>`,
-    `<rect x="${round(predicted.x)}" y="${round(predicted.y)}" width="${round(cell)}" height="${round(cell)}" fill="none" stroke="#2da44e" stroke-width="2"/>`,
+    `<rect x="${roundCoordinate(left)}" y="${roundCoordinate(top)}" width="${mapWidth}" height="${roundCoordinate(bottom - top)}" fill="none" stroke="#8c959f"/>`,
+    `<rect x="${roundCoordinate(predicted.x)}" y="${roundCoordinate(predicted.y)}" width="${roundCoordinate(cell)}" height="${roundCoordinate(cell)}" fill="none" stroke="#2da44e" stroke-width="2"/>`,
     ...columnTicks.map((tick) =>
-      label(
+      svgLabel(
         predicted.x + (tick + 0.5) * cell,
         bottom + 14,
         tick > 0 ? `+${tick}` : String(tick),
         `text-anchor="middle" fill="${FAINT}"`,
       ),
     ),
-    label(left + mapWidth / 2, bottom + 29, "columns to the right", `text-anchor="middle" fill="${FAINT}"`),
-    ...ticks(shownRows - 1, tickStep(shownRows - 1, 4)).map((tick) =>
-      label(left - 6, bottom - (tick + 0.5) * cell + 3.5, String(tick), `text-anchor="end" fill="${FAINT}"`),
+    svgLabel(
+      left + mapWidth / 2,
+      bottom + 29,
+      "columns to the right",
+      `text-anchor="middle" fill="${FAINT}"`,
     ),
-    `<g transform="translate(${round(left - 30)} ${round((top + bottom) / 2)}) rotate(-90)">${label(0, 0, "rows up", `text-anchor="middle" fill="${FAINT}"`)}</g>`,
+    ...ticks(shownRows - 1, tickStep(shownRows - 1, 4)).map((tick) =>
+      svgLabel(
+        left - 6,
+        bottom - (tick + 0.5) * cell + 3.5,
+        String(tick),
+        `text-anchor="end" fill="${FAINT}"`,
+      ),
+    ),
+    `<g transform="translate(${roundCoordinate(left - 30)} ${roundCoordinate((top + bottom) / 2)}) rotate(-90)">${svgLabel(0, 0, "rows up", `text-anchor="middle" fill="${FAINT}"`)}</g>`,
     ...drawScale(left, bottom + 44, largest),
   ];
 }
@@ -103,19 +113,19 @@ function drawScale(left: number, top: number, largest: number): readonly string[
   return [
     ...Array.from({ length: stepCount }, (_, k) => {
       const share = DYNAMIC_RANGE ** ((k + 0.5) / stepCount - 1);
-      return `<rect x="${round(left + k * 4)}" y="${round(top)}" width="4.3" height="10" fill="${color(share)}"/>`;
+      return `<rect x="${roundCoordinate(left + k * 4)}" y="${roundCoordinate(top)}" width="4.3" height="10" fill="${color(share)}"/>`;
     }),
     ...Array.from({ length: decades + 1 }, (_, decade) => {
       const share = largest / DYNAMIC_RANGE ** (1 - decade / decades);
       const text = `${(100 * share).toPrecision(2)} %`;
-      return label(
+      return svgLabel(
         left + (decade / decades) * stepCount * 4,
         top + 24,
         text,
         `text-anchor="middle" fill="${FAINT}"`,
       );
     }),
-    label(left + stepCount * 4 + 20, top + 9, "outlined: the predicted cell", `fill="${FAINT}"`),
+    svgLabel(left + stepCount * 4 + 20, top + 9, "outlined: the predicted cell", `fill="${FAINT}"`),
   ];
 }
 
@@ -127,21 +137,23 @@ function drawWindows(
   const right = left + CHART.width;
   const x = (row: number) => left + (rows <= 2 ? 0.5 : (row - 1) / (rows - 2)) * CHART.width;
   const y = (window: number) => bottom - (window / columns) * CHART.height;
-  const title = `smallest window that keeps ${round(100 * windowQuantile)} % of a row start's attention`;
+  const title = `smallest window that keeps ${roundCoordinate(100 * windowQuantile)} % of a row start's attention`;
   return [
-    label(left - 20, top - 12, title, `font-size="11"`),
+    svgLabel(left - 20, top - 12, title, `font-size="11"`),
     ...ticks(columns, tickStep(columns, 5)).flatMap((tick) => [
-      `<path d="M${round(left)} ${round(y(tick))}H${round(right)}" stroke="${GRID}"/>`,
-      label(left - 6, y(tick) + 3.5, String(tick), `text-anchor="end" fill="${FAINT}"`),
+      `<path d="M${roundCoordinate(left)} ${roundCoordinate(y(tick))}H${roundCoordinate(right)}" stroke="${GRID}"/>`,
+      svgLabel(left - 6, y(tick) + 3.5, String(tick), `text-anchor="end" fill="${FAINT}"`),
     ]),
     ...ticks(rows - 1, tickStep(rows - 1, 6))
       .filter((tick) => tick > 0)
-      .map((tick) => label(x(tick), bottom + 15, String(tick), `text-anchor="middle" fill="${FAINT}"`)),
-    label(right, bottom + 30, "row that is opened", `text-anchor="end" fill="${FAINT}"`),
-    `<path d="M${round(left)} ${round(top)}V${round(bottom)}H${round(right)}" fill="none" stroke="#8c959f"/>`,
-    `<path d="M${round(left)} ${round(y(suggestedWindow))}H${round(right)}" stroke="${INK}" stroke-dasharray="6 4"/>`,
+      .map((tick) => svgLabel(x(tick), bottom + 15, String(tick), `text-anchor="middle" fill="${FAINT}"`)),
+    svgLabel(right, bottom + 30, "row that is opened", `text-anchor="end" fill="${FAINT}"`),
+    `<path d="M${roundCoordinate(left)} ${roundCoordinate(top)}V${roundCoordinate(bottom)}H${roundCoordinate(right)}" fill="none" stroke="#8c959f"/>`,
+    `<path d="M${roundCoordinate(left)} ${roundCoordinate(y(suggestedWindow))}H${roundCoordinate(right)}" stroke="${INK}" stroke-dasharray="6 4"/>`,
     ...LINES.flatMap(({ name, key, color: stroke, dash }, k) => {
-      const points = windows.map((row) => `${round(x(row.row))} ${round(y(row[key]))}`).join("L");
+      const points = windows
+        .map((row) => `${roundCoordinate(x(row.row))} ${roundCoordinate(y(row[key]))}`)
+        .join("L");
       const style = `stroke="${stroke}" stroke-width="1.8" stroke-dasharray="${dash}"`;
       return [
         ...(windows.length === 0 ? [] : [`<path d="M${points}" fill="none" ${style}/>`]),
@@ -158,7 +170,10 @@ function drawWindows(
 }
 
 function legend(left: number, y: number, style: string, name: string): readonly string[] {
-  return [`<path d="M${round(left)} ${round(y)}h24" ${style}/>`, label(left + 30, y + 3.5, name)];
+  return [
+    `<path d="M${roundCoordinate(left)} ${roundCoordinate(y)}h24" ${style}/>`,
+    svgLabel(left + 30, y + 3.5, name),
+  ];
 }
 
 /** `share` of the largest, in logarithmic steps. */
@@ -177,14 +192,4 @@ function tickStep(largest: number, count: number): number {
 
 function ticks(largest: number, step: number): readonly number[] {
   return Array.from({ length: Math.floor(largest / step) + 1 }, (_, k) => k * step);
-}
-
-function label(x: number, y: number, text: string, style = ""): string {
-  const escaped = text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-  const fill = style.includes("fill=") ? "" : ` fill="${INK}"`;
-  return `<text x="${round(x)}" y="${round(y)}"${fill} ${style}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

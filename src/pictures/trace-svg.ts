@@ -2,6 +2,7 @@ import type { QueryKind } from "../schedule/plan-step.ts";
 import type { Trace } from "../trace/format.ts";
 import { scheduleOf, summarizeTrace, type TraceSummary, timingOf, titleOf } from "../trace/summary.ts";
 import { FONT_FAMILY } from "./font.ts";
+import { roundCoordinate, svgLabel } from "./svg-label.ts";
 import { wavefrontCells } from "./wavefront-svg.ts";
 
 const PADDING = 16;
@@ -13,7 +14,6 @@ const BARS_WIDTH = 250;
 const CHART_HEIGHT = 130;
 /** Wide enough for the three lines above the pictures. */
 const MIN_WIDTH = 800;
-const INK = "#1f2328";
 const FAINT = "#57606a";
 
 /** The prefill is left out of the chart: a long prompt would dwarf everything after it. */
@@ -42,17 +42,17 @@ export function drawTraceSvg(trace: Trace): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="${FONT_FAMILY}, system-ui, sans-serif" font-size="11">`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    label(PADDING, 22, titleOf(trace), `font-size="13"`),
-    label(PADDING, 42, scheduleOf(trace, summary)),
-    label(PADDING, 60, `${verdictsOf(trace, summary)}${timingOf(summary)}`, `fill="${FAINT}"`),
-    label(
+    svgLabel(PADDING, 22, titleOf(trace), `font-size="13"`),
+    svgLabel(PADDING, 42, scheduleOf(trace, summary)),
+    svgLabel(PADDING, 60, `${verdictsOf(trace, summary)}${timingOf(summary)}`, `fill="${FAINT}"`),
+    svgLabel(
       PADDING,
       HEADER - 10,
       `Forward that decoded each cell; outlined: forward ${shown}`,
       `fill="${FAINT}"`,
     ),
     ...wavefrontCells(summary, { x: PADDING, y: HEADER, cell, shown }),
-    label(barsLeft, HEADER - 10, "Window at which each row opened", `fill="${FAINT}"`),
+    svgLabel(barsLeft, HEADER - 10, "Window at which each row opened", `fill="${FAINT}"`),
     ...windowBars(summary, place),
     ...queryChart(summary, { left: PADDING + 24, top: chartTop, width: width - 2 * PADDING - 24 }),
     "</svg>",
@@ -74,15 +74,15 @@ function windowBars(
   const thickness = cell - (cell < 8 ? 0.5 : 2);
   const bars = opened.map((window, k) => {
     const y = top + (k + 1) * cell;
-    const length = round((window / widest) * width);
+    const length = roundCoordinate((window / widest) * width);
     const bar = `<rect x="${left}" y="${y}" width="${length}" height="${thickness}" fill="#213c78"/>`;
     if (cell < 11) return bar;
     const rejected = rejectedIn[k] === 0 ? "" : `, ${rejectedIn[k]} rejected`;
-    return bar + label(left + length + 6, y + thickness / 2 + 4, `${window}${rejected}`, `font-size="10"`);
+    return bar + svgLabel(left + length + 6, y + thickness / 2 + 4, `${window}${rejected}`, `font-size="10"`);
   });
   if (cell >= 11) return bars;
   const range = `longest bar: window ${widest}; shortest: ${Math.min(widest, ...opened)}`;
-  return [...bars, label(left, top + (openedAt.length + 1) * cell + 14, range, `fill="${FAINT}"`)];
+  return [...bars, svgLabel(left, top + (openedAt.length + 1) * cell + 14, range, `fill="${FAINT}"`)];
 }
 
 /** Stacked columns, one per forward after the prefill. */
@@ -99,13 +99,13 @@ function queryChart(
       const size = counts[kind] * scale;
       y -= size;
       const x = left + (k + 1) * slot;
-      return `<rect x="${round(x)}" y="${round(y)}" width="${round(slot < 4 ? slot : slot * 0.9)}" height="${round(size)}" fill="${color}"/>`;
+      return `<rect x="${roundCoordinate(x)}" y="${roundCoordinate(y)}" width="${roundCoordinate(slot < 4 ? slot : slot * 0.9)}" height="${roundCoordinate(size)}" fill="${color}"/>`;
     });
   });
   const used = KINDS.filter(([kind]) => queryCounts.some((counts) => counts[kind] > 0));
   const prefill = queryCounts[0]?.prompt ?? 0;
   return [
-    label(
+    svgLabel(
       PADDING,
       top - 28,
       `Queries per forward; the first one, the prefill, has ${prefill}`,
@@ -116,25 +116,13 @@ function queryChart(
     ...columns,
     "</g>",
     `<path d="M${left} ${top}V${bottom}H${left + width}" fill="none" stroke="#8c959f"/>`,
-    label(left - 5, top + 8, String(maxQueries), `text-anchor="end" font-size="10"`),
-    label(left - 5, bottom, "0", `text-anchor="end" font-size="10"`),
-    label(left, bottom + 14, "1", `font-size="10"`),
-    label(left + width, bottom + 14, `forward ${forwards}`, `text-anchor="end" font-size="10"`),
+    svgLabel(left - 5, top + 8, String(maxQueries), `text-anchor="end" font-size="10"`),
+    svgLabel(left - 5, bottom, "0", `text-anchor="end" font-size="10"`),
+    svgLabel(left, bottom + 14, "1", `font-size="10"`),
+    svgLabel(left + width, bottom + 14, `forward ${forwards}`, `text-anchor="end" font-size="10"`),
   ];
 }
 
 function legendEntry(x: number, y: number, color: string, name: string): string {
-  return `<rect x="${x}" y="${y}" width="9" height="9" fill="${color}"/>${label(x + 13, y + 8.5, name, `font-size="10"`)}`;
-}
-
-function label(x: number, y: number, text: string, style = ""): string {
-  const escaped = text
-    .replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`)
-    .replace(/\p{Cc}/gu, " ");
-  const fill = style.includes("fill=") ? "" : ` fill="${INK}"`;
-  return `<text x="${round(x)}" y="${round(y)}"${fill} ${style}>${escaped}</text>`;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
+  return `<rect x="${x}" y="${y}" width="9" height="9" fill="${color}"/>${svgLabel(x + 13, y + 8.5, name, `font-size="10"`)}`;
 }

@@ -1,5 +1,5 @@
 import type { Backend, WorkerSource } from "../backend.ts";
-import type { Forwarder, PromptRequest } from "../decode.ts";
+import { FIRST_SPARE_SEQUENCE, type Forwarder, type PromptRequest } from "../decode.ts";
 import { createEngine, type Engine } from "../engine.ts";
 import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
@@ -34,9 +34,6 @@ interface Subject {
 
 /** So that a model with many classes is not profiled for hours unless that is asked for. */
 const MAX_DEFAULT_SAMPLES = 64;
-
-/** An id that no decode loop reaches. */
-const SEQUENCE = 2 ** 40;
 
 /**
  * Generates images in next-token order and profiles the attention of each, one teacher-forced pass per image.
@@ -87,11 +84,17 @@ async function profileImage(
   { conditioning }: Subject,
   { tokens, rows, columns }: GenerationResult,
 ) {
-  await forwarder.encodePrompt({ sequence: SEQUENCE, cacheRows: [0], rows, columns, conditioning });
+  await forwarder.encodePrompt({
+    sequence: FIRST_SPARE_SEQUENCE,
+    cacheRows: [0],
+    rows,
+    columns,
+    conditioning,
+  });
   try {
-    return await forwarder.profile(SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
+    return await forwarder.profile(FIRST_SPARE_SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
   } finally {
-    await forwarder.release([SEQUENCE]);
+    await forwarder.release([FIRST_SPARE_SEQUENCE]);
   }
 }
 

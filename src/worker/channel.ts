@@ -171,10 +171,9 @@ function failureOf(
   { code, message, traceback, details }: Extract<Reply, { type: "error" }>["error"],
   what: string,
 ): ZiparError {
-  const known = { "bad-request": "protocol", "not-ready": "protocol" } as const;
   const own = code === "checkpoint" || code === "device" || code === "out-of-memory";
   return new ZiparError({
-    code: code === "bad-request" || code === "not-ready" ? known[code] : code,
+    code: code === "bad-request" || code === "not-ready" ? "protocol" : code,
     message: own ? message : `${what}: ${message}`,
     details: { ...details, workerCode: code },
     cause: traceback === undefined ? undefined : new Error(traceback),

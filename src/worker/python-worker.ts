@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
-import { dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { resolve } from "node:path";
 import type { Backend, WorkerSource } from "../backend.ts";
 import type { ResolvedEngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
 import { parseOptions } from "../options.ts";
 import { type StubOptions, stubOptionsSchema } from "../stub/stub-worker.ts";
+import { packageRoot, workerFiles } from "./environment-location.ts";
 import { WorkerForwarder } from "./forwarder.ts";
 import { resolvePythonEnvironment } from "./python-environment.ts";
 import { startWorker } from "./start-worker.ts";
@@ -36,7 +36,7 @@ async function open(
     throw new ZiparError({ code: "python-environment", message: environment.reason });
   const { channel, ready, pid, stop } = await startWorker({
     python: environment.python,
-    workerDirectory: resolve(packageRoot(), "python-worker"),
+    workerDirectory: workerFiles().directory,
     arguments: extra,
     init: {
       model: {
@@ -60,7 +60,7 @@ async function open(
 
 /** `demo` is the checkpoint that comes with the package; anything else is a path. */
 export function modelPath(reference: string): string {
-  if (reference === "demo") return resolve(packageRoot(), "checkpoints", "demo");
+  if (reference === "demo") return resolve(packageRoot, "checkpoints", "demo");
   return existingPath(reference, "checkpoint");
 }
 
@@ -71,9 +71,4 @@ function existingPath(path: string, what: string): string {
     code: "model-not-found",
     message: `there is no ${what} at ${absolute}; expected "demo", a checkpoint directory or a weights file`,
   });
-}
-
-/** The folder that holds package.json, from `src/worker` and from `dist/worker` alike. */
-function packageRoot(): string {
-  return resolve(dirname(fileURLToPath(import.meta.url)), "..", "..");
 }
