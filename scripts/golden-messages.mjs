@@ -25,10 +25,11 @@ const FAILURE = {
 export const goldenMessages = [
   request("init", 1, {
     protocolVersion: 1,
-    model: { path: "/models/demo", vqPath: null, size: null },
+    model: { weights: { type: "path", path: "/models/demo" }, vq: null, textEncoder: null, size: null },
     device: "auto",
     dtype: "auto",
-    cacheRowCount: 16,
+    imageCount: 8,
+    fewerImages: true,
   }),
   request(
     "init",
@@ -36,17 +37,34 @@ export const goldenMessages = [
     {
       protocolVersion: 1,
       model: {
-        path: "/models/c2i_B_256.pt",
-        vqPath: "/models/vq_ds16_c2i.pt",
+        weights: { type: "path", path: "/models/c2i_B_256.pt" },
+        vq: { type: "path", path: "/models/vq_ds16_c2i.pt" },
+        textEncoder: null,
         size: { width: 256, height: 256 },
       },
       device: "cuda:1",
       dtype: "bfloat16",
-      cacheRowCount: 2,
+      imageCount: 1,
+      fewerImages: false,
     },
     [],
     "with-size",
   ),
+  request("describe", 1, {
+    model: {
+      weights: { type: "hub", repository: "BAAI/Emu3-Gen", path: null, revision: null },
+      vq: {
+        type: "hub",
+        repository: "BAAI/Emu3-VisionTokenizer",
+        path: "model.safetensors",
+        revision: "main",
+      },
+      textEncoder: { type: "path", path: "/models/flan-t5-xl" },
+      size: null,
+    },
+    device: "auto",
+    dtype: "auto",
+  }),
   request("encode-prompt", 2, {
     sequence: 7,
     cacheRows: [0, 1],
@@ -73,8 +91,17 @@ export const goldenMessages = [
     3,
     {
       sequences: [
-        { sequence: 7, queryCount: 3, runCount: 2, drawCount: 2, ...SAMPLING },
-        { sequence: 8, queryCount: 2, runCount: 1, drawCount: 1, ...SAMPLING, temperature: 0, topP: 0.5 },
+        { sequence: 7, branches: [0, 1], queryCount: 3, runCount: 2, drawCount: 2, ...SAMPLING },
+        {
+          sequence: 8,
+          branches: [0],
+          queryCount: 2,
+          runCount: 1,
+          drawCount: 1,
+          ...SAMPLING,
+          temperature: 0,
+          topP: 0.5,
+        },
       ],
     },
     [
@@ -83,7 +110,25 @@ export const goldenMessages = [
       { name: "wants", data: Uint8Array.of(1, 2, 1, 0, 1) },
       { name: "uniforms", data: Float64Array.of(0.1, 1 - 2 ** -53, 0) },
       { name: "runs", data: Int32Array.of(0, 5, 16, 18, 0, 2), shape: [3, 2] },
+      { name: "steps", data: Int32Array.of() },
     ],
+  ),
+  // the unconditional branch is rebuilt: two steps at once
+  request(
+    "forward",
+    4,
+    {
+      sequences: [{ sequence: 7, branches: [1], queryCount: 3, runCount: 1, drawCount: 0, ...SAMPLING }],
+    },
+    [
+      { name: "tokens", data: Int32Array.of(0, 17, 5) },
+      { name: "slots", data: Int32Array.of(0, 1, 2) },
+      { name: "wants", data: Uint8Array.of(0, 0, 0) },
+      { name: "uniforms", data: Float64Array.of() },
+      { name: "runs", data: Int32Array.of(0, 3), shape: [1, 2] },
+      { name: "steps", data: Int32Array.of(0, 1, 1) },
+    ],
+    "rebuild",
   ),
   request("decode-image", 4, {}, [
     { name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [2, 3] },
@@ -120,7 +165,13 @@ export const goldenMessages = [
     "ready",
     1,
     {
-      card: { ...CARD, family: "emu3", rowEnd: "token", conditioning: { type: "text" }, imageDecoder: null },
+      card: {
+        ...CARD,
+        family: "emu3",
+        rowEnd: "token",
+        conditioning: { type: "text", negativePrompt: "blurry", maxPromptTokens: 1024 },
+        imageDecoder: null,
+      },
       device: "cuda:0 NVIDIA H100",
       dtype: "bfloat16",
       limits: { cacheRowCount: 2, slotCount: 8300 },
@@ -128,11 +179,23 @@ export const goldenMessages = [
     [],
     "text",
   ),
+  reply("described", 1, {
+    card: { ...CARD, conditioning: { type: "text", negativePrompt: null, maxPromptTokens: 120 } },
+    device: "cpu",
+    dtype: "float32",
+    weights: [
+      { part: "transformer", bytes: 2 ** 34 },
+      { part: "image tokenizer", bytes: 287654321 },
+    ],
+    slotCount: 257,
+    cacheBytesPerImage: 2 ** 31,
+    freeBytes: null,
+  }),
   reply("prompt-encoded", 2, {
     promptLength: 1,
     branches: [
-      { name: "conditional", positionOffset: 0 },
-      { name: "unconditional", positionOffset: 3 },
+      { name: "conditional", padding: 0 },
+      { name: "unconditional", padding: 3 },
     ],
   }),
   reply("forward-done", 3, {}, [

@@ -48,6 +48,10 @@ export interface ForwardStep {
   readonly sequence: number;
   readonly plan: Pick<StepPlan, "queries" | "runs">;
   readonly sampling: Sampling;
+  /** Branches that run, as ascending indices; without a value all that the sequence has. */
+  readonly branches?: readonly number[];
+  /** Rebuilding a lost cache: the forward in which each query was first fed; it sees no slot of a later one. */
+  readonly steps?: Int32Array;
 }
 
 /**

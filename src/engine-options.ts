@@ -23,8 +23,8 @@ const engineSchema = z.strictObject({
     .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"')
     .default("auto"),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
-  /** Images decoded together; more wait. */
-  maxImages: z.int().min(1).max(256).default(8),
+  /** Images decoded together; more wait. Default: 8, or fewer where their K/V cache would not fit. */
+  maxImages: z.int().min(1).max(256).optional(),
   /** Images that may wait. */
   maxQueue: z.int().min(0).default(1024),
   /** How long the worker process may take to say its first word; loading is not part of it. */

@@ -20,7 +20,10 @@ const CARD: ModelCard = {
   imageDecoder: { pixelsPerToken: 16 },
   kvBytesPerSlot: 1,
 };
-const TEXT: ModelCard = { ...CARD, conditioning: { type: "text" } };
+const TEXT: ModelCard = {
+  ...CARD,
+  conditioning: { type: "text", negativePrompt: null, maxPromptTokens: 100 },
+};
 
 const resolve = (options: unknown, card: ModelCard = CARD) =>
   resolveGeneration(options as GenerateOptions, card, () => 77);

@@ -23,6 +23,7 @@ from zipar_worker.protocol import (
     ForwardSequence,
     Init,
     ModelReference,
+    PathSource,
     Size,
 )
 
@@ -34,7 +35,10 @@ torch.set_num_threads(1)
 
 @dataclass(frozen=True)
 class Feed:
-    """What one sequence brings to a forward. queries: (token, slot, want); runs: (first, end)."""
+    """What one sequence brings to a forward. queries: (token, slot, want); runs: (first, end).
+
+    branches: those that run; without a value all that the sequence has.
+    """
 
     sequence: int
     queries: Sequence[tuple[int, int, int]]
@@ -44,6 +48,8 @@ class Feed:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    branches: Sequence[int] | None = None
+    steps: Sequence[int] = ()
 
 
 @dataclass
@@ -56,13 +62,13 @@ class Driver:
         self.executor.encode_prompt(encode_prompt_request(sequence, class_index, cache_rows, grid.rows, grid.columns))
 
     def forward(self, *feeds: Feed) -> ForwardResult:
-        return self.executor.forward(*forward_request(feeds))
+        return self.executor.forward(*forward_request(self.executor, feeds))
 
 
 def start(
     path: Path,
     *,
-    cache_row_count: int = 4,
+    image_count: int = 2,
     device: str = "cpu",
     dtype: str = "auto",
     vq_path: Path | None = None,
@@ -75,13 +81,15 @@ def start(
         frames=(),
         protocol_version=1,
         model=ModelReference(
-            path=str(path),
-            vq_path=str(vq_path) if vq_path else None,
+            weights=PathSource(path=str(path)),
+            vq=PathSource(path=str(vq_path)) if vq_path else None,
+            text_encoder=None,
             size=Size(width=size[0], height=size[1]) if size else None,
         ),
         device=device,
         dtype=dtype,  # type: ignore[arg-type]
-        cache_row_count=cache_row_count,
+        image_count=image_count,
+        fewer_images=False,
     )
     return Driver(executor, executor.init(request, lambda phase, completed, total, unit: None))
 
@@ -101,7 +109,7 @@ def encode_prompt_request(
     )
 
 
-def forward_request(feeds: Sequence[Feed]) -> tuple[Forward, ForwardBatch]:
+def forward_request(executor: TorchExecutor, feeds: Sequence[Feed]) -> tuple[Forward, ForwardBatch]:
     request = Forward(
         epoch=0,
         request=0,
@@ -109,6 +117,7 @@ def forward_request(feeds: Sequence[Feed]) -> tuple[Forward, ForwardBatch]:
         sequences=tuple(
             ForwardSequence(
                 sequence=feed.sequence,
+                branches=tuple(feed.branches or range(len(executor._held[feed.sequence].cache_rows))),
                 query_count=len(feed.queries),
                 run_count=len(feed.runs),
                 draw_count=len(feed.uniforms),
@@ -127,6 +136,7 @@ def forward_request(feeds: Sequence[Feed]) -> tuple[Forward, ForwardBatch]:
         wants=memoryview(array("B", [want for _, _, want in queries])),
         uniforms=memoryview(array("d", [uniform for feed in feeds for uniform in feed.uniforms])),
         runs=memoryview(array("i", [bound for feed in feeds for run in feed.runs for bound in run])),
+        steps=memoryview(array("i", [step for feed in feeds for step in feed.steps])),
         distribution_count=sum(want == DISTRIBUTION for _, _, want in queries),
     )
     return request, batch

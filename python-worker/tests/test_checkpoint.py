@@ -115,7 +115,7 @@ def test_a_file_of_another_kind_is_named_as_such(tmp_path: Path, name: str) -> N
 
 def test_a_missing_path_and_a_directory_are_named(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "none.pt").message
-    assert "is a directory" in refusal(tmp_path).message
+    assert "holds no weights" in refusal(tmp_path).message
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {}}, {"epoch": 3}], ids=str)

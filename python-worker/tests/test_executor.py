@@ -93,6 +93,34 @@ def test_queries_out_of_order_see_exactly_the_runs_up_to_their_own_slot(
         torch.testing.assert_close(log_probabilities(result, config.codes), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    *slots, last_slot = range(1, CONFIG.rows * CONFIG.columns)
+    chance.shuffle(slots)
+    steps = [[0], *(sorted(slots[first : first + 3]) for first in range(0, len(slots), 3))]
+    queries = [[(0 if slot == 0 else chance.randrange(CONFIG.codes), slot, NONE) for slot in fed] for fed in steps]
+    last = [(1, last_slot, DISTRIBUTION)]
+    written: set[int] = set()
+    one_by_one, rebuilt = start(checkpoint), start(checkpoint)
+    for driver in (one_by_one, rebuilt):
+        driver.encode(1, class_index=2, cache_rows=(0, 1))
+    for step in queries:
+        written |= {slot for _, slot, _ in step}
+        one_by_one.forward(Feed(1, step, runs_of(written), guidance_scale=2.0))
+    numbers = [number for number, step in enumerate(queries) for _ in step]
+    together = [query for step in queries for query in step]
+    rebuilt.forward(Feed(1, together, runs_of(written), branches=(0,), steps=numbers))
+    rebuilt.forward(Feed(1, together, runs_of(written), branches=(1,), steps=numbers))
+    final = Feed(1, last, runs_of(written | {last_slot}), guidance_scale=2.0, temperature=1.0)
+    expected, received = (log_probabilities(driver.forward(final), CONFIG.codes) for driver in (one_by_one, rebuilt))
+    torch.testing.assert_close(received, expected, atol=1e-4, rtol=1e-4)
+    # Without the steps, queries would see what was written after them.
+    rebuilt.forward(Feed(1, together, runs_of(written), guidance_scale=2.0))
+    careless = log_probabilities(rebuilt.forward(final), CONFIG.codes)
+    assert (careless - expected).abs().max() > 1e-2
+
+
 def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Path) -> None:
     alone = {}
     for sequence, class_index, scale in ((1, 0, 1.0), (2, 3, 2.0), (3, 6, 4.0)):
@@ -100,7 +128,7 @@ def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Pat
         driver.encode(sequence, class_index, (0, 1))
         alone[sequence] = next_token_order(driver, sequence, scale)
 
-    driver = start(checkpoint, cache_row_count=8)
+    driver = start(checkpoint, image_count=4)
     driver.encode(1, 0, (4, 2))
     driver.encode(2, 3, (0, 7))
     driver.encode(3, 6, (5, 3))
@@ -125,7 +153,7 @@ def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Pat
 
 
 def test_sampling_settings_belong_to_their_sequence(checkpoint: Path) -> None:
-    driver = start(checkpoint, cache_row_count=5)
+    driver = start(checkpoint, image_count=3)
     driver.encode(1, 0, (0, 1))
     driver.encode(2, 0, (2,))
     driver.encode(3, 0, (3, 4))
@@ -162,12 +190,12 @@ def test_a_forward_that_wants_nothing_still_writes_its_slots(checkpoint: Path) -
 
 
 def test_a_released_cache_row_serves_the_next_sequence_without_a_trace(checkpoint: Path) -> None:
-    driver = start(checkpoint, cache_row_count=2)
+    driver = start(checkpoint, image_count=1)
     driver.encode(1, 6, (0, 1))
     next_token_order(driver, 1, 2.0)
     driver.executor.release([1])
     driver.encode(2, 3, (1, 0))
-    fresh = start(checkpoint, cache_row_count=2)
+    fresh = start(checkpoint, image_count=1)
     fresh.encode(2, 3, (0, 1))
     assert next_token_order(driver, 2, 2.0) == next_token_order(fresh, 2, 2.0)
 
@@ -208,7 +236,8 @@ def test_an_absent_device_is_a_device_error(checkpoint: Path) -> None:
 
 def test_a_cache_that_cannot_fit_is_refused_with_figures(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: 1_000_000)
-    with pytest.raises(WorkerError, match="K/V cache of 4096 rows") as caught:
-        start(checkpoint, cache_row_count=4096)
+    monkeypatch.setattr("zipar_worker.executor.free_memory", lambda device: 1_000_000)
+    with pytest.raises(WorkerError, match="K/V cache for 1024 images") as caught:
+        start(checkpoint, image_count=1024)
     assert caught.value.code == "out-of-memory"
     assert caught.value.details["freeBytes"] == 1_000_000

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zipar_worker.checkpoint import Checkpoint, load_module_, without_weights
+from zipar_worker.checkpoint import Checkpoint, without_weights
 from zipar_worker.executor import TorchExecutor
-from zipar_worker.families.llamagen import LlamaGen, model_card
-from zipar_worker.families.llamagen_checkpoint import Description, official_defaults
+from zipar_worker.families.llamagen import OpenedLlamaGen
+from zipar_worker.families.llamagen_checkpoint import Contents, official_defaults
 from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
 
 CUDA = torch.device("cuda", 0)
@@ -59,18 +59,17 @@ def make_executor(config: LlamaGenConfig, cache_row_count: int) -> TorchExecutor
         transformer = LlamaGenTransformer(config)
     tensors = {name: torch.empty(parameter.shape) for name, parameter in transformer.named_parameters()}
     checkpoint = Checkpoint(Path("c2i.pt"), tensors)
-    load_module_(transformer, checkpoint, dtype=torch.bfloat16, device=CUDA, report=lambda completed, total: None)
-    description = Description("LlamaGen", checkpoint, config, None, None, official_defaults(config))
-    card = model_card(description, sum(tensor.numel() for tensor in tensors.values()), torch.bfloat16)
+    opened = OpenedLlamaGen(Contents("LlamaGen", checkpoint, config, None, None, official_defaults(config)))
+    family = opened.load(dtype=torch.bfloat16, device=CUDA, report=lambda phase, completed, total, unit: None)
     executor = TorchExecutor()
-    executor.adopt(LlamaGen(transformer, config, card, None), torch.bfloat16, CUDA, cache_row_count)
+    executor.adopt(family, opened.describe(torch.bfloat16), torch.bfloat16, CUDA, cache_row_count)
     return executor
 
 
 def prefill(executor: TorchExecutor, config: LlamaGenConfig, sequence: int, cache_rows: tuple[int, ...]) -> Any:
     executor.encode_prompt(encode_prompt_request(sequence, 3, cache_rows, config.rows, config.columns))
     feed = Feed(sequence, [(0, 0, DRAW)], [(0, 1)], [0.5], 4.0, 1.0, 2000)
-    return executor.forward(*forward_request([feed]))
+    return executor.forward(*forward_request(executor, [feed]))
 
 
 @pytest.mark.usefixtures("fake_mode")
@@ -91,7 +90,7 @@ def test_a_prefill_and_a_step_of_14_queries_wait_for_nothing_and_mix_no_devices(
         top_p=0.9,
     )
     with UploadCounter() as uploads:
-        outcome: Any = executor.forward(*forward_request([feed]))
+        outcome: Any = executor.forward(*forward_request(executor, [feed]))
     assert outcome.device == CUDA
     assert outcome.shape == (2 * 3 * len(feed.uniforms),)
     assert uploads.count == 2
@@ -107,7 +106,7 @@ def test_sequences_of_different_kinds_share_a_step() -> None:
         Feed(2, [(3, 1, DRAW)], [(0, 2)], [0.9], 1.0, 0.0, 0, 1.0),
     ]
     with UploadCounter() as uploads:
-        outcome: Any = executor.forward(*forward_request(feeds))
+        outcome: Any = executor.forward(*forward_request(executor, feeds))
     assert outcome.shape == (2 * (3 + 2 * 2) + SMALL.vocabulary_size,)
     assert uploads.count == 2
 
@@ -117,5 +116,5 @@ def test_the_cache_of_the_largest_model_has_the_size_that_the_card_promises() ->
     executor = make_executor(LARGEST, cache_row_count=2)
     cache = executor._cache
     stored = sum(tensor.nbytes for tensor in [*cache.keys, *cache.values])
-    assert stored == 2 * cache.stored_slot_count * executor._family.card.kv_bytes_per_slot
-    assert executor._family.card.kv_bytes_per_slot == 300 * 1024
+    assert stored == 2 * cache.stored_slot_count * executor._description.card.kv_bytes_per_slot
+    assert executor._description.card.kv_bytes_per_slot == 300 * 1024

@@ -80,6 +80,7 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
         torch.tensor(slots),
         torch.tensor(offsets),
         torch.tensor(runs).view(row_count, run_count, 2),
+        None,
         key_count=key_count,
         trash_slot=trash_slot,
     )

@@ -14,13 +14,15 @@ from plain_llamagen import PlainConfig, parameter_shapes, seeded_state
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zipar_worker import tiny
 from zipar_worker.checkpoint import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import Array, view_as
-from zipar_worker.families import load_family
-from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, describe
+from zipar_worker.families import open_family
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, examine
 from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.tiny.__main__ import main as write_tiny
+from zipar_worker.tiny.llamagen import OFFICIAL_CLASSES, OFFICIAL_CODES
 from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "llamagen_official.json").read_text())["cases"]
@@ -70,7 +72,7 @@ def shape_only_file(path: Path, shape: str) -> Path:
     dim, layers, heads = next(
         (dim, layers, heads) for (name, dim, layers), heads in OFFICIAL_HEADS.items() if name == shape
     )
-    config = PlainConfig(dim, layers, heads, heads, tiny.OFFICIAL_CODES, tiny.OFFICIAL_CLASSES)
+    config = PlainConfig(dim, layers, heads, heads, OFFICIAL_CODES, OFFICIAL_CLASSES)
     state = {name: torch.zeros(1).expand(size) for name, size in parameter_shapes(config).items()}
     torch.save({"model": state}, path)
     return path
@@ -81,15 +83,15 @@ def shape_only_file(path: Path, shape: str) -> Path:
 )
 def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: str, size: int, side: int) -> None:
     path = shape_only_file(tmp_path / f"c2i_{shape}_{size}.pt", shape)
-    description = describe(tmp_path if shape == "B" else path, vq_path=None, size=None)
-    config = description.config
-    assert description.name == f"LlamaGen-{shape}"
+    contents = examine(tmp_path if shape == "B" else path, vq_path=None, size=None)
+    config = contents.config
+    assert contents.name == f"LlamaGen-{shape}"
     assert (config.rows, config.columns, config.class_count, config.vocabulary_size) == (side, side, 1000, 16384)
     assert config.kv_head_count == config.head_count
     with without_weights():
         transformer = LlamaGenTransformer(config)
     shapes = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
-    assert shapes == {name: description.checkpoint.shape(name) for name in description.checkpoint.tensors}
+    assert shapes == {name: contents.checkpoint.shape(name) for name in contents.checkpoint.tensors}
     count = sum(parameter.numel() for parameter in transformer.parameters())
     assert count == pytest.approx(PARAMETER_COUNTS[shape], rel=0.03)
 
@@ -97,10 +99,10 @@ def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: 
 def test_a_size_that_nobody_gives_is_asked_for_and_one_that_is_given_decides(tmp_path: Path) -> None:
     path = shape_only_file(tmp_path / "mine.pt", "B")
     with pytest.raises(WorkerError, match="--size"):
-        describe(path, vq_path=None, size=None)
+        examine(path, vq_path=None, size=None)
     with pytest.raises(WorkerError, match="multiple of 16"):
-        describe(path, vq_path=None, size=(256, 250))
-    config = describe(path, vq_path=None, size=(512, 256)).config
+        examine(path, vq_path=None, size=(256, 250))
+    config = examine(path, vq_path=None, size=(512, 256)).config
     assert (config.rows, config.columns) == (16, 32)
 
 
@@ -108,23 +110,23 @@ def test_a_text_conditional_checkpoint_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "t2i_XL_stage1_256.pt"
     torch.save({"model": {"cls_embedding.cap_proj.fc1.weight": torch.zeros(4, 4)}}, path)
     with pytest.raises(WorkerError, match="text-conditional"):
-        describe(path, vq_path=None, size=(256, 256))
+        examine(path, vq_path=None, size=(256, 256))
 
 
 def test_an_unknown_size_asks_for_a_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "c2i_B_256.pt"
     torch.save({"model": seeded_state(PlainConfig(), 1)}, path)
     with pytest.raises(WorkerError, match=r"dim 64 and 2 layers.*zipar\.json"):
-        describe(path, vq_path=None, size=None)
+        examine(path, vq_path=None, size=None)
 
 
 def test_a_directory_without_a_sidecar_must_leave_no_doubt(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="found none"):
-        describe(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, vq_path=None, size=None)
     for name in ("c2i_B_256.pt", "c2i_L_256.pt"):
         (tmp_path / name).touch()
     with pytest.raises(WorkerError, match=r"found c2i_B_256\.pt, c2i_L_256\.pt"):
-        describe(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, vq_path=None, size=None)
 
 
 def official_vq_file(path: Path, multipliers: tuple[int, ...], codes: int = 16384) -> Path:
@@ -145,21 +147,21 @@ def test_the_image_tokenizer_beside_the_weights_is_found_and_recognised(
 ) -> None:
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     official_vq_file(tmp_path / f"vq_ds{factor}_c2i.pt", multipliers)
-    description = describe(path, vq_path=None, size=None)
-    assert description.tokenizer is not None
-    assert description.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
-    assert (description.config.rows, description.config.columns) == (256 // factor, 256 // factor)
+    contents = examine(path, vq_path=None, size=None)
+    assert contents.tokenizer is not None
+    assert contents.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
+    assert (contents.config.rows, contents.config.columns) == (256 // factor, 256 // factor)
 
 
 def test_an_image_tokenizer_of_another_codebook_is_refused(tmp_path: Path) -> None:
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     vq = official_vq_file(tmp_path / "other.pt", (1, 1, 2, 2, 4), codes=512)
     with pytest.raises(WorkerError, match=r"512 codes.*16384"):
-        describe(path, vq_path=vq, size=None)
+        examine(path, vq_path=vq, size=None)
 
 
 def test_a_tiny_checkpoint_loads_generates_and_decodes(tmp_path: Path) -> None:
-    tiny.main(["llamagen", "--out", str(tmp_path), "--seed", "4", "--rows", "3", "--columns", "5"])
+    write_tiny(["llamagen", "--out", str(tmp_path), "--seed", "4", "--rows", "3", "--columns", "5"])
     driver = start(tmp_path)
     card = driver.loaded.card
     assert (card.family, card.code_count, card.row_end) == ("llamagen", 64, "none")
@@ -178,11 +180,8 @@ def test_a_tiny_checkpoint_loads_generates_and_decodes(tmp_path: Path) -> None:
 
 
 def test_pixels_are_those_of_the_decoder_in_rows_columns_and_channels(tmp_path: Path) -> None:
-    tiny.main(["llamagen", "--out", str(tmp_path), "--seed", "4", "--rows", "2", "--columns", "3"])
-    family = load_family(
-        tmp_path,
-        vq_path=None,
-        size=None,
+    write_tiny(["llamagen", "--out", str(tmp_path), "--seed", "4", "--rows", "2", "--columns", "3"])
+    family = open_family(tmp_path, OpenOptions()).load(
         dtype=torch.float32,
         device=torch.device("cpu"),
         report=lambda phase, completed, total, unit: None,
@@ -196,7 +195,7 @@ def test_pixels_are_those_of_the_decoder_in_rows_columns_and_channels(tmp_path: 
 
 
 def test_a_wrong_grid_and_a_wrong_class_are_bad_requests(tmp_path: Path) -> None:
-    tiny.main(["llamagen", "--out", str(tmp_path), "--no-vq"])
+    write_tiny(["llamagen", "--out", str(tmp_path), "--no-vq"])
     driver = start(tmp_path)
     with pytest.raises(WorkerError, match=r"0\.\.9") as caught:
         driver.encode(1, 10, (0, 1))
@@ -241,7 +240,7 @@ def test_heads_that_do_not_divide_the_model_are_refused(tmp_path: Path, key: str
     content["config"][key] = value
     (tmp_path / "zipar.json").write_text(json.dumps(content))
     with pytest.raises(WorkerError, match="contradicts itself"):
-        describe(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, vq_path=None, size=None)
 
 
 def test_a_sidecar_with_names_and_defaults_fills_the_card(tmp_path: Path) -> None:
@@ -279,5 +278,5 @@ def test_a_safetensors_file_of_an_official_size_needs_only_the_size(tmp_path: Pa
     for name in ("tok_embeddings.weight", "cls_embedding.embedding_table.weight", "layers.0.attention.wqkv.weight"):
         state[name] = torch.zeros(parameter_shapes(config)[name])
     save_file(state, path)
-    description = describe(path, vq_path=None, size=(128, 128))
-    assert (description.name, description.config.rows) == ("LlamaGen-B", 8)
+    contents = examine(path, vq_path=None, size=(128, 128))
+    assert (contents.name, contents.config.rows) == ("LlamaGen-B", 8)

@@ -64,9 +64,10 @@ def test_every_request_decodes(parts: list[bytes]) -> None:
 
 
 def test_arrays_arrive_with_their_types_and_shapes() -> None:
-    tokens, slots, wants, uniforms, runs = decode(A_FORWARD).arrays
+    tokens, slots, wants, uniforms, runs, steps = decode(A_FORWARD).arrays
     assert (tokens.data.tolist(), slots.data.tolist(), wants.data.tolist()) == ([0, 7, 3], [0, 1, 5], [0, 1, 2])
     assert (uniforms.data.tolist(), runs.data.tolist(), runs.shape) == ([0.25], [0, 2, 0, 3, 5, 6], (3, 2))
+    assert (steps.data.tolist(), steps.shape) == ([], (0,))
 
 
 def test_a_request_of_another_epoch_is_dropped() -> None:
@@ -109,7 +110,7 @@ def test_a_header_without_a_request_number_cannot_be_answered() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda frames: frames.pop(), "expected 5 frames"),
+        (lambda frames: frames.pop(), "expected 6 frames"),
         (lambda frames: frames[0].update(name="token"), "expected frame 'tokens'"),
         (lambda frames: frames[0].update(dtype="float32"), "int32"),
         (lambda frames: frames[0].update(shape=[3, 1]), "1 dimension"),

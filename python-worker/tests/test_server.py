@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import zmq
-from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, pack, request, unpack
+from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, model, pack, request, unpack
 
 from zipar_worker import __version__
 from zipar_worker.lifeline import Credentials
@@ -116,8 +116,8 @@ def test_a_conversation_from_hello_to_shutdown(sdk: Sdk) -> None:
     encoded = sdk.ask(pack(encode_prompt(2, 7, 4, 6, cacheRows=[0, 1])))[0]
     assert (encoded["type"], encoded["promptLength"]) == ("prompt-encoded", 1)
     assert encoded["branches"] == [
-        {"name": "conditional", "positionOffset": 0},
-        {"name": "unconditional", "positionOffset": 0},
+        {"name": "conditional", "padding": 0},
+        {"name": "unconditional", "padding": 0},
     ]
 
     done, arrays = sdk.ask(forward(3, [Entry(7, [Query(0, 0, 1)], [(0, 1)], [0.9])]))
@@ -204,7 +204,7 @@ from zipar_worker.stub import StubExecutor, StubOptions
 
 class BrokenExecutor(StubExecutor):
     def init(self, request, report):
-        if request.model.path == "/missing":
+        if request.model.weights.path == "/missing":
             raise WorkerError("checkpoint", "no such file", {"path": "/missing"})
         return super().init(request, report)
 
@@ -220,7 +220,7 @@ def test_failures_of_the_executor_travel_and_a_broken_device_ends_the_worker(fol
     sdk = Sdk(folder, (), ("-c", BROKEN))
     try:
         sdk.receive()
-        missing = sdk.ask(pack(init(1, model={"path": "/missing", "vqPath": None, "size": None})))[0]
+        missing = sdk.ask(pack(init(1, model=model("/missing"))))[0]
         assert (missing["type"], missing["error"]["code"]) == ("error", "checkpoint")
         assert missing["error"]["details"] == {"path": "/missing"}
         assert sdk.load()["type"] == "ready"

@@ -30,6 +30,7 @@ class Entry:
     runs: list[tuple[int, int]]
     uniforms: list[float] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
 
 
 def pack(message: Any, frames: Sequence[bytes] = ()) -> list[bytes]:
@@ -43,12 +44,17 @@ def request(operation: str, number: int = 1, **fields: Any) -> dict[str, Any]:
 def init(number: int = 1, **fields: Any) -> dict[str, Any]:
     settings = {
         "protocolVersion": 1,
-        "model": {"path": "/models/stub", "vqPath": None, "size": None},
+        "model": model("/models/stub"),
         "device": "cpu",
         "dtype": "auto",
-        "cacheRowCount": 4,
+        "imageCount": 2,
+        "fewerImages": False,
     }
     return request("init", number, **{**settings, **fields})
+
+
+def model(path: str) -> dict[str, Any]:
+    return {"weights": {"type": "path", "path": path}, "vq": None, "textEncoder": None, "size": None}
 
 
 def encode_prompt(number: int, sequence: int, rows: int, columns: int, **fields: Any) -> dict[str, Any]:
@@ -71,10 +77,12 @@ def forward(number: int, entries: Sequence[Entry]) -> list[bytes]:
         frame("wants", "uint8", [query.want for query in queries]),
         frame("uniforms", "float64", [uniform for entry in entries for uniform in entry.uniforms]),
         frame("runs", "int32", [bound for entry in entries for run in entry.runs for bound in run], columns=2),
+        frame("steps", "int32", [step for entry in entries for step in entry.steps]),
     ]
     sequences = [
         {
             "sequence": entry.sequence,
+            "branches": [0],
             "queryCount": len(entry.queries),
             "runCount": len(entry.runs),
             "drawCount": len(entry.uniforms),

@@ -15,6 +15,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -22,11 +23,17 @@ from torch.overrides import TorchFunctionMode
 
 from zipar_worker.errors import WorkerError
 
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
 WRAPPINGS = ("model", "module", "state_dict")
 """Keys under which training code stores the weights, in the order in which the official code looks for them."""
 
 _LISTED_KEYS = 4
 _REFUSED_OBJECT = re.compile(r"unsupported (?:global|class)\W+(?:global )?([\w.]+)", re.IGNORECASE)
+
+
+class _ShardIndex(msgspec.Struct):
+    weight_map: dict[str, str]
 
 
 class ReportBytes(Protocol):
@@ -42,6 +49,11 @@ class Checkpoint:
     path: Path
     tensors: Mapping[str, Tensor]
 
+    def renamed(self, rename: Callable[[str], str | None]) -> Checkpoint:
+        """The same tensors under other names; those renamed to None are left out."""
+        names = {name: rename(name) for name in self.tensors}
+        return Checkpoint(self.path, {new: self.tensors[old] for old, new in names.items() if new is not None})
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Raises `checkpoint` where the file lacks the tensor."""
         if name not in self.tensors:
@@ -50,13 +62,61 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Opens a weights file. Raises `checkpoint` where it is missing, damaged, or holds anything but weights."""
+    """Opens a weights file, or a directory in the layout of the Hugging Face hub: one file, or shards and their index.
+
+    Raises `checkpoint` where something is missing, damaged, or anything but weights.
+    """
+    if path.is_dir():
+        return _open_directory(path)
     if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise WorkerError("checkpoint", f"The weights file {path} {what}. Give the path of a .pt or .safetensors file.")
+        raise WorkerError(
+            "checkpoint", f"The weights file {path} does not exist. Give the path of a .pt or .safetensors file."
+        )
     if path.suffix == ".safetensors":
         return Checkpoint(path, _read_safetensors(path))
     return Checkpoint(path, _unwrap(path, _read_torch_file(path)))
+
+
+def _open_directory(directory: Path) -> Checkpoint:
+    for name in HUB_WEIGHTS:
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return _open_shards(directory, index)
+        if (directory / name).is_file():
+            return open_checkpoint(directory / name)
+    raise WorkerError(
+        "checkpoint",
+        f"The directory {directory} holds no weights: expected {' or '.join(HUB_WEIGHTS)}, or the index of their "
+        f"shards (such as {HUB_WEIGHTS[0]}.index.json).",
+    )
+
+
+def _open_shards(directory: Path, index: Path) -> Checkpoint:
+    try:
+        places: dict[str, str] = msgspec.json.decode(index.read_bytes(), type=_ShardIndex).weight_map
+    except (msgspec.MsgspecError, UnicodeError, OSError) as error:
+        raise WorkerError("checkpoint", f"{index} is no index of shards: {error}.") from error
+    shards = {name: open_checkpoint(_shard_path(directory, index, name)) for name in sorted(set(places.values()))}
+    lacking = [key for key, name in places.items() if key not in shards[name].tensors]
+    if lacking:
+        raise WorkerError(
+            "checkpoint",
+            f"{index} says that {places[lacking[0]]} holds {_listed(lacking)}, but it does not. The shards and the "
+            f"index do not belong together; download them again.",
+        )
+    tensors = {key: tensor for shard in shards.values() for key, tensor in shard.tensors.items()}
+    return Checkpoint(directory, tensors)
+
+
+def _shard_path(directory: Path, index: Path, name: str) -> Path:
+    """Raises `checkpoint` for a shard that lies elsewhere or is not there."""
+    if "/" in name or "\\" in name or name in ("", ".", ".."):
+        raise WorkerError("checkpoint", f"{index} names the shard {name!r}; expected a file name without folders.")
+    if not (directory / name).is_file():
+        raise WorkerError(
+            "checkpoint", f"The shard {name}, which {index} names, is missing. Download it to {directory}."
+        )
+    return directory / name
 
 
 @contextmanager
@@ -75,21 +135,24 @@ def load_module_(
     report: ReportBytes,
     after_tensor: Callable[[nn.Module], None] = lambda owner: None,
     ignored: Callable[[str], bool] = lambda name: False,
+    adapt: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
 ) -> None:
     """Fills a module, typically one built `without_weights`, with the tensors of the same names, cast and moved.
 
     `after_tensor` sees each part of the module as soon as its own tensors are there. `ignored` names keys of the file
-    that need no place in the module. Raises `checkpoint` where keys are missing or left over, or shapes do not fit.
+    that need no place in the module. `adapt` gives a tensor the form that the module needs, without copying where that
+    can be. Raises `checkpoint` where keys are missing or left over, or shapes do not fit.
     """
     expected = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     _check_keys(checkpoint, expected, ignored)
-    _check_shapes(checkpoint, expected)
-    total = sum(checkpoint.tensors[name].nbytes for name in expected)
+    adapted = Checkpoint(checkpoint.path, {name: adapt(name, checkpoint.tensors[name]) for name in expected})
+    _check_shapes(adapted, expected)
+    total = sum(tensor.nbytes for tensor in adapted.tensors.values())
     completed = 0
     for prefix, part in module.named_modules():
         own = [name for name, _ in part.named_parameters(recurse=False)]
         for name in own:
-            stored = checkpoint.tensors[f"{prefix}.{name}" if prefix else name]
+            stored = adapted.tensors[f"{prefix}.{name}" if prefix else name]
             # Always a copy: a mapped tensor would change, or fault, with the file.
             setattr(part, name, nn.Parameter(stored.to(device, dtype, copy=True), requires_grad=False))
             completed += stored.nbytes

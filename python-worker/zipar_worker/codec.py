@@ -39,6 +39,7 @@ _REQUEST_FRAMES: dict[type[Any], FrameSpecs] = {
         ("wants", "uint8", 1),
         ("uniforms", "float64", 1),
         ("runs", "int32", 2),
+        ("steps", "int32", 1),
     ),
     DecodeImage: (("codes", "int32", 2),),
     Profile: (("codes", "int32", 2),),

@@ -9,6 +9,7 @@ ErrorCode = Literal[
     "protocol",
     "protocol-version",
     "bad-request",
+    "prompt",
     "checkpoint",
     "device",
     "out-of-memory",

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zipar_worker.attention import ProfileAttention, StepAttention
 from zipar_worker.devices import (
     DTYPES,
+    TypeName,
     check_memory,
     describe_device,
+    free_memory,
     naming_memory,
     resolve_device,
     resolve_dtype,
@@ -27,17 +29,19 @@ from zipar_worker.executor_interface import (
     EncodedPrompt,
     ForwardResult,
     Loaded,
+    Outline,
     ProgressReporter,
     Stats,
     view_as,
 )
-from zipar_worker.families import load_family
-from zipar_worker.families.family import Family
+from zipar_worker.families import open_family
+from zipar_worker.families.family import Description, Family, OpenedCheckpoint, OpenOptions
 from zipar_worker.forward_batch import ForwardBatch
 from zipar_worker.kv_cache import KvCache, stored_slots
 from zipar_worker.locality import LocalityReduction, SlotGrid
-from zipar_worker.protocol import EncodePrompt, Forward, Init, Profile
+from zipar_worker.protocol import Describe, EncodePrompt, Forward, Init, ModelReference, Profile
 from zipar_worker.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
+from zipar_worker.sources import resolve_source
 from zipar_worker.step_layout import HeldPrompt, Padding, StepLayout, StepTensors, lay_out_step, upload
 from zipar_worker.visibility import visible_slots
 
@@ -48,6 +52,7 @@ class TorchExecutor:
     """The `Executor` of real checkpoints. Owns the model, the K/V pool and the prompts of the live sequences."""
 
     _family: Family
+    _description: Description
     _cache: KvCache
     _device: torch.device
     _padding: Padding
@@ -56,39 +61,49 @@ class TorchExecutor:
         self._held: dict[int, HeldPrompt] = {}
 
     @torch.inference_mode()
-    def init(self, request: Init, report: ProgressReporter) -> Loaded:
-        device = resolve_device(request.device)
-        dtype = resolve_dtype(request.dtype, device)
-        model = request.model
-        with naming_memory("the weights", device):
-            family = load_family(
-                Path(model.path),
-                vq_path=Path(model.vq_path) if model.vq_path else None,
-                size=(model.size.width, model.size.height) if model.size else None,
-                dtype=DTYPES[dtype],
-                device=device,
-                report=report,
-            )
-        self.adopt(family, DTYPES[dtype], device, request.cache_row_count)
-        return Loaded(
-            card=family.card,
+    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+        opened, device, dtype = _open(request, report)
+        description = opened.describe(DTYPES[dtype])
+        return Outline(
+            card=description.card,
             device=describe_device(device),
             dtype=dtype,
-            cache_row_count=request.cache_row_count,
-            slot_count=family.slot_count,
+            weight_bytes=description.weight_bytes,
+            slot_count=description.slot_count,
+            cache_bytes_per_image=description.branch_count * _cache_row_bytes(description, DTYPES[dtype], device),
+            free_bytes=free_memory(device),
         )
 
-    def adopt(self, family: Family, dtype: torch.dtype, device: torch.device, cache_row_count: int) -> None:
+    @torch.inference_mode()
+    def init(self, request: Init, report: ProgressReporter) -> Loaded:
+        opened, device, type_name = _open(request, report)
+        dtype = DTYPES[type_name]
+        description = opened.describe(dtype)
+        image_count = _affordable_images(request, description, dtype, device)
+        with naming_memory("the weights", device):
+            family = opened.load(dtype=dtype, device=device, report=report)
+        cache_row_count = image_count * description.branch_count
+        self.adopt(family, description, dtype, device, cache_row_count)
+        return Loaded(
+            card=description.card,
+            device=describe_device(device),
+            dtype=type_name,
+            cache_row_count=cache_row_count,
+            slot_count=description.slot_count,
+        )
+
+    def adopt(
+        self, family: Family, description: Description, dtype: torch.dtype, device: torch.device, cache_row_count: int
+    ) -> None:
         """Allocates the K/V pool for a loaded family and serves it from now on."""
-        what = f"a K/V cache of {cache_row_count} rows with {family.slot_count} slots"
-        padding = _CUDA_PADDING if device.type == "cuda" else Padding()
-        row_slots = stored_slots(family.slot_count, padding.keys)
-        check_memory(what, cache_row_count * row_slots * family.kv_shape.bytes_per_slot(dtype), device)
-        with naming_memory(what, device):
-            self._cache = KvCache(family.kv_shape, cache_row_count, family.slot_count, dtype, device, padding.keys)
+        slot_count = description.slot_count
+        with naming_memory(f"a K/V cache of {cache_row_count} rows with {slot_count} slots", device):
+            slot_multiple = _padding_of(device).keys
+            self._cache = KvCache(description.kv_shape, cache_row_count, slot_count, dtype, device, slot_multiple)
         self._family = family
+        self._description = description
         self._device = device
-        self._padding = padding
+        self._padding = _padding_of(device)
 
     @torch.inference_mode()
     def encode_prompt(self, request: EncodePrompt) -> EncodedPrompt:
@@ -109,13 +124,14 @@ class TorchExecutor:
         embeddings = self._embed(layout, step)
         mask = visible_slots(
             step.slots,
-            step.position_offsets,
+            step.paddings,
             step.runs,
+            step.steps,
             key_count=layout.key_count,
             trash_slot=self._cache.trash_slot,
         )
         cache = self._cache.open_step(layout.cache_rows, step.cache_rows, step.slots, layout.key_count)
-        hidden = self._family.transform(embeddings, step.positions, mask, cache)
+        hidden = self._family.transform(embeddings, step.positions, StepAttention(cache, mask))
         if layout.wanted_count == 0:
             return hidden.new_empty(0, dtype=torch.float32)
         logits = self._family.logits(hidden.flatten(0, 1).index_select(0, step.logit_rows))
@@ -125,7 +141,7 @@ class TorchExecutor:
     @torch.inference_mode()
     def decode_image(self, codes: Array) -> Array:
         rows, columns = codes.shape
-        if self._family.card.image_decoder is None:
+        if self._description.card.image_decoder is None:
             raise WorkerError(
                 "bad-request",
                 "decode-image: this checkpoint has no image tokenizer. Put its file beside the weights or give its "
@@ -144,18 +160,19 @@ class TorchExecutor:
     def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
         prompt = self._held[request.sequence].prompt
         rows, columns = codes.shape
-        grid = SlotGrid(rows, columns, prompt.length, has_row_ends=self._family.card.row_end == "token")
+        grid = SlotGrid(rows, columns, prompt.length, has_row_ends=self._description.card.row_end == "token")
         tokens = torch.tensor(codes.data.tolist(), dtype=torch.int64).view(rows, columns).to(self._device)
         if grid.has_row_ends:
-            tokens = functional.pad(tokens, (0, 1), value=self._family.card.code_count)
+            tokens = functional.pad(tokens, (0, 1), value=self._description.card.code_count)
         slots = torch.arange(grid.slot_count, device=self._device)
-        padding = prompt.branches[0].position_offset
-        positions = (slots - padding).clamp(min=0)
+        branch = prompt.branches[0]
+        positions = (slots - branch.position_offset).clamp(min=0)
         with naming_memory(f"the attention of {grid.slot_count} slots", self._device):
             embeddings = torch.cat((prompt.embeddings[:1], self._family.embed(tokens.view(1, -1))), dim=1)
-            reduction = LocalityReduction(grid, self._family.layer_count, self._family.head_count, self._device)
-            for block in self._family.attention_blocks(embeddings, positions[None], padding):
-                reduction.add_(block)
+            description = self._description
+            layers, heads = description.kv_shape.layer_count, description.head_count
+            reduction = LocalityReduction(grid, layers, heads, self._device)
+            self._family.transform(embeddings, positions[None], ProfileAttention(branch.padding, reduction.add_))
             return reduction.arrays()
 
     def release(self, sequences: Sequence[int]) -> None:
@@ -173,6 +190,46 @@ class TorchExecutor:
             fed = prompts.index_select(0, step.prompt_sources)
             embeddings.flatten(0, 1).index_copy_(0, step.prompt_destinations, fed)
         return embeddings
+
+
+def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedCheckpoint, torch.device, TypeName]:
+    """The checkpoint of a request, and where and in which number type it will run."""
+    device = resolve_device(request.device)
+    dtype = resolve_dtype(request.dtype, device)
+    model: ModelReference = request.model
+    weights = resolve_source(model.weights, report)
+    options = OpenOptions(
+        vq_path=resolve_source(model.vq, report) if model.vq else None,
+        text_encoder_path=resolve_source(model.text_encoder, report) if model.text_encoder else None,
+        size=(model.size.width, model.size.height) if model.size else None,
+    )
+    return open_family(weights, options), device, dtype
+
+
+def _affordable_images(request: Init, description: Description, dtype: torch.dtype, device: torch.device) -> int:
+    """Images whose K/V cache will fit beside the weights. Raises `out-of-memory` before anything is loaded."""
+    weight_bytes = sum(description.weight_bytes.values())
+    image_bytes = description.branch_count * _cache_row_bytes(description, dtype, device)
+    image_count = request.image_count
+    free_bytes = free_memory(device)
+    if request.fewer_images and free_bytes is not None:
+        image_count = min(image_count, max(1, (free_bytes - weight_bytes) // image_bytes))
+    check_memory(
+        f"{description.card.name} in {str(dtype).removeprefix('torch.')} ({weight_bytes / 2**30:.2f} GiB of weights) "
+        f"with a K/V cache for {image_count} images of {image_bytes / 2**30:.2f} GiB each",
+        weight_bytes + image_count * image_bytes,
+        device,
+    )
+    return image_count
+
+
+def _cache_row_bytes(description: Description, dtype: torch.dtype, device: torch.device) -> int:
+    stored = stored_slots(description.slot_count, _padding_of(device).keys)
+    return stored * description.kv_shape.bytes_per_slot(dtype)
+
+
+def _padding_of(device: torch.device) -> Padding:
+    return _CUDA_PADDING if device.type == "cuda" else Padding()
 
 
 def _choose(layout: StepLayout, step: StepTensors, logits: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -10,7 +10,7 @@ from zipar_worker.arrays import Array, ArrayType, view_as
 
 if TYPE_CHECKING:
     from zipar_worker.forward_batch import ForwardBatch
-    from zipar_worker.protocol import EncodePrompt, Forward, Init, ModelCard, Profile
+    from zipar_worker.protocol import Describe, EncodePrompt, Forward, Init, ModelCard, Profile
 
 __all__ = [
     "Array",
@@ -19,6 +19,7 @@ __all__ = [
     "Executor",
     "ForwardResult",
     "Loaded",
+    "Outline",
     "ProgressReporter",
     "PromptBranch",
     "Stats",
@@ -49,10 +50,27 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """A checkpoint that was not loaded. Bytes are those of the device; see `describedSchema` in `messages.ts`."""
+
+    card: ModelCard
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    weight_bytes: Mapping[str, int]
+    slot_count: int
+    cache_bytes_per_image: int
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PromptBranch:
-    """A branch of an encoded prompt. Its slots below `position_offset` are left padding, never attended to."""
+    """A branch of an encoded prompt. Its slots below `padding` are left padding, never attended to.
+
+    What RoPE sees of a slot is `max(slot - position_offset, 0)`.
+    """
 
     name: str
+    padding: int
     position_offset: int
 
 
@@ -99,10 +117,14 @@ class Stats:
 class Executor(Protocol):
     """Executes what TypeScript planned. Failures are `WorkerError`s; anything else counts as a bug.
 
-    The server guarantees: `init` is called once and first; requests have passed `forward_batch.py` and
-    `sequence_books.py` (known sequences, free cache rows within the count, class index in range, tokens, slots and runs
+    The server guarantees: `init` is called once and before all but `describe`; requests have passed `forward_batch.py`
+    and `sequence_books.py` (known sequences, free cache rows within the count, class index in range, tokens, slots and runs
     in order); calls never overlap.
     """
+
+    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+        """Reads what a checkpoint is, without loading it. Raises `checkpoint`, `device`."""
+        ...
 
     def init(self, request: Init, report: ProgressReporter) -> Loaded:
         """Loads the checkpoint and allocates the cache. Raises `checkpoint`, `device`, `out-of-memory`."""

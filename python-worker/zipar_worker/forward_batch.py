@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from zipar_worker.arrays import Array
 from zipar_worker.errors import WorkerError
@@ -21,8 +22,9 @@ class ForwardBatch:
     """The arrays of one forward over all its sequences, as flat read-only views.
 
     tokens: int32 [Q], slots: int32 [Q], wants: uint8 [Q], uniforms: float64 [D], runs: int32 [R * 2] of
-    first, end, first, end, ... Sequence k of the request owns the next `query_count`, `draw_count` and `run_count` of
-    them. `distribution_count` is the number of queries that want a distribution.
+    first, end, first, end, ..., steps: int32 [Q], or empty in an ordinary forward. Sequence k of the request owns the
+    next `query_count`, `draw_count` and `run_count` of them. `distribution_count` is the number of queries that want a
+    distribution.
     """
 
     tokens: memoryview
@@ -30,18 +32,20 @@ class ForwardBatch:
     wants: memoryview
     uniforms: memoryview
     runs: memoryview
+    steps: memoryview
     distribution_count: int
 
 
 def check_forward(
     request: Forward, arrays: Sequence[Array], held: Mapping[int, HeldSequence], card: ModelCard, slot_count: int
 ) -> ForwardBatch:
-    """Validates a forward. `arrays`: tokens, slots, wants, uniforms, runs, with types and lengths already checked.
+    """Validates a forward. `arrays`: tokens, slots, wants, uniforms, runs, steps, their types and lengths checked.
 
     Raises `protocol` where counts and frames disagree, `bad-request` where a value is out of its range.
     """
-    tokens, slots, wants, uniforms, runs = [array.data for array in arrays]
+    tokens, slots, wants, uniforms, runs, steps = [array.data for array in arrays]
     _check_counts(request, tokens, slots, wants, uniforms, runs)
+    _check_steps(steps, len(tokens))
     want_bytes = wants.tobytes()
     token_bound = card.code_count + (card.row_end == "token")
     query = run = draw = 0
@@ -54,13 +58,14 @@ def check_forward(
         query_end = query + sequence.query_count
         run_end = run + sequence.run_count
         draw_end = draw + sequence.draw_count
+        _check_branches(sequence, len(known.cache_rows))
         sequence_slots = slots[query:query_end].tolist()
         _check_slots(sequence, sequence_slots, slot_count)
         _check_tokens(sequence, tokens[query:query_end].tolist(), sequence_slots, known.prompt_length, token_bound)
         _check_runs(sequence, runs[2 * run : 2 * run_end].tolist(), sequence_slots, slot_count)
         _check_wants(sequence, want_bytes[query:query_end], uniforms[draw:draw_end].tolist())
         query, run, draw = query_end, run_end, draw_end
-    return ForwardBatch(tokens, slots, wants, uniforms, runs, want_bytes.count(WANT_DISTRIBUTION))
+    return ForwardBatch(tokens, slots, wants, uniforms, runs, steps, want_bytes.count(WANT_DISTRIBUTION))
 
 
 def _check_counts(
@@ -76,6 +81,23 @@ def _check_counts(
             "protocol",
             f"forward: the sequences count {query_count} queries, {draw_count} draws and {run_count} runs, so that "
             f"tokens, slots, wants, uniforms and runs need {expected} elements; received {received}",
+        )
+
+
+def _check_steps(steps: memoryview, query_count: int) -> None:
+    if len(steps) not in (0, query_count):
+        raise WorkerError("protocol", f"forward: expected 0 or {query_count} steps, received {len(steps)}")
+    if len(steps) > 0 and min(steps) < 0:
+        raise WorkerError("bad-request", f"forward: expected steps from 0 on, received {min(steps)}")
+
+
+def _check_branches(sequence: ForwardSequence, branch_count: int) -> None:
+    branches = sequence.branches
+    if branches[-1] >= branch_count or any(a >= b for a, b in pairwise(branches)):
+        raise WorkerError(
+            "bad-request",
+            f"forward: sequence {sequence.sequence} has {branch_count} branches; expected ascending indices below "
+            f"that, received {list(branches)}",
         )
 
 

@@ -18,6 +18,7 @@ HEADER_BYTES = 1 << 20
 FRAME_BYTES = 1 << 28
 FRAME_COUNT = 8
 SEQUENCE_COUNT = 4096
+IMAGE_COUNT = 1024
 QUERY_COUNT = 1 << 20
 PROMPT_CHARACTERS = 1 << 16
 TOKEN_CHARACTERS = 128
@@ -67,21 +68,50 @@ class Size(Record, frozen=True, kw_only=True):
     height: Index
 
 
-class ModelReference(Record, frozen=True, kw_only=True):
+class PathSource(Record, frozen=True, kw_only=True, tag="path"):
+    """Absolute path of a directory or of a weights file on this machine."""
+
     path: Path
-    """Absolute path of a directory or of a weights file."""
-    vq_path: Path | None
-    """Absolute path of the image tokenizer's file, when it lies elsewhere."""
+
+
+class HubSource(Record, frozen=True, kw_only=True, tag="hub"):
+    """A repository of the Hugging Face hub, or one file or folder in it."""
+
+    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$")]
+    path: Path | None
+    revision: Path | None
+    """Branch, tag or commit; None: the main branch."""
+
+
+Source: TypeAlias = PathSource | HubSource
+
+
+class ModelReference(Record, frozen=True, kw_only=True):
+    weights: Source
+    vq: Source | None
+    """The image tokenizer, when it does not lie beside the weights."""
+    text_encoder: Source | None
+    """The text encoder or text tokenizer, when it does not lie beside the weights."""
     size: Size | None
     """Image size, for checkpoints that do not say."""
 
 
-class Init(RequestHeader, frozen=True, kw_only=True, tag="init"):
-    protocol_version: int
+class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     model: ModelReference
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
-    cache_row_count: Annotated[int, Meta(ge=1, le=SEQUENCE_COUNT)]
+
+
+class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
+    protocol_version: int
+    image_count: Annotated[int, Meta(ge=1, le=IMAGE_COUNT)]
+    """Images that the K/V cache shall hold: a cache row for each branch of each."""
+    fewer_images: bool
+    """Whether fewer will do, at least one, where the memory does not suffice."""
+
+
+class Describe(LoadHeader, frozen=True, kw_only=True, tag="describe"):
+    """Reads what a checkpoint is, without loading it."""
 
 
 class ClassConditioning(Record, frozen=True, kw_only=True, tag="class"):
@@ -107,6 +137,8 @@ class ForwardSequence(Record, frozen=True, kw_only=True):
     """What a forward needs to know of one sequence, whose queries, runs and uniforms follow in the frames."""
 
     sequence: Counter
+    branches: Annotated[tuple[Annotated[int, Meta(ge=0, le=3)], ...], Meta(min_length=1, max_length=4)]
+    """Which branches of the sequence run, as ascending indices; one alone draws without guidance."""
     query_count: Annotated[int, Meta(ge=1, le=QUERY_COUNT)]
     run_count: Annotated[int, Meta(ge=1, le=QUERY_COUNT)]
     draw_count: Annotated[int, Meta(ge=0, le=QUERY_COUNT)]
@@ -142,7 +174,9 @@ class Shutdown(RequestHeader, frozen=True, kw_only=True, tag="shutdown"):
     pass
 
 
-Request: TypeAlias = Init | EncodePrompt | Forward | DecodeImage | Profile | Release | StatsRequest | Shutdown
+Request: TypeAlias = (
+    Init | Describe | EncodePrompt | Forward | DecodeImage | Profile | Release | StatsRequest | Shutdown
+)
 
 
 # Replies: worker to SDK
@@ -192,7 +226,9 @@ class ClassCard(Record, frozen=True, kw_only=True, tag="class"):
 
 
 class TextCard(Record, frozen=True, kw_only=True, tag="text"):
-    pass
+    negative_prompt: str | None
+    """What the unconditional branch is told unless the user says otherwise; None: the family takes no such prompt."""
+    max_prompt_tokens: Annotated[int, Meta(ge=1)]
 
 
 class SamplingDefaults(Record, frozen=True, kw_only=True):
@@ -240,9 +276,26 @@ class Ready(ReplyHeader, frozen=True, kw_only=True, tag="ready"):
     limits: ReadyLimits
 
 
+class WeightsPart(Record, frozen=True, kw_only=True):
+    part: Label
+    bytes: Counter
+
+
+class Described(ReplyHeader, frozen=True, kw_only=True, tag="described"):
+    card: ModelCard
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    weights: Annotated[tuple[WeightsPart, ...], Meta(max_length=16)]
+    """Bytes on the device once loaded."""
+    slot_count: Index
+    cache_bytes_per_image: Counter
+    free_bytes: Counter | None
+
+
 class BranchReply(Record, frozen=True, kw_only=True):
     name: str
-    position_offset: Index
+    padding: Index
+    """So many first slots are never attended to."""
 
 
 class PromptEncoded(ReplyHeader, frozen=True, kw_only=True, tag="prompt-encoded"):
@@ -288,6 +341,7 @@ Reply: TypeAlias = (
     Hello
     | Progress
     | Ready
+    | Described
     | PromptEncoded
     | ForwardDone
     | ImageDecoded

@@ -30,6 +30,8 @@ from zipar_worker.protocol import (
     PROTOCOL_VERSION,
     BranchReply,
     DecodeImage,
+    Describe,
+    Described,
     Done,
     EncodePrompt,
     ErrorReply,
@@ -51,6 +53,7 @@ from zipar_worker.protocol import (
     Shutdown,
     StatsReport,
     StatsRequest,
+    WeightsPart,
 )
 from zipar_worker.resident_memory import resident_bytes
 from zipar_worker.sequence_books import SequenceBooks
@@ -92,6 +95,7 @@ class Server:
         self.forward_seconds = 0.0
         self.operations: dict[type[Any], Callable[[Any, Arrays], None]] = {
             Init: self.init,
+            Describe: self.describe,
             EncodePrompt: self.encode_prompt,
             Forward: self.forward,
             DecodeImage: self.decode_image,
@@ -179,14 +183,29 @@ class Server:
             )
         )
 
+    def describe(self, request: Describe, _arrays: Arrays) -> None:
+        outline = self.make_executor().describe(request, self.progress_reporter(request.request))
+        self.send(
+            Described(
+                epoch=self.credentials.epoch,
+                request=request.request,
+                frames=(),
+                card=outline.card,
+                device=outline.device,
+                dtype=outline.dtype,
+                weights=tuple(WeightsPart(part=part, bytes=count) for part, count in outline.weight_bytes.items()),
+                slot_count=outline.slot_count,
+                cache_bytes_per_image=outline.cache_bytes_per_image,
+                free_bytes=outline.free_bytes,
+            )
+        )
+
     def encode_prompt(self, request: EncodePrompt, _arrays: Arrays) -> None:
         executor, books = self.loaded()
         books.check_new(request)
         prompt = executor.encode_prompt(request)
         books.add_(request, prompt)
-        branches = tuple(
-            BranchReply(name=branch.name, position_offset=branch.position_offset) for branch in prompt.branches
-        )
+        branches = tuple(BranchReply(name=branch.name, padding=branch.padding) for branch in prompt.branches)
         self.send(
             PromptEncoded(
                 epoch=self.credentials.epoch,

@@ -43,6 +43,7 @@ class StepLayout:
     query_count: int
     key_count: int
     run_count: int
+    has_steps: bool
     wanted_count: int
     logit_row_count: int
     draw_count: int
@@ -62,7 +63,8 @@ class StepLayout:
 class StepTensors:
     """A forward on the device. int64 unless it says otherwise.
 
-    tokens, slots, positions: [B, Q]; position_offsets, cache_rows: [B]; runs: [B, R, 2];
+    tokens, slots, positions: [B, Q]; paddings, cache_rows: [B]; runs: [B, R, 2];
+    steps: [B, Q], see `visible_slots`, None in an ordinary forward;
     logit_rows: [L] into B * Q, the conditional rows of all wanted queries first;
     unconditional: [W] into those L, the query itself where it has one branch; top_k: [W];
     draws: [D] and distributions: [N] into the wanted queries;
@@ -73,9 +75,10 @@ class StepTensors:
     tokens: Tensor
     slots: Tensor
     positions: Tensor
-    position_offsets: Tensor
+    paddings: Tensor
     cache_rows: Tensor
     runs: Tensor
+    steps: Tensor | None
     logit_rows: Tensor
     unconditional: Tensor
     top_k: Tensor
@@ -94,6 +97,7 @@ class _Row:
     """One branch of one sequence in this forward."""
 
     cache_row: int
+    padding: int
     position_offset: int
     sequence: int
     branch: int
@@ -109,6 +113,7 @@ class _Part:
     slots: list[int]
     runs: list[int]
     wants: list[int]
+    steps: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,10 @@ def lay_out_step(
     parts = _split(request, batch, held)
     rows = sorted(
         (
-            _Row(cache_row, branch.position_offset, sequence, index)
+            _Row(part.held.cache_rows[index], branch.padding, branch.position_offset, sequence, index)
             for sequence, part in enumerate(parts)
-            for index, (cache_row, branch) in enumerate(
-                zip(part.held.cache_rows, part.held.prompt.branches, strict=True)
-            )
+            for index in part.settings.branches
+            for branch in (part.held.prompt.branches[index],)
         ),
         key=lambda row: row.cache_row,
     )
@@ -154,10 +158,13 @@ def lay_out_step(
     for row in rows:
         positions = [max(slot - row.position_offset, 0) for slot in parts[row.sequence].slots]
         integers += _padded(positions, query_count, 0)
-    integers += [row.position_offset for row in rows]
+    integers += [row.padding for row in rows]
     integers += [row.cache_row for row in rows]
     for row in rows:
         integers += _padded(parts[row.sequence].runs, 2 * run_count, 0)
+    has_steps = len(batch.steps) > 0
+    for row in rows if has_steps else ():
+        integers += _padded(parts[row.sequence].steps, query_count, 0)
     integers += wanted.logit_rows + wanted.unconditional
     integers += [setting.top_k for setting in settings]
     integers += wanted.draws + wanted.distributions + prompt_sources + prompt_destinations
@@ -170,6 +177,7 @@ def lay_out_step(
         query_count=query_count,
         key_count=key_count,
         run_count=run_count,
+        has_steps=has_steps,
         wanted_count=len(settings),
         logit_row_count=len(wanted.logit_rows),
         draw_count=len(wanted.draws),
@@ -195,7 +203,7 @@ def upload(layout: StepLayout, device: torch.device) -> StepTensors:
     prompts = layout.prompt_query_count
     integer_sizes = (
         *(grid, grid, grid),
-        *(row_count, row_count, row_count * layout.run_count * 2),
+        *(row_count, row_count, row_count * layout.run_count * 2, grid if layout.has_steps else 0),
         *(layout.logit_row_count, wanted, wanted),
         *(draws, layout.distribution_count, prompts, prompts),
     )
@@ -206,16 +214,17 @@ def upload(layout: StepLayout, device: torch.device) -> StepTensors:
         tokens=integers[0].view(shape),
         slots=integers[1].view(shape),
         positions=integers[2].view(shape),
-        position_offsets=integers[3],
+        paddings=integers[3],
         cache_rows=integers[4],
         runs=integers[5].view(row_count, layout.run_count, 2),
-        logit_rows=integers[6],
-        unconditional=integers[7],
-        top_k=integers[8],
-        draws=integers[9],
-        distributions=integers[10],
-        prompt_sources=integers[11],
-        prompt_destinations=integers[12],
+        steps=integers[6].view(shape) if layout.has_steps else None,
+        logit_rows=integers[7],
+        unconditional=integers[8],
+        top_k=integers[9],
+        draws=integers[10],
+        distributions=integers[11],
+        prompt_sources=integers[12],
+        prompt_destinations=integers[13],
         guidance_scales=floats[0],
         temperatures=floats[1],
         top_p=floats[2],
@@ -237,6 +246,7 @@ def _split(request: Forward, batch: ForwardBatch, held: Mapping[int, HeldPrompt]
                 slots=batch.slots[queries].tolist(),
                 runs=batch.runs[runs].tolist(),
                 wants=batch.wants[queries].tolist(),
+                steps=batch.steps[queries].tolist(),
             )
         )
         query, run = queries.stop, run + sequence.run_count
@@ -250,10 +260,11 @@ def _wanted_queries(parts: Sequence[_Part], row_starts: Mapping[tuple[int, int],
         for query, want in enumerate(part.wants)
         if want in (WANT_DRAW, WANT_DISTRIBUTION)
     ]
-    logit_rows = [row_starts[sequence, 0] + query for sequence, query, _ in wanted]
+    logit_rows = [row_starts[sequence, parts[sequence].settings.branches[0]] + query for sequence, query, _ in wanted]
     unconditional: list[int] = []
     for index, (sequence, query, _) in enumerate(wanted):
-        start = row_starts.get((sequence, 1))
+        branches = parts[sequence].settings.branches
+        start = row_starts[sequence, branches[1]] if len(branches) > 1 else None
         unconditional.append(index if start is None else len(logit_rows))
         if start is not None:
             logit_rows.append(start + query)
@@ -279,7 +290,7 @@ def _prompt_queries(
         inside = [(query, slot) for query, slot in enumerate(part.slots) if slot < prompt.length]
         if not inside:
             continue
-        for branch in range(len(prompt.branches)):
+        for branch in part.settings.branches:
             sources += [prompt_start + branch * prompt.length + slot for _, slot in inside]
             destinations += [row_starts[sequence, branch] + query for query, _ in inside]
         prompts.append(prompt.embeddings)

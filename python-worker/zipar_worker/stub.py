@@ -18,13 +18,22 @@ import msgspec
 
 from zipar_worker.arrays import Array, view_as
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor_interface import EncodedPrompt, ForwardResult, Loaded, ProgressReporter, PromptBranch, Stats
+from zipar_worker.executor_interface import (
+    EncodedPrompt,
+    ForwardResult,
+    Loaded,
+    Outline,
+    ProgressReporter,
+    PromptBranch,
+    Stats,
+)
 from zipar_worker.forward_batch import ForwardBatch
 from zipar_worker.protocol import (
     WANT_DRAW,
     WANT_NONE,
     ClassCard,
     ClassConditioning,
+    Describe,
     EncodePrompt,
     Forward,
     ForwardSequence,
@@ -96,13 +105,26 @@ class StubExecutor:
         self.seeded_state = mix(HASH_START, (options.seed,))
         self.sequences: dict[int, StubSequence] = {}
 
-    def init(self, request: Init, report: ProgressReporter) -> Loaded:
-        report("load", 1, 1, "model")
-        return Loaded(
-            card=stub_card(self.options),
+    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+        card = stub_card(self.options)
+        return Outline(
+            card=card,
             device="cpu",
             dtype="float32",
-            cache_row_count=request.cache_row_count,
+            weight_bytes={},
+            slot_count=self.slot_count,
+            cache_bytes_per_image=len(card.branches) * self.slot_count * card.kv_bytes_per_slot,
+            free_bytes=None,
+        )
+
+    def init(self, request: Init, report: ProgressReporter) -> Loaded:
+        report("load", 1, 1, "model")
+        card = stub_card(self.options)
+        return Loaded(
+            card=card,
+            device="cpu",
+            dtype="float32",
+            cache_row_count=request.image_count * len(card.branches),
             slot_count=self.slot_count,
         )
 
@@ -118,7 +140,7 @@ class StubExecutor:
         class_index = conditioning.class_index if isinstance(conditioning, ClassConditioning) else 0
         self.sequences[request.sequence] = StubSequence(request.rows, request.columns, class_index, self.slot_count)
         names = ("conditional", "unconditional")[: len(request.cache_rows)]
-        return EncodedPrompt(self.options.prompt_length, tuple(PromptBranch(name, 0) for name in names))
+        return EncodedPrompt(self.options.prompt_length, tuple(PromptBranch(name, 0, 0) for name in names))
 
     def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
         if self.options.delay_ms:

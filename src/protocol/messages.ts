@@ -8,7 +8,7 @@
  * Vocabulary. A *query* is one (token, slot) fed to a forward. Tokens on the wire are codebook indices
  * `0 .. codeCount-1`; `codeCount` itself stands for the family's row-end token. A query whose slot lies in the
  * prompt (`slot < promptLength`) takes its embedding from the prompt that the worker holds; its token is 0.
- * The worker derives what RoPE sees from the slot: `slot - positionOffset(branch)`.
+ * The worker derives what RoPE sees from the slot: the SDK never speaks of positions.
  */
 import { z } from "zod";
 
@@ -20,6 +20,7 @@ export const LIMITS = {
   frameBytes: 1 << 28,
   frames: 8,
   sequences: 4096,
+  images: 1024,
   queries: 1 << 20,
   promptCharacters: 1 << 16,
   tokenCharacters: 128,
@@ -43,6 +44,7 @@ const errorSchema = z.strictObject({
     "protocol",
     "protocol-version",
     "bad-request",
+    "prompt",
     "checkpoint",
     "device",
     "out-of-memory",
@@ -65,24 +67,51 @@ const requestBase = {
   frames: z.array(frameSchema).max(LIMITS.frames),
 };
 
+/** Where files of a checkpoint are: on the worker's disk, or in a repository of the Hugging Face hub. */
+export const sourceSchema = z.discriminatedUnion("type", [
+  /** Absolute path of a directory or of a weights file. */
+  z.strictObject({ type: z.literal("path"), path: z.string().min(1) }),
+  z.strictObject({
+    type: z.literal("hub"),
+    /** `owner/name`. */
+    repository: z.string().regex(/^[\w.-]+\/[\w.-]+$/),
+    /** One file or folder in it; null: whatever the family needs. */
+    path: z.string().min(1).nullable(),
+    /** Branch, tag or commit; null: the main branch. */
+    revision: z.string().min(1).nullable(),
+  }),
+]);
+
+const modelSchema = z.strictObject({
+  weights: sourceSchema,
+  /** The image tokenizer, when it does not lie beside the weights. */
+  vq: sourceSchema.nullable(),
+  /** The text encoder or text tokenizer, when it does not lie beside the weights. */
+  textEncoder: sourceSchema.nullable(),
+  /** Image size in pixels, for checkpoints that do not say. */
+  size: z.strictObject({ width: index, height: index }).nullable(),
+});
+
+const loadBase = {
+  ...requestBase,
+  model: modelSchema,
+  device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/),
+  dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
+};
+
 /** Loads a checkpoint. Replies: `progress`..., then `ready`. */
 export const initSchema = z.strictObject({
   type: z.literal("init"),
-  ...requestBase,
+  ...loadBase,
   protocolVersion: z.int(),
-  model: z.strictObject({
-    /** Absolute path of a directory or of a weights file. */
-    path: z.string().min(1),
-    /** Absolute path of the image tokenizer's file, when it lies elsewhere. */
-    vqPath: z.string().min(1).nullable(),
-    /** Image size in pixels, for checkpoints that do not say. */
-    size: z.strictObject({ width: index, height: index }).nullable(),
-  }),
-  device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/),
-  dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
-  /** K/V cache rows to allocate; one row holds one branch of one sequence. */
-  cacheRowCount: z.int().min(1).max(LIMITS.sequences),
+  /** Images that the K/V cache shall hold: a cache row for each branch of each. */
+  imageCount: z.int().min(1).max(LIMITS.images),
+  /** Whether fewer will do, at least one, where the memory does not suffice. */
+  fewerImages: z.boolean(),
 });
+
+/** Reads what a checkpoint is, without loading it. Replies: `progress`..., then `described`. */
+export const describeSchema = z.strictObject({ type: z.literal("describe"), ...loadBase });
 
 /** Tokenises and holds a prompt for a new sequence. Reply: `prompt-encoded`. */
 export const encodePromptSchema = z.strictObject({
@@ -108,10 +137,12 @@ export const encodePromptSchema = z.strictObject({
 /** What a forward needs to know of one of its sequences. Its queries, runs and uniforms follow in this order in the frames. */
 export const forwardSequenceSchema = z.strictObject({
   sequence: counter,
+  /** Which of the sequence's branches run, as ascending indices; one alone draws without guidance. */
+  branches: z.array(z.int().min(0).max(3)).min(1).max(4),
   queryCount: z.int().min(1).max(LIMITS.queries),
   runCount: z.int().min(1).max(LIMITS.queries),
   drawCount: z.int().min(0).max(LIMITS.queries),
-  /** `u + scale * (c - u)` on raw logits; ignored for a sequence with one branch. */
+  /** `u + scale * (c - u)` on raw logits; ignored where one branch runs. */
   guidanceScale: z.number().min(-1000).max(1000),
   /** 0 is greedy. */
   temperature: z.number().min(0).max(1000),
@@ -126,8 +157,11 @@ export const forwardSequenceSchema = z.strictObject({
  *
  * Frames: `tokens` int32 [Q], `slots` int32 [Q], `wants` uint8 [Q] (see `WANT`),
  * `uniforms` float64 [D] in [0, 1) (one per wanted draw), `runs` int32 [R, 2] (written slots as
- * [first, end) pairs, ascending, those that this forward writes included).
+ * [first, end) pairs, ascending, those that this forward writes included), `steps` int32 [Q] or [0].
  * A query attends to exactly the written slots that are `<=` its own.
+ *
+ * `steps` serves to rebuild a lost K/V cache: it numbers the forwards in which the queries of a sequence were first fed,
+ * and a query does not attend to slots that a query of a later step writes in this forward. Empty: all are of one step.
  */
 export const forwardSchema = z.strictObject({
   type: z.literal("forward"),
@@ -168,6 +202,7 @@ export const shutdownSchema = z.strictObject({ type: z.literal("shutdown"), ...r
 
 export const requestSchema = z.discriminatedUnion("type", [
   initSchema,
+  describeSchema,
   encodePromptSchema,
   forwardSchema,
   decodeImageSchema,
@@ -225,7 +260,12 @@ export const modelCardSchema = z.strictObject({
       classCount: z.int().min(1),
       classNames: z.array(z.string()).nullable(),
     }),
-    z.strictObject({ type: z.literal("text") }),
+    z.strictObject({
+      type: z.literal("text"),
+      /** What the unconditional branch is told unless the user says otherwise; null: the family takes no negative prompt. */
+      negativePrompt: z.string().nullable(),
+      maxPromptTokens: z.int().min(1),
+    }),
   ]),
   /** CFG branches, the conditional first. */
   branches: z.array(z.string()).min(1).max(4),
@@ -257,6 +297,23 @@ export const readySchema = z.strictObject({
   }),
 });
 
+/** Reply to `describe`. */
+export const describedSchema = z.strictObject({
+  type: z.literal("described"),
+  ...replyBase,
+  card: modelCardSchema,
+  device: z.string(),
+  dtype: z.enum(["float32", "bfloat16", "float16"]),
+  /** Bytes on the device once loaded, by part. */
+  weights: z.array(z.strictObject({ part: z.string().max(64), bytes: counter })).max(16),
+  /** Slots per cache row: the longest prompt and the largest token grid. */
+  slotCount: index,
+  /** K/V cache of one image: all slots of all branches. */
+  cacheBytesPerImage: counter,
+  /** Memory that can be allocated now; null where the system does not say. */
+  freeBytes: counter.nullable(),
+});
+
 /** Reply to `encode-prompt`. The prompt occupies slots `0 .. promptLength-1` of every branch. */
 export const promptEncodedSchema = z.strictObject({
   type: z.literal("prompt-encoded"),
@@ -266,8 +323,8 @@ export const promptEncodedSchema = z.strictObject({
     .array(
       z.strictObject({
         name: z.string(),
-        /** Left padding of this branch: its first slots are never attended to. */
-        positionOffset: index,
+        /** Left padding of this branch: so many first slots are never attended to. */
+        padding: index,
       }),
     )
     .min(1)
@@ -330,6 +387,7 @@ export const replySchema = z.discriminatedUnion("type", [
   helloSchema,
   progressSchema,
   readySchema,
+  describedSchema,
   promptEncodedSchema,
   forwardDoneSchema,
   imageDecodedSchema,
@@ -344,6 +402,8 @@ export type Frame = z.infer<typeof frameSchema>;
 export type Request = z.infer<typeof requestSchema>;
 export type Reply = z.infer<typeof replySchema>;
 export type ModelCard = z.infer<typeof modelCardSchema>;
+export type Source = z.infer<typeof sourceSchema>;
+export type Described = z.infer<typeof describedSchema>;
 export type Ready = z.infer<typeof readySchema>;
 export type ForwardSequence = z.infer<typeof forwardSequenceSchema>;
 export type WorkerFailure = z.infer<typeof errorSchema>;

@@ -27,7 +27,7 @@ export function stubWorker(options: StubOptions = {}): WorkerSource {
   const resolved = parseOptions(stubOptionsSchema, options, "stubWorker");
   const card = stubCard(resolved);
   return {
-    async open({ maxImages }): Promise<Backend> {
+    async open({ maxImages = 8 }): Promise<Backend> {
       return {
         card,
         device: "stub",

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as zmq from "zeromq";
-import { ZiparError } from "../errors.ts";
+import { ZiparError, type ZiparErrorCode } from "../errors.ts";
 import {
   decodeReply,
   encodeMessage,
@@ -10,7 +10,7 @@ import {
   type NamedArray,
   type WireArrays,
 } from "../protocol/codec.ts";
-import { LIMITS, type Reply } from "../protocol/messages.ts";
+import { LIMITS, type Reply, type WorkerFailure } from "../protocol/messages.ts";
 
 /** A reply that a request can end with. */
 export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "error" | "fatal" }>;
@@ -166,14 +166,23 @@ export class WorkerChannel {
   }
 }
 
+const CODES = {
+  protocol: "protocol",
+  "protocol-version": "protocol-version",
+  "bad-request": "protocol",
+  prompt: "invalid-options",
+  checkpoint: "checkpoint",
+  device: "device",
+  "out-of-memory": "out-of-memory",
+  "not-ready": "protocol",
+  internal: "internal",
+} as const satisfies Record<WorkerFailure["code"], ZiparErrorCode>;
+
 /** A worker's own error as ours; the Python traceback travels as the cause. */
-function failureOf(
-  { code, message, traceback, details }: Extract<Reply, { type: "error" }>["error"],
-  what: string,
-): ZiparError {
-  const own = code === "checkpoint" || code === "device" || code === "out-of-memory";
+function failureOf({ code, message, traceback, details }: WorkerFailure, what: string): ZiparError {
+  const own = code === "prompt" || code === "checkpoint" || code === "device" || code === "out-of-memory";
   return new ZiparError({
-    code: code === "bad-request" || code === "not-ready" ? "protocol" : code,
+    code: CODES[code],
     message: own ? message : `${what}: ${message}`,
     details: { ...details, workerCode: code },
     cause: traceback === undefined ? undefined : new Error(traceback),

@@ -15,6 +15,8 @@ import type { FinalReply, WorkerChannel } from "./channel.ts";
 export class WorkerForwarder implements Forwarder {
   readonly #channel: WorkerChannel;
   readonly #ready: Ready;
+  /** All branches of each sequence whose prompt is held. */
+  readonly #branches = new Map<number, readonly number[]>();
 
   constructor(channel: WorkerChannel, ready: Ready) {
     this.#channel = channel;
@@ -39,12 +41,13 @@ export class WorkerForwarder implements Forwarder {
     if (branches.length !== prompt.cacheRows.length) {
       throw malformed(`${branches.length} branches for ${prompt.cacheRows.length} cache rows`);
     }
+    this.#branches.set(prompt.sequence, [...branches.keys()]);
     return { promptLength };
   }
 
   async forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]> {
     const { reply, arrays } = await this.#channel.request(
-      { type: "forward", sequences: steps.map(describeStep) },
+      { type: "forward", sequences: steps.map((step) => this.#describeStep(step)) },
       stepArrays(steps),
     );
     expectReply(reply, "forward-done");
@@ -77,7 +80,19 @@ export class WorkerForwarder implements Forwarder {
   }
 
   async release(sequences: readonly number[]): Promise<void> {
+    for (const sequence of sequences) this.#branches.delete(sequence);
     await this.#channel.request({ type: "release", sequences });
+  }
+
+  #describeStep({ sequence, plan, sampling, branches }: ForwardStep): ForwardSequence {
+    return {
+      sequence,
+      branches: [...(branches ?? this.#branches.get(sequence) ?? [])],
+      queryCount: plan.queries.length,
+      runCount: plan.runs.length / 2,
+      drawCount: plan.queries.filter(({ want }) => want.type === "draw").length,
+      ...sampling,
+    };
   }
 
   async stats(): Promise<WorkerStats> {
@@ -96,16 +111,6 @@ export function expectReply<Type extends FinalReply["type"]>(
   return reply as Extract<FinalReply, { type: Type }>;
 }
 
-function describeStep({ sequence, plan, sampling }: ForwardStep): ForwardSequence {
-  return {
-    sequence,
-    queryCount: plan.queries.length,
-    runCount: plan.runs.length / 2,
-    drawCount: plan.queries.filter(({ want }) => want.type === "draw").length,
-    ...sampling,
-  };
-}
-
 function stepArrays(steps: readonly ForwardStep[]): readonly NamedArray[] {
   const queries = steps.flatMap(({ plan }) => plan.queries);
   const runs = concatenate(steps.map(({ plan }) => plan.runs));
@@ -116,6 +121,7 @@ function stepArrays(steps: readonly ForwardStep[]): readonly NamedArray[] {
     { name: "wants", data: Uint8Array.from(queries, ({ want }) => WANT[want.type]) },
     { name: "uniforms", data: Float64Array.from(uniforms) },
     { name: "runs", data: runs, shape: [runs.length / 2, 2] },
+    { name: "steps", data: concatenate(steps.flatMap(({ steps }) => steps ?? [])) },
   ];
 }
 

@@ -10,8 +10,8 @@ import { WorkerForwarder } from "./forwarder.ts";
 import { resolvePythonEnvironment } from "./python-environment.ts";
 import { startWorker } from "./start-worker.ts";
 
-/** CFG needs at most this many branches in any family; cache rows are asked for before the model is known. */
-const BRANCHES = 2;
+/** Images decoded together unless the user says how many, where the memory suffices. */
+const DEFAULT_IMAGES = 8;
 
 /** The PyTorch worker, in a process of its own. */
 export function pythonWorker(): WorkerSource {
@@ -40,13 +40,15 @@ async function open(
     arguments: extra,
     init: {
       model: {
-        path,
-        vqPath: options.vq === undefined ? null : existingPath(options.vq, "VQ file"),
+        weights: { type: "path", path },
+        vq: options.vq === undefined ? null : { type: "path", path: existingPath(options.vq, "VQ file") },
+        textEncoder: null,
         size: options.size ?? null,
       },
       device: options.device,
       dtype: options.dtype,
-      cacheRowCount: options.maxImages * BRANCHES,
+      imageCount: options.maxImages ?? DEFAULT_IMAGES,
+      fewerImages: options.maxImages === undefined,
     },
     startTimeoutMs: options.startTimeoutMs,
     logger: options.logger,

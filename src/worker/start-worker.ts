@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { ZiparError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { PROTOCOL_VERSION, type Ready } from "../protocol/messages.ts";
+import { PROTOCOL_VERSION, type Ready, type Source } from "../protocol/messages.ts";
 import { type Hello, type Progress, WorkerChannel } from "./channel.ts";
 import { expectReply } from "./forwarder.ts";
 import { WorkerProcess } from "./process.ts";
@@ -24,13 +24,16 @@ export interface WorkerOptions {
 /** The body of `init`. Paths are absolute. */
 export interface InitRequest {
   readonly model: {
-    readonly path: string;
-    readonly vqPath: string | null;
+    readonly weights: Source;
+    readonly vq: Source | null;
+    readonly textEncoder: Source | null;
     readonly size: { readonly width: number; readonly height: number } | null;
   };
   readonly device: string;
   readonly dtype: "auto" | "float32" | "bfloat16" | "float16";
-  readonly cacheRowCount: number;
+  /** Images that the K/V cache shall hold, and whether fewer will do. */
+  readonly imageCount: number;
+  readonly fewerImages: boolean;
 }
 
 /** A worker that has loaded its checkpoint. */

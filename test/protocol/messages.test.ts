@@ -5,6 +5,7 @@ import { replySchema, requestSchema } from "../../src/protocol/messages.ts";
 const base = { epoch: 1, request: 1, frames: [] };
 const sequence = {
   sequence: 1,
+  branches: [0],
   queryCount: 1,
   runCount: 1,
   drawCount: 1,

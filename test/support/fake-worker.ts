@@ -17,10 +17,11 @@ export function fakeWorker(behaviour: string, onStart: (worker: Worker) => void 
         workerDirectory: join(FIXTURES, "fake-worker"),
         arguments: [behaviour],
         init: {
-          model: { path: "/fake", vqPath: null, size: null },
+          model: { weights: { type: "path", path: "/fake" }, vq: null, textEncoder: null, size: null },
           device: "cpu",
           dtype: "auto",
-          cacheRowCount: options.maxImages,
+          imageCount: options.maxImages ?? 1,
+          fewerImages: false,
         },
         startTimeoutMs: options.startTimeoutMs,
         logger: options.logger,

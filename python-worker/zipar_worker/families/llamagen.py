@@ -7,26 +7,110 @@ these three and `vq/llamagen.py` knows of the family.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from zipar_worker.attention import Attention
 from zipar_worker.checkpoint import load_module_, without_weights
-from zipar_worker.devices import check_memory
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter, PromptBranch
-from zipar_worker.families.family import Prompt
-from zipar_worker.families.llamagen_checkpoint import OFFICIAL_PIXELS_PER_TOKEN, Description, describe
+from zipar_worker.families.family import Description, OpenOptions, Prompt
+from zipar_worker.families.llamagen_checkpoint import OFFICIAL_PIXELS_PER_TOKEN, Contents, examine, is_official_name
 from zipar_worker.families.llamagen_model import PROMPT_LENGTH, LlamaGenConfig, LlamaGenTransformer
-from zipar_worker.kv_cache import KvShape, KvStep
+from zipar_worker.kv_cache import KvShape
 from zipar_worker.linear import pack_linears_
-from zipar_worker.locality import AttentionBlock
 from zipar_worker.protocol import ClassCard, ClassConditioning, EncodePrompt, Grid, ImageDecoderCard, ModelCard
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder
 
+NAME = "llamagen"
 BRANCHES = ("conditional", "unconditional")
+
+
+def recognises(path: Path) -> bool:
+    """Bare weights are LlamaGen's: the only family whose checkpoints come without a configuration."""
+    if path.is_file():
+        return True
+    return any(is_official_name(file.name) for file in path.iterdir())
+
+
+def open_checkpoint_directory(path: Path, options: OpenOptions) -> OpenedLlamaGen:
+    """Opens a directory or a weights file. Raises `checkpoint`."""
+    return OpenedLlamaGen(examine(path, vq_path=options.vq_path, size=options.size))
+
+
+class OpenedLlamaGen:
+    """An opened checkpoint; see `OpenedCheckpoint`."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        config, tokenizer = contents.config, contents.tokenizer
+        self._kv_shape = KvShape(config.layer_count, config.kv_head_count, config.head_dim)
+        with without_weights():
+            self._transformer = LlamaGenTransformer(config)
+            self._image_decoder = LlamaGenVQDecoder(tokenizer.config) if tokenizer is not None else None
+
+    def describe(self, dtype: torch.dtype) -> Description:
+        weight_bytes = {"transformer": _parameter_count(self._transformer) * dtype.itemsize}
+        if self._image_decoder is not None:
+            weight_bytes["image tokenizer"] = _parameter_count(self._image_decoder) * torch.float32.itemsize
+        config = self._contents.config
+        return Description(
+            card=self._card(dtype),
+            kv_shape=self._kv_shape,
+            head_count=config.head_count,
+            slot_count=PROMPT_LENGTH + config.rows * config.columns,
+            weight_bytes=weight_bytes,
+        )
+
+    def load(self, *, dtype: torch.dtype, device: torch.device, report: ProgressReporter) -> LlamaGen:
+        contents = self._contents
+        load_module_(
+            self._transformer,
+            contents.checkpoint,
+            dtype=dtype,
+            device=device,
+            report=lambda completed, total: report("load the transformer", completed, total, "bytes"),
+            after_tensor=pack_linears_,
+            ignored=lambda name: name == "freqs_cis",
+        )
+        if contents.tokenizer is not None and self._image_decoder is not None:
+            # Always float32, as in the official code: it runs once per image.
+            load_module_(
+                self._image_decoder,
+                contents.tokenizer.checkpoint,
+                dtype=torch.float32,
+                device=device,
+                report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
+                ignored=lambda name: not name.startswith(("decoder.", "post_quant_conv.", "quantize.embedding.")),
+            )
+        self._transformer.eval()
+        return LlamaGen(contents.name, self._transformer, contents.config, self._image_decoder)
+
+    def _card(self, dtype: torch.dtype) -> ModelCard:
+        contents = self._contents
+        config, tokenizer = contents.config, contents.tokenizer
+        pixels_per_token = tokenizer.config.pixels_per_token if tokenizer else OFFICIAL_PIXELS_PER_TOKEN
+        grid = Grid(
+            rows=config.rows,
+            columns=config.columns,
+            width=config.columns * pixels_per_token,
+            height=config.rows * pixels_per_token,
+        )
+        return ModelCard(
+            family=NAME,
+            name=contents.name,
+            parameter_count=_parameter_count(self._transformer),
+            code_count=config.vocabulary_size,
+            row_end="none",
+            grids=(grid,),
+            conditioning=ClassCard(class_count=config.class_count, class_names=contents.class_names),
+            branches=BRANCHES,
+            defaults=contents.defaults,
+            image_decoder=ImageDecoderCard(pixels_per_token=pixels_per_token) if tokenizer else None,
+            kv_bytes_per_slot=self._kv_shape.bytes_per_slot(dtype),
+        )
 
 
 class LlamaGen:
@@ -34,16 +118,12 @@ class LlamaGen:
 
     def __init__(
         self,
+        name: str,
         transformer: LlamaGenTransformer,
         config: LlamaGenConfig,
-        card: ModelCard,
         image_decoder: LlamaGenVQDecoder | None,
     ) -> None:
-        self.card = card
-        self.slot_count = PROMPT_LENGTH + config.rows * config.columns
-        self.kv_shape = KvShape(config.layer_count, config.kv_head_count, config.head_dim)
-        self.layer_count = config.layer_count
-        self.head_count = config.head_count
+        self._name = name
         self._transformer = transformer
         self._config = config
         self._image_decoder = image_decoder
@@ -53,7 +133,7 @@ class LlamaGen:
         if (request.rows, request.columns) != (config.rows, config.columns):
             raise WorkerError(
                 "bad-request",
-                f"encode-prompt: {self.card.name} makes grids of {config.rows} x {config.columns} tokens, "
+                f"encode-prompt: {self._name} makes grids of {config.rows} x {config.columns} tokens, "
                 f"received {request.rows} x {request.columns}",
             )
         conditioning = request.conditioning
@@ -63,18 +143,15 @@ class LlamaGen:
         table = self._transformer.cls_embedding.embedding_table.weight
         class_indices = (conditioning.class_index, config.class_count)
         embeddings = torch.stack([table[index] for _, index in zip(names, class_indices, strict=False)])[:, None]
-        return Prompt(embeddings, tuple(PromptBranch(name, position_offset=0) for name in names))
+        return Prompt(embeddings, tuple(PromptBranch(name, padding=0, position_offset=0) for name in names))
 
     def embed(self, tokens: Tensor) -> Tensor:
         embeddings: Tensor = self._transformer.tok_embeddings(tokens)
         return embeddings
 
-    def transform(self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
-        hidden: Tensor = self._transformer(embeddings, positions, mask, cache)
+    def transform(self, embeddings: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        hidden: Tensor = self._transformer(embeddings, positions, attention)
         return hidden
-
-    def attention_blocks(self, embeddings: Tensor, positions: Tensor, first_visible: int) -> Iterator[AttentionBlock]:
-        return self._transformer.attention_blocks(embeddings, positions, first_visible)
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._transformer.output(hidden)
@@ -86,65 +163,5 @@ class LlamaGen:
         return self._image_decoder.decode(codes[None])[0].permute(1, 2, 0)
 
 
-def load_llamagen(
-    path: Path,
-    *,
-    vq_path: Path | None,
-    size: tuple[int, int] | None,
-    dtype: torch.dtype,
-    device: torch.device,
-    report: ProgressReporter,
-) -> LlamaGen:
-    """Loads a directory or a weights file. Raises `checkpoint`, `out-of-memory`."""
-    description = describe(path, vq_path=vq_path, size=size)
-    config, tokenizer = description.config, description.tokenizer
-    with without_weights():
-        transformer = LlamaGenTransformer(config)
-        image_decoder = LlamaGenVQDecoder(tokenizer.config) if tokenizer is not None else None
-    parameter_count = sum(parameter.numel() for parameter in transformer.parameters())
-    check_memory(f"the weights of {description.name}", parameter_count * dtype.itemsize, device)
-    load_module_(
-        transformer,
-        description.checkpoint,
-        dtype=dtype,
-        device=device,
-        report=lambda completed, total: report("load the transformer", completed, total, "bytes"),
-        after_tensor=pack_linears_,
-        ignored=lambda name: name == "freqs_cis",
-    )
-    if tokenizer is not None and image_decoder is not None:
-        # Always float32, as in the official code: it runs once per image.
-        load_module_(
-            image_decoder,
-            tokenizer.checkpoint,
-            dtype=torch.float32,
-            device=device,
-            report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
-            ignored=lambda name: not name.startswith(("decoder.", "post_quant_conv.", "quantize.embedding.")),
-        )
-    transformer.eval()
-    return LlamaGen(transformer, config, model_card(description, parameter_count, dtype), image_decoder)
-
-
-def model_card(description: Description, parameter_count: int, dtype: torch.dtype) -> ModelCard:
-    config, tokenizer = description.config, description.tokenizer
-    pixels_per_token = tokenizer.config.pixels_per_token if tokenizer else OFFICIAL_PIXELS_PER_TOKEN
-    grid = Grid(
-        rows=config.rows,
-        columns=config.columns,
-        width=config.columns * pixels_per_token,
-        height=config.rows * pixels_per_token,
-    )
-    return ModelCard(
-        family="llamagen",
-        name=description.name,
-        parameter_count=parameter_count,
-        code_count=config.vocabulary_size,
-        row_end="none",
-        grids=(grid,),
-        conditioning=ClassCard(class_count=config.class_count, class_names=description.class_names),
-        branches=BRANCHES,
-        defaults=description.defaults,
-        image_decoder=ImageDecoderCard(pixels_per_token=pixels_per_token) if tokenizer else None,
-        kv_bytes_per_slot=KvShape(config.layer_count, config.kv_head_count, config.head_dim).bytes_per_slot(dtype),
-    )
+def _parameter_count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

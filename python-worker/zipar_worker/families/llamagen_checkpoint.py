@@ -91,7 +91,7 @@ class ImageTokenizer:
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class Contents:
     """Everything known of a checkpoint before its tensors are read."""
 
     name: str
@@ -102,15 +102,19 @@ class Description:
     defaults: SamplingDefaults
 
 
-def describe(path: Path, *, vq_path: Path | None, size: tuple[int, int] | None) -> Description:
+def examine(path: Path, *, vq_path: Path | None, size: tuple[int, int] | None) -> Contents:
     """What a directory or a weights file holds. Reads shapes, not tensors. Raises `checkpoint`."""
     if (path / SIDECAR_NAME).is_file():
-        return _describe_with_sidecar(path, vq_path, size)
+        return _examine_with_sidecar(path, vq_path, size)
     weights = _only_weights_file(path) if path.is_dir() else path
     checkpoint = open_checkpoint(weights)
     tokenizer = _open_tokenizer(vq_path or _official_vq_beside(weights))
     config, name = _recognise(checkpoint, _grid(weights, size, tokenizer))
-    return _checked(Description(name, checkpoint, config, tokenizer, None, official_defaults(config)))
+    return _checked(Contents(name, checkpoint, config, tokenizer, None, official_defaults(config)))
+
+
+def is_official_name(name: str) -> bool:
+    return _OFFICIAL_NAME.match(name) is not None
 
 
 def decoder_config(vq: SidecarVq) -> LlamaGenVQConfig:
@@ -124,7 +128,7 @@ def decoder_config(vq: SidecarVq) -> LlamaGenVQConfig:
     )
 
 
-def _describe_with_sidecar(directory: Path, vq_path: Path | None, size: tuple[int, int] | None) -> Description:
+def _examine_with_sidecar(directory: Path, vq_path: Path | None, size: tuple[int, int] | None) -> Contents:
     sidecar = read_sidecar(directory, Sidecar)
     given = sidecar.config
     config = LlamaGenConfig(
@@ -144,7 +148,7 @@ def _describe_with_sidecar(directory: Path, vq_path: Path | None, size: tuple[in
     elif sidecar.vq is not None:
         weights = open_checkpoint(file_beside(directory, sidecar.vq.weights))
         tokenizer = ImageTokenizer(weights, decoder_config(sidecar.vq))
-    description = Description(
+    contents = Contents(
         name=sidecar.name or f"LlamaGen {directory.resolve().name}",
         checkpoint=open_checkpoint(file_beside(directory, sidecar.weights)),
         config=config,
@@ -152,8 +156,8 @@ def _describe_with_sidecar(directory: Path, vq_path: Path | None, size: tuple[in
         class_names=sidecar.class_names,
         defaults=sidecar.defaults or official_defaults(config),
     )
-    _check_size(directory, description, size)
-    return _checked(description)
+    _check_size(directory, contents, size)
+    return _checked(contents)
 
 
 def _check_sidecar(directory: Path, sidecar: Sidecar, config: LlamaGenConfig) -> None:
@@ -168,8 +172,8 @@ def _check_sidecar(directory: Path, sidecar: Sidecar, config: LlamaGenConfig) ->
         raise WorkerError("checkpoint", f"{directory / SIDECAR_NAME} contradicts itself: {problem}.")
 
 
-def _check_size(directory: Path, description: Description, size: tuple[int, int] | None) -> None:
-    config, tokenizer = description.config, description.tokenizer
+def _check_size(directory: Path, contents: Contents, size: tuple[int, int] | None) -> None:
+    config, tokenizer = contents.config, contents.tokenizer
     if size is None or tokenizer is None:
         return
     own = (config.columns * tokenizer.config.pixels_per_token, config.rows * tokenizer.config.pixels_per_token)
@@ -281,16 +285,16 @@ def _open_tokenizer(path: Path | None) -> ImageTokenizer | None:
     return ImageTokenizer(checkpoint, config)
 
 
-def _checked(description: Description) -> Description:
+def _checked(contents: Contents) -> Contents:
     """Raises `checkpoint` where transformer and image tokenizer do not belong together."""
-    tokenizer = description.tokenizer
-    if tokenizer is not None and tokenizer.config.codebook_size != description.config.vocabulary_size:
+    tokenizer = contents.tokenizer
+    if tokenizer is not None and tokenizer.config.codebook_size != contents.config.vocabulary_size:
         raise WorkerError(
             "checkpoint",
             f"{tokenizer.checkpoint.path} has {tokenizer.config.codebook_size} codes, but the transformer "
-            f"{description.checkpoint.path} has {description.config.vocabulary_size}. They do not belong together.",
+            f"{contents.checkpoint.path} has {contents.config.vocabulary_size}. They do not belong together.",
         )
-    return description
+    return contents
 
 
 def official_defaults(config: LlamaGenConfig) -> SamplingDefaults:

@@ -5,7 +5,6 @@ Facts: `autoregressive/models/gpt.py` of FoundationVision/LlamaGen (MIT).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -13,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipar_worker.kv_cache import KvStep
+from zipar_worker.attention import Attention
 from zipar_worker.linear import Linear
-from zipar_worker.locality import AttentionBlock, attend_in_blocks
 
 NORM_EPSILON = 1e-5
 ROTARY_BASE = 10000.0
@@ -63,28 +61,14 @@ class LlamaGenTransformer(nn.Module):
             "rotations", grid_rotations(config.rows, config.columns, config.head_dim), persistent=False
         )
 
-    def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
-        """embeddings: [B, Q, dim], positions: int64 [B, Q], mask: bool [B, 1, Q, K] -> normalised hidden [B, Q, dim]"""
+    def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """embeddings: [B, Q, dim], positions: int64 [B, Q] -> normalised hidden [B, Q, dim]"""
         rotation = self.rotations[positions].unsqueeze(2)
         hidden = embeddings
         for layer in self.layers:
-            hidden = layer(hidden, rotation, mask, cache)
+            hidden = layer(hidden, rotation, attention)
         normed: Tensor = self.norm(hidden)
         return normed
-
-    def attention_blocks(self, embeddings: Tensor, positions: Tensor, first_visible: int) -> Iterator[AttentionBlock]:
-        """See `Family.attention_blocks`."""
-        rotation = self.rotations[positions].unsqueeze(2)
-        hidden = embeddings
-        for layer in self.layers:
-            assert isinstance(layer, Layer)
-            attention = layer.attention
-            queries, keys, values = attention.project(layer.attention_norm(hidden), rotation)
-            parts = []
-            for block, part in attend_in_blocks(attention.layer, queries[0], keys[0], values[0], first_visible):
-                yield block
-                parts.append(part)
-            hidden = layer.finish(hidden, attention.wo(torch.cat(parts)[None].flatten(2)))
 
 
 class ClassEmbedding(nn.Module):
@@ -96,22 +80,18 @@ class ClassEmbedding(nn.Module):
 class Layer(nn.Module):
     def __init__(self, config: LlamaGenConfig, index: int) -> None:
         super().__init__()
-        self.attention = Attention(config, index)
+        self.attention = AttentionLayer(config, index)
         self.feed_forward = FeedForward(config)
         self.attention_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
         self.ffn_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
 
-    def forward(self, hidden: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
-        return self.finish(hidden, self.attention(self.attention_norm(hidden), rotation, mask, cache))
-
-    def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """Both residuals and the feed-forward, after the attention."""
-        hidden = hidden + attended
+    def forward(self, hidden: Tensor, rotation: Tensor, attention: Attention) -> Tensor:
+        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, attention)
         result: Tensor = hidden + self.feed_forward(self.ffn_norm(hidden))
         return result
 
 
-class Attention(nn.Module):
+class AttentionLayer(nn.Module):
     def __init__(self, config: LlamaGenConfig, index: int) -> None:
         super().__init__()
         self.layer = index
@@ -121,18 +101,13 @@ class Attention(nn.Module):
         self.wqkv = Linear(config.dim, (config.head_count + 2 * config.kv_head_count) * config.head_dim)
         self.wo = Linear(config.dim, config.dim)
 
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor, cache: KvStep) -> Tensor:
-        queries, keys, values = self.project(x, rotation)
-        all_keys, all_values = cache.update_(self.layer, keys, values)
-        attended: Tensor = self.wo(attend(queries, all_keys, all_values, mask).flatten(2))
-        return attended
-
-    def project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries [B, Q, heads, head_dim]; rotated keys and values, each [B, Q, kv heads, head_dim]."""
+    def forward(self, x: Tensor, rotation: Tensor, attention: Attention) -> Tensor:
         rotated_count = self.head_count + self.kv_head_count
         heads: Tensor = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, Q, heads + 2 kv heads, head_dim]
         rotated = rotate(heads[:, :, :rotated_count], rotation)
-        return rotated[:, :, : self.head_count], rotated[:, :, self.head_count :], heads[:, :, rotated_count:]
+        queries, keys = rotated[:, :, : self.head_count], rotated[:, :, self.head_count :]
+        attended: Tensor = self.wo(attention(self.layer, queries, keys, heads[:, :, rotated_count:]).flatten(2))
+        return attended
 
 
 class FeedForward(nn.Module):
@@ -145,25 +120,6 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.w2(functional.silu(self.w1(x)) * self.w3(x))
         return result
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention. queries: [B, Q, heads, D]; keys, values: [B, K, kv heads, D]; mask: [B, 1, Q, K] -> [B, Q, heads, D]
-
-    Where several heads share K and V they are folded into the query axis, so that K and V are never repeated.
-    """
-    batch, query_count, head_count, head_dim = queries.shape
-    kv_head_count = keys.shape[2]
-    group_size = head_count // kv_head_count
-    by_group = queries.view(batch, query_count, kv_head_count, group_size, head_dim).permute(0, 2, 3, 1, 4)
-    attended = functional.scaled_dot_product_attention(
-        by_group.reshape(batch, kv_head_count, group_size * query_count, head_dim),
-        keys.transpose(1, 2),
-        values.transpose(1, 2),
-        attn_mask=mask.repeat(1, 1, group_size, 1) if group_size > 1 else mask,
-    )
-    by_query = attended.view(batch, kv_head_count, group_size, query_count, head_dim).permute(0, 3, 1, 2, 4)
-    return by_query.reshape(batch, query_count, head_count, head_dim)
 
 
 def rotate(heads: Tensor, rotation: Tensor) -> Tensor:

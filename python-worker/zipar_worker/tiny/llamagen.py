@@ -1,28 +1,19 @@
-"""Writes checkpoints with random weights, for tests and for benchmarks.
-
-    python -m zipar_worker.tiny llamagen --out DIRECTORY --seed 1 --rows 8 --columns 8      a small one, with a sidecar
-    python -m zipar_worker.tiny llamagen --out DIRECTORY --seed 1 --shape B --size 256      an official size and format
-
-The weights are scaled so that activations keep their size and logits spread over several units: greedy choices are
-clear, and every token, class and position matters.
-"""
+"""LlamaGen: a small checkpoint with a sidecar, or a weights file of an official size."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from math import sqrt
 from pathlib import Path
 
 import msgspec
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from zipar_worker.checkpoint import without_weights
 from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, Sidecar, SidecarConfig, SidecarVq, decoder_config
 from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.families.sidecar import SIDECAR_NAME
+from zipar_worker.tiny.random_weights import random_state
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder
 
 OFFICIAL_CODES = 16384
@@ -31,20 +22,16 @@ PIXELS_PER_TOKEN = 16
 WEIGHTS_NAME = "model.safetensors"
 VQ_NAME = "vq.safetensors"
 
-_LOGIT_SPREAD = 2.0
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = _parser().parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(options.seed)
+def write(out: Path, seed: int, options: argparse.Namespace) -> None:
+    generator = torch.Generator().manual_seed(seed)
     if options.shape is None:
-        write_small_llamagen(options, generator)
+        write_small_llamagen(out, generator, options)
     else:
-        write_official_llamagen(options, generator)
+        write_official_llamagen(out, generator, options)
 
 
-def write_small_llamagen(options: argparse.Namespace, generator: torch.Generator) -> None:
+def write_small_llamagen(out: Path, generator: torch.Generator, options: argparse.Namespace) -> None:
     """A directory with a sidecar, the transformer and, unless it is left out, an image tokenizer."""
     config = LlamaGenConfig(
         dim=options.dim,
@@ -58,7 +45,7 @@ def write_small_llamagen(options: argparse.Namespace, generator: torch.Generator
     )
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    save_file(random_state(transformer, generator), options.out / WEIGHTS_NAME)
+    save_file(random_state(transformer, generator), out / WEIGHTS_NAME)
     vq = None
     if options.vq:
         vq = SidecarVq(
@@ -72,7 +59,7 @@ def write_small_llamagen(options: argparse.Namespace, generator: torch.Generator
         )
         with without_weights():
             decoder = LlamaGenVQDecoder(decoder_config(vq))
-        save_file(random_state(decoder, generator), options.out / VQ_NAME)
+        save_file(random_state(decoder, generator), out / VQ_NAME)
     sidecar = Sidecar(
         family="llamagen",
         weights=WEIGHTS_NAME,
@@ -89,10 +76,10 @@ def write_small_llamagen(options: argparse.Namespace, generator: torch.Generator
         ),
         vq=vq,
     )
-    (options.out / SIDECAR_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(sidecar), indent=2))
+    (out / SIDECAR_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(sidecar), indent=2))
 
 
-def write_official_llamagen(options: argparse.Namespace, generator: torch.Generator) -> None:
+def write_official_llamagen(out: Path, generator: torch.Generator, options: argparse.Namespace) -> None:
     """One weights file of an official size, wrapped and named like the published ones."""
     (dim, layer_count), head_count = next(
         ((dim, layers), heads) for (name, dim, layers), heads in OFFICIAL_HEADS.items() if name == options.shape
@@ -110,30 +97,10 @@ def write_official_llamagen(options: argparse.Namespace, generator: torch.Genera
     name = options.file or f"c2i_{options.shape}_{options.size}.pt"
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    torch.save({"model": random_state(transformer, generator)}, options.out / name)
+    torch.save({"model": random_state(transformer, generator)}, out / name)
 
 
-def random_state(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random tensors for every parameter of a module, on any device, in the order of their names."""
-    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-    return {name: _random_tensor(name, shapes[name], generator) for name in sorted(shapes)}
-
-
-def _random_tensor(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(shape, generator=generator)
-    if len(shape) == 1:
-        return 1.0 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
-    if "embedding" in name:
-        return noise
-    spread = _LOGIT_SPREAD if name == "output.weight" else 1.0
-    return noise * (spread / sqrt(shape[1:].numel()))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="zipar_worker.tiny", description="Writes a checkpoint with random weights.")
-    parser.add_argument("family", choices=["llamagen"])
-    parser.add_argument("--out", type=Path, required=True, help="directory to write into")
-    parser.add_argument("--seed", type=int, default=0)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--layers", type=int, default=2)
@@ -148,8 +115,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", type=int, default=256, help="pixels, for --shape")
     parser.add_argument("--file", help="file name, for --shape")
-    return parser
-
-
-if __name__ == "__main__":
-    main()
