@@ -118,8 +118,8 @@ class Executor(Protocol):
     """Executes what TypeScript planned. Failures are `WorkerError`s; anything else counts as a bug.
 
     The server guarantees: `init` is called once and before all but `describe`; requests have passed `forward_batch.py`
-    and `sequence_books.py` (known sequences, free cache rows within the count, class index in range, tokens, slots and runs
-    in order); calls never overlap.
+    and `sequence_books.py` (known sequences and branches, free cache rows within the count, class index in range,
+    tokens, slots and runs in order); calls never overlap.
     """
 
     def describe(self, request: Describe, report: ProgressReporter) -> Outline:

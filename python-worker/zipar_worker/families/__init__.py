@@ -12,14 +12,15 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
 from zipar_worker.families.sidecar import SIDECAR_NAME, read_family_name
 
-FAMILIES = ("llamagen",)
-"""Modules of this folder in the order in which they are asked; see `FamilyModule`. Imported when a checkpoint opens."""
+FAMILIES: Mapping[str, str] = {"llamagen": "llamagen"}
+"""Names of families and their modules in this folder, in the order in which they are asked; see `FamilyModule`.
+
+A module is imported when it is needed: most of them import the transformers library, which takes seconds.
+"""
 
 
 class FamilyModule(Protocol):
     """What the module of a family offers."""
-
-    NAME: str
 
     def recognises(self, path: Path) -> bool:
         """Whether an existing directory or file looks like a checkpoint of this family; a glance, not a check."""
@@ -40,26 +41,25 @@ def open_family(path: Path, options: OpenOptions) -> OpenedCheckpoint:
             "checkpoint",
             f"The model {path} does not exist. Give a directory or a weights file (.pt, .safetensors).",
         )
-    modules = {module.NAME: module for module in map(_family_module, FAMILIES)}
     if (path / SIDECAR_NAME).is_file():
         name = read_family_name(path)
-        if name not in modules:
+        if name not in FAMILIES:
             raise WorkerError(
                 "checkpoint",
-                f"{path / SIDECAR_NAME} names the family {name!r}; this version knows {', '.join(modules)}.",
+                f"{path / SIDECAR_NAME} names the family {name!r}; this version knows {', '.join(FAMILIES)}.",
             )
-        return modules[name].open_checkpoint_directory(path, options)
-    for module in modules.values():
+        return _family_module(name).open_checkpoint_directory(path, options)
+    for module in map(_family_module, FAMILIES):
         if module.recognises(path):
             return module.open_checkpoint_directory(path, options)
-    raise _unrecognised(path, modules)
+    raise _unrecognised(path)
 
 
 def _family_module(name: str) -> FamilyModule:
-    return cast(FamilyModule, import_module(f"zipar_worker.families.{name}"))
+    return cast(FamilyModule, import_module(f"zipar_worker.families.{FAMILIES[name]}"))
 
 
-def _unrecognised(path: Path, modules: Mapping[str, FamilyModule]) -> WorkerError:
+def _unrecognised(path: Path) -> WorkerError:
     configuration = path / "config.json"
     if configuration.is_file():
         try:
@@ -72,6 +72,6 @@ def _unrecognised(path: Path, modules: Mapping[str, FamilyModule]) -> WorkerErro
         found = f"it holds {names or 'nothing'}"
     return WorkerError(
         "checkpoint",
-        f"{path} is no checkpoint of a family that this version knows ({', '.join(modules)}): {found}. Expected the "
+        f"{path} is no checkpoint of a family that this version knows ({', '.join(FAMILIES)}): {found}. Expected the "
         f"files of an official checkpoint, a {SIDECAR_NAME}, or the path of a weights file.",
     )
