@@ -29,6 +29,7 @@ WANT_DRAW = 1
 WANT_DISTRIBUTION = 2
 
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Counter: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=GRID_SIDE)]
 NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
@@ -103,7 +104,7 @@ class LoadHeader(RequestHeader, frozen=True, kw_only=True):
 
 
 class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
-    protocol_version: int
+    protocol_version: Index
     image_count: Annotated[int, Meta(ge=1, le=IMAGE_COUNT)]
     """Images that the K/V cache shall hold: a cache row for each branch of each."""
     fewer_images: bool
@@ -192,7 +193,7 @@ class ErrorBody(Record, frozen=True, kw_only=True):
 class Hello(Record, frozen=True, kw_only=True, tag="hello"):
     epoch: Counter
     frames: NoFrames = ()
-    protocol_version: int
+    protocol_version: Index
     worker_version: Label
     pid: Index
     token: Annotated[str, Meta(max_length=TOKEN_CHARACTERS)]
@@ -221,14 +222,14 @@ class Grid(Record, frozen=True, kw_only=True):
 
 
 class ClassCard(Record, frozen=True, kw_only=True, tag="class"):
-    class_count: Annotated[int, Meta(ge=1)]
+    class_count: Positive
     class_names: tuple[str, ...] | None
 
 
 class TextCard(Record, frozen=True, kw_only=True, tag="text"):
     negative_prompt: str | None
     """What the unconditional branch is told unless the user says otherwise; None: the family takes no such prompt."""
-    max_prompt_tokens: Annotated[int, Meta(ge=1)]
+    max_prompt_tokens: Positive
 
 
 class SamplingDefaults(Record, frozen=True, kw_only=True):
@@ -236,11 +237,11 @@ class SamplingDefaults(Record, frozen=True, kw_only=True):
     temperature: NotNegative
     top_k: Index
     top_p: Share
-    window: Annotated[int, Meta(ge=1)]
+    window: Positive
 
 
 class ImageDecoderCard(Record, frozen=True, kw_only=True):
-    pixels_per_token: Annotated[int, Meta(ge=1)]
+    pixels_per_token: Positive
 
 
 class ModelCard(Record, frozen=True, kw_only=True):
@@ -299,7 +300,7 @@ class BranchReply(Record, frozen=True, kw_only=True):
 
 
 class PromptEncoded(ReplyHeader, frozen=True, kw_only=True, tag="prompt-encoded"):
-    prompt_length: Annotated[int, Meta(ge=1)]
+    prompt_length: Positive
     branches: Annotated[tuple[BranchReply, ...], Meta(min_length=1, max_length=4)]
 
 

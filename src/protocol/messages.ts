@@ -31,6 +31,7 @@ const index = z
   .int()
   .min(0)
   .max(2 ** 31 - 1);
+const positive = index.min(1);
 const counter = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 export const frameSchema = z.strictObject({
@@ -103,7 +104,7 @@ const loadBase = {
 export const initSchema = z.strictObject({
   type: z.literal("init"),
   ...loadBase,
-  protocolVersion: z.int(),
+  protocolVersion: index,
   /** Images that the K/V cache shall hold: a cache row for each branch of each. */
   imageCount: z.int().min(1).max(LIMITS.images),
   /** Whether fewer will do, at least one, where the memory does not suffice. */
@@ -221,7 +222,7 @@ export const helloSchema = z.strictObject({
   type: z.literal("hello"),
   epoch: counter,
   frames: z.array(frameSchema).max(0),
-  protocolVersion: z.int(),
+  protocolVersion: index,
   workerVersion: z.string().max(64),
   pid: index,
   token: z.string().max(LIMITS.tokenCharacters),
@@ -257,14 +258,14 @@ export const modelCardSchema = z.strictObject({
   conditioning: z.discriminatedUnion("type", [
     z.strictObject({
       type: z.literal("class"),
-      classCount: z.int().min(1),
+      classCount: positive,
       classNames: z.array(z.string()).nullable(),
     }),
     z.strictObject({
       type: z.literal("text"),
       /** What the unconditional branch is told unless the user says otherwise; null: the family takes no negative prompt. */
       negativePrompt: z.string().nullable(),
-      maxPromptTokens: z.int().min(1),
+      maxPromptTokens: positive,
     }),
   ]),
   /** CFG branches, the conditional first. */
@@ -274,10 +275,10 @@ export const modelCardSchema = z.strictObject({
     temperature: z.number().min(0),
     topK: index,
     topP: z.number().gt(0).max(1),
-    window: z.int().min(1),
+    window: positive,
   }),
   /** null: tokens can be generated but not turned into pixels. */
-  imageDecoder: z.strictObject({ pixelsPerToken: z.int().min(1) }).nullable(),
+  imageDecoder: z.strictObject({ pixelsPerToken: positive }).nullable(),
   /** K and V of all layers, for one slot of one branch. */
   kvBytesPerSlot: counter,
 });
@@ -318,7 +319,7 @@ export const describedSchema = z.strictObject({
 export const promptEncodedSchema = z.strictObject({
   type: z.literal("prompt-encoded"),
   ...replyBase,
-  promptLength: z.int().min(1),
+  promptLength: positive,
   branches: z
     .array(
       z.strictObject({
