@@ -78,7 +78,7 @@ class PathSource(Record, frozen=True, kw_only=True, tag="path"):
 class HubSource(Record, frozen=True, kw_only=True, tag="hub"):
     """A repository of the Hugging Face hub, or one file or folder in it."""
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+$")]
+    repository: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z")]
     path: Path | None
     revision: Path | None
     """Branch, tag or commit; None: the main branch."""
@@ -99,7 +99,7 @@ class ModelReference(Record, frozen=True, kw_only=True):
 
 class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     model: ModelReference
-    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)\Z")]
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
 
 

@@ -75,7 +75,7 @@ export const sourceSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("hub"),
     /** `owner/name`. */
-    repository: z.string().regex(/^[\w.-]+\/[\w.-]+$/),
+    repository: z.string().regex(/^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/),
     /** One file or folder in it; null: whatever the family needs. */
     path: z.string().min(1).nullable(),
     /** Branch, tag or commit; null: the main branch. */
@@ -96,7 +96,7 @@ const modelSchema = z.strictObject({
 const loadBase = {
   ...requestBase,
   model: modelSchema,
-  device: z.string().regex(/^(auto|cpu|cuda(:\d+)?)$/),
+  device: z.string().regex(/^(auto|cpu|cuda(:[0-9]+)?)$/),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
 };
 
