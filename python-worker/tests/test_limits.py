@@ -33,9 +33,9 @@ STRANGE_TEXTS = (
     "cuda:",
     "cuda:1",
     "cpu ",
-    "cpu\n",
     "a/b",
     "a/b/c",
+    "ä/b",
     "../b",
     "int64",
     "é",
@@ -112,5 +112,5 @@ def test_structs_and_schema_agree_on_every_field_at_and_beyond_its_limits(name: 
 
 @pytest.mark.parametrize("device", ["cpu\n", "cuda:٣"])
 def test_a_pattern_means_here_what_it_means_in_typescript(device: str) -> None:
-    # Python's `$` matches before a final line break, and its `\\d` any digit of Unicode.
+    # Python's `$` matches before a final line break, and its `\d` any digit of Unicode.
     assert not taken_by_structs({**GOLDEN["init"]["message"], "device": device}, "request")
