@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+from zipar_worker.directory_links import refuse_outside_links
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
 from zipar_worker.families.sidecar import SIDECAR_NAME, read_family_name
@@ -41,6 +42,9 @@ def open_family(path: Path, options: OpenOptions) -> OpenedCheckpoint:
             "checkpoint",
             f"The model {path} does not exist. Give a directory or a weights file (.pt, .safetensors).",
         )
+    for place in (path, options.vq_path, options.text_encoder_path):
+        if place is not None and place.is_dir():
+            refuse_outside_links(place)
     if (path / SIDECAR_NAME).is_file():
         name = read_family_name(path)
         if name not in FAMILIES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import msgspec
@@ -39,11 +39,14 @@ def read_sidecar(directory: Path, content_type: type[Content]) -> Content:
 
 
 def file_beside(directory: Path, name: str) -> Path:
-    """A file that the sidecar names. Raises `checkpoint` for a name that leads out of the directory."""
-    path = directory / name
-    if not name or not path.resolve().is_relative_to(directory.resolve()):
+    """A file that the sidecar names. Raises `checkpoint` for a name that leads out of the directory.
+
+    Links are not this function's business: `directory_links.py` looks at them all.
+    """
+    relative = PurePath(name)
+    if not relative.parts or relative.is_absolute() or ".." in relative.parts:
         raise WorkerError(
             "checkpoint",
             f"{directory / SIDECAR_NAME} names the file {name!r}; expected the name of a file in the same directory.",
         )
-    return path
+    return directory / relative
