@@ -13,7 +13,10 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
 from zipar_worker.families.sidecar import SIDECAR_NAME, read_family_name
 
-FAMILIES: Mapping[str, str] = {"llamagen": "llamagen"}
+FAMILIES: Mapping[str, str] = {
+    "llamagen": "llamagen",
+    "lumina-mgpt": "lumina_mgpt",
+}
 """Names of families and their modules in this folder, in the order in which they are asked; see `FamilyModule`.
 
 A module is imported when it is needed: most of them import the transformers library, which takes seconds.

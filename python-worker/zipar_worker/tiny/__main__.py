@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-WRITERS = ("llamagen",)
+WRITERS = ("llamagen", "lumina_mgpt")
 """Modules of this folder, named like the families; see `Writer`."""
 
 
