@@ -23,7 +23,7 @@ from zipar_worker.families.family import Description, Prompt
 from zipar_worker.families.lumina_mgpt import NAME
 from zipar_worker.families.lumina_mgpt_checkpoint import Config, Contents, decoder_config
 from zipar_worker.families.lumina_mgpt_prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, known_sizes
-from zipar_worker.families.transformers_backbone import DecoderClass, build_backbone, run_backbone
+from zipar_worker.families.transformers_backbone import build_backbone, run_backbone
 from zipar_worker.kv_cache import KvShape
 from zipar_worker.protocol import (
     EncodePrompt,
@@ -144,7 +144,7 @@ class LuminaTransformer(nn.Module):
 
     def __init__(self, config: Config, code_count: int) -> None:
         super().__init__()
-        self.model = build_backbone(cast(DecoderClass, ChameleonModel), decoder_config(config))
+        self.model = build_backbone(ChameleonModel, decoder_config(config))
         # The library's image tokenizer has no decoder, and no published Lumina-mGPT has weights for it.
         del self.model.vqmodel
         self.lm_head = nn.Linear(config.hidden_size, code_count, bias=False)

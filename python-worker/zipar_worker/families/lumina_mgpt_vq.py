@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import yaml  # type: ignore[import-untyped]
+import yaml
 from msgspec import Meta
 
 from zipar_worker.checkpoint import Checkpoint, open_checkpoint

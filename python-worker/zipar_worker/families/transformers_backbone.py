@@ -6,7 +6,8 @@ name that the model's configuration selects. The library's own cache is left out
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,8 @@ from zipar_worker.attention import Attention
 _NAME = "zipar_slots"
 
 
-class DecoderClass(Protocol):
-    """A transformers model class whose instances are the stack of decoder layers with the final norm."""
-
-    def __call__(self, config: PretrainedConfig) -> nn.Module: ...
+DecoderClass: TypeAlias = Callable[[Any], nn.Module]
+"""A transformers model class whose instances are the stack of decoder layers with the final norm."""
 
 
 def build_backbone(decoder_class: DecoderClass, config: PretrainedConfig) -> nn.Module:

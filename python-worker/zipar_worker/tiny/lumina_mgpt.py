@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
