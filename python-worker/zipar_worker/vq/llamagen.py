@@ -5,13 +5,19 @@ Shapes and keys follow FoundationVision/LlamaGen, tokenizer/tokenizer_image/vq_m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zipar_worker.checkpoint import Checkpoint
+from zipar_worker.errors import WorkerError
+
 GROUPS = 32
 NORM_EPSILON = 1e-6
+
+_FIRST_CONVOLUTION = re.compile(r"^decoder\.conv_blocks\.(\d+)\.res\.0\.conv1\.weight$")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,34 @@ class LlamaGenVQConfig:
     def pixels_per_token(self) -> int:
         """Side of the square of pixels that one token stands for: every resolution but the first halves it."""
         return 1 << (len(self.channel_multipliers) - 1)
+
+
+def config_of_tensors(checkpoint: Checkpoint) -> LlamaGenVQConfig:
+    """Sizes of a decoder, from the shapes of its tensors. Raises `checkpoint` where one is missing or does not fit."""
+
+    def sizes(name: str, dimensions: int) -> tuple[int, ...]:
+        shape = checkpoint.shape(name)
+        if len(shape) != dimensions:
+            raise WorkerError(
+                "checkpoint",
+                f"{checkpoint.path}: expected the tensor {name} in {dimensions} dimensions, received {list(shape)}.",
+            )
+        return shape
+
+    codebook_size, embedding_dim = sizes("quantize.embedding.weight", 2)
+    channels = sizes("decoder.conv_out.weight", 4)[1]
+    first_convolutions = map(_FIRST_CONVOLUTION.match, checkpoint.tensors)
+    # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
+    widths = {int(match[1]): sizes(match[0], 4)[0] for match in first_convolutions if match}
+    blocks = {name.split(".")[4] for name in checkpoint.tensors if name.startswith("decoder.conv_blocks.0.res.")}
+    return LlamaGenVQConfig(
+        codebook_size=codebook_size,
+        embedding_dim=embedding_dim,
+        channels=channels,
+        channel_multipliers=tuple(widths[level] // channels for level in sorted(widths, reverse=True)),
+        residual_blocks=len(blocks) - 1,
+        latent_channels=sizes("post_quant_conv.weight", 4)[0],
+    )
 
 
 class LlamaGenVQDecoder(nn.Module):
