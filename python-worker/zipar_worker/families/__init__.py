@@ -15,7 +15,9 @@ from zipar_worker.families.sidecar import SIDECAR_NAME, read_family_name
 
 FAMILIES: Mapping[str, str] = {
     "llamagen": "llamagen",
+    "emu3": "emu3",
     "lumina-mgpt": "lumina_mgpt",
+    "janus": "janus",
 }
 """Names of families and their modules in this folder, in the order in which they are asked; see `FamilyModule`.
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-WRITERS = ("llamagen", "lumina_mgpt")
+WRITERS = ("llamagen", "emu3", "lumina_mgpt", "janus")
 """Modules of this folder, named like the families; see `Writer`."""
 
 
