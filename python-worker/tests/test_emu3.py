@@ -341,6 +341,11 @@ BREAKAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: edit_config(path, hidden_size="64"),
         "config.json cannot be used: .*hidden_size.* Download it again",
     ),
+    "the configuration has another activation": (
+        "original",
+        lambda path: edit_config(path, hidden_act="gelu"),
+        "config.json cannot be used: its activation is 'gelu'; expected 'silu'",
+    ),
     "the configuration scales positions": (
         "original",
         lambda path: edit_config(path, rope_scaling={"type": "linear", "factor": 2.0}),
@@ -415,6 +420,11 @@ BREAKAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "original",
         break_vision_config(ch_mult=[]),
         "config.json cannot be used: of the image tokenizer, it has no resolutions",
+    ),
+    "the image tokenizer has an odd width": (
+        "original",
+        break_vision_config(ch=33),
+        "config.json cannot be used: of the image tokenizer, its channels, 33, are no multiple of 32",
     ),
     "the image tokenizer makes other colours": (
         "original",

@@ -50,7 +50,7 @@ OFFICIAL_IMAGE_AREA = 720 * 720
 _TEXT_FIELDS = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps"),
-    *("rope_theta", "rope_scaling", "rope_parameters", "pad_token_id", "bos_token_id", "eos_token_id"),
+    *("rope_theta", "rope_scaling", "rope_parameters"),
 )
 _VQ_FIELDS = (
     *("codebook_size", "embed_dim", "latent_channels", "double_latent", "in_channels", "out_channels"),
@@ -213,13 +213,18 @@ def _text_config(path: Path, fields: Mapping[str, Any]) -> Emu3TextConfig:
     if given.get("num_key_value_heads", 1) is None:
         # Every head its own.
         given["num_key_value_heads"] = given.get("num_attention_heads")
-    config = _config(path, Emu3TextConfig, given)
+    # What the library's own generation would need, and checks against the size of the vocabulary.
+    unused = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)
+    config = _config(path, Emu3TextConfig, given | unused)
     rope_type = (config.rope_parameters or {}).get("rope_type")
     if rope_type != "default":
         raise _unusable(path, f"it scales its positions by {rope_type!r}; expected none, as in Emu3-Gen")
     heads, kv_heads = config.num_attention_heads, kv_head_count(config)
-    if min(config.vocab_size, config.hidden_size, config.num_hidden_layers, heads, kv_heads) < 1:
+    sizes = (config.vocab_size, config.hidden_size, config.intermediate_size, config.num_hidden_layers, heads, kv_heads)
+    if min(sizes) < 1:
         raise _unusable(path, "its sizes must be positive")
+    if config.hidden_act != "silu":
+        raise _unusable(path, f"its activation is {config.hidden_act!r}; expected 'silu', as in Emu3-Gen")
     if config.hidden_size % (2 * heads) or heads % kv_heads:
         raise _unusable(
             path,

@@ -66,7 +66,7 @@ class Emu3Checkpoint:
 
     files: Emu3Files
     transformer: Emu3Transformer
-    """Without weights, for the counts."""
+    """Without weights until `load`."""
     image_decoder: Emu3VQDecoder | None
 
     def describe(self, dtype: torch.dtype) -> Description:

@@ -16,6 +16,8 @@ from torch.nn import functional
 from transformers import Emu3VQVAEConfig
 from transformers.models.emu3.modeling_emu3 import Emu3VQVAEConv3d, Emu3VQVAEDecoder
 
+_NORMALISED_GROUPS = 32
+
 
 class Emu3VQDecoder(nn.Module):
     """From codes to pixels. The names of its parameters are those of `transformers.Emu3VQVAE`."""
@@ -63,6 +65,11 @@ def check_config(config: Emu3VQVAEConfig) -> None:
     """Raises `ValueError` for a configuration that gives no decoder of still images."""
     if not config.channel_multiplier:
         raise ValueError("it has no resolutions: its channel multipliers are empty")
+    sizes = (config.codebook_size, config.embed_dim, config.base_channels, *config.channel_multiplier)
+    if min(sizes) < 1 or config.num_res_blocks < 0:
+        raise ValueError("its sizes must be positive")
+    if config.base_channels % _NORMALISED_GROUPS:
+        raise ValueError(f"its channels, {config.base_channels}, are no multiple of {_NORMALISED_GROUPS}")
     if config.num_attention_heads != 1:
         raise ValueError(f"its attention has {config.num_attention_heads} heads; expected 1")
     if config.embed_dim != config.latent_channels:
