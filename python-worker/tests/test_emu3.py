@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from executor_driver import DRAW, NONE, Driver, Feed, forward_request, start
+from executor_driver import DRAW, NONE, Driver, Feed, forward_request, runs_of, start
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -149,6 +149,86 @@ def test_greedy_tokens_with_guidance_equal_those_of_transformers(
     driver = start(path)
     assert generate(driver, encode_request(rows, columns, negative=negative)) == expected
     assert len({code for row in expected for code in row}) > 6
+
+
+def planned_steps(rows: int, columns: int, window: int) -> list[list[tuple[int, int]]]:
+    """The cells that each forward decodes: every row `window` columns behind the one above it."""
+    every = range(columns + (rows - 1) * window)
+    return [[(row, step - row * window) for row in range(rows) if 0 <= step - row * window < columns] for step in every]
+
+
+Query = tuple[int, int, bool]
+"""Token on the wire, slot counted from the first image token, and whether a cell is drawn from it."""
+
+
+def generate_by_window(
+    draw: Callable[[list[Query]], list[int]], rows: int, columns: int, window: int, row_end: int
+) -> list[list[int]]:
+    """Codes by rows. draw: the codes that follow the wanted queries of a step; no queries: those of the prompt."""
+    codes: dict[tuple[int, int], int] = {}
+    fed: list[tuple[int, int]] = []
+    for cells in planned_steps(rows, columns, window):
+        queries = [
+            *((codes[cell], cell[0] * (columns + 1) + cell[1], cell[1] < columns - 1) for cell in fed),
+            *((row_end, row * (columns + 1) - 1, True) for row, column in cells if column == 0 and row > 0),
+        ]
+        codes |= dict(zip(cells, draw(sorted(queries, key=lambda query: query[1])), strict=True))
+        fed = cells
+    return [[codes[row, column] for column in range(columns)] for row in range(rows)]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 8])
+@torch.inference_mode()
+def test_greedy_tokens_at_any_window_equal_those_of_one_masked_pass_of_transformers(
+    checkpoints: dict[str, Path], window: int
+) -> None:
+    path, rows, columns = checkpoints["original"], 4, 8
+    model = Emu3ForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    vocabulary = read_tiktoken(path)
+    prompts = [vocabulary.encode_prompt(text, rows, columns) for text in (PROMPT + POSITIVE_SUFFIX, "blurry")]
+    first, end = vocabulary.first_code, vocabulary.first_code + vocabulary.code_count
+    ids = [*range(first, end), vocabulary.ids[END_ROW]]
+    history: list[tuple[int, int, int]] = []
+
+    def pass_over_all(prompt: list[int]) -> Tensor:
+        """What was ever fed, in that order; each sees what was written by its time, in lower slots or its own."""
+        tokens = [*prompt, *(ids[token] for token, _, _ in history)]
+        slots = torch.tensor([*range(len(prompt)), *(len(prompt) + slot for _, slot, _ in history)])
+        steps = torch.tensor([*[0] * len(prompt), *(step for _, _, step in history)])
+        visible = (slots[None] <= slots[:, None]) & (steps[None] <= steps[:, None])
+        mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+        logits = model(
+            input_ids=torch.tensor([tokens]), position_ids=slots[None], attention_mask=mask[None, None]
+        ).logits
+        return logits[0, :, first:end]
+
+    def draw_officially(queries: list[Query]) -> list[int]:
+        step = history[-1][2] + 1 if history else 1
+        history.extend((token, slot, step) for token, slot, _ in queries)
+        conditional, unconditional = (pass_over_all(prompt)[-len(queries) if queries else -1 :] for prompt in prompts)
+        drawn = (unconditional + GUIDANCE_SCALE * (conditional - unconditional)).argmax(dim=-1).tolist()
+        return [
+            code for code, wanted in zip(drawn, [wanted for _, _, wanted in queries] or [True], strict=True) if wanted
+        ]
+
+    expected = generate_by_window(draw_officially, rows, columns, window, vocabulary.code_count)
+
+    driver = start(path)
+    length = driver.executor.encode_prompt(encode_request(rows, columns, negative="blurry")).prompt_length
+    written = set(range(length))
+
+    def draw(queries: list[Query]) -> list[int]:
+        wire = [(token, length + slot, DRAW if wanted else NONE) for token, slot, wanted in queries]
+        wire = wire or [(0, slot, DRAW if slot == length - 1 else NONE) for slot in range(length)]
+        written.update(slot for _, slot, _ in wire)
+        uniforms = [0.5] * sum(want == DRAW for _, _, want in wire)
+        feed = Feed(1, wire, runs_of(written), uniforms, guidance_scale=GUIDANCE_SCALE)
+        return driver.forward(feed).drawn_tokens.tolist()
+
+    assert generate_by_window(draw, rows, columns, window, vocabulary.code_count) == expected
+    if window == columns:
+        driver.executor.release([1])
+        assert generate(driver, encode_request(rows, columns, negative="blurry")) == expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

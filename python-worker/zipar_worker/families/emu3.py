@@ -1,7 +1,7 @@
 """Emu3-Gen (BAAI): images of eight shapes from text, each row of tokens ended by a token of its own.
 
-The rest of the family: `emu3_layouts.py` (files), `emu3_vocabulary.py` (ids and prompts), `emu3_model.py` (execution),
-`vq/emu3.py` (pixels).
+The rest of the family: `emu3_layouts.py` (files), `emu3_config.py` (sizes), `emu3_vocabulary.py` (ids and prompts),
+`emu3_model.py` (execution), `vq/emu3.py` (pixels).
 """
 
 from __future__ import annotations

@@ -3,25 +3,31 @@
 Original: `BAAI/Emu3-Gen`, a flat `config.json` with the model type "Emu3", and the image tokenizer in a directory of
 its own, `BAAI/Emu3-VisionTokenizer`. Converted for transformers: `BAAI/Emu3-Gen-hf`, everything in one directory. Keys
 of either are renamed to those of `emu3_model.Emu3Transformer` and `vq.emu3.Emu3VQDecoder`. Facts:
-`configuration_emu3.py` and `configuration_emu3visionvq.py` of baaivision/Emu3 (Apache-2.0), `conversion_mapping.py` of
-transformers.
+`modeling_emu3visionvq.py` of baaivision/Emu3 (Apache-2.0), `conversion_mapping.py` of transformers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import Emu3TextConfig, Emu3VQVAEConfig
 
 from zipar_worker.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.emu3_config import (
+    image_area,
+    of_another_kind,
+    original_vq_config,
+    part,
+    read_fields,
+    text_config,
+    vq_config,
+)
 from zipar_worker.families.emu3_vocabulary import (
     BEGIN,
     BEGIN_IMAGE,
@@ -34,7 +40,6 @@ from zipar_worker.families.emu3_vocabulary import (
     read_tiktoken,
     read_tokenizer_json,
 )
-from zipar_worker.vq.emu3 import check_config
 
 CONFIG_NAME = "config.json"
 ORIGINAL_MODEL_TYPE = "Emu3"
@@ -43,27 +48,6 @@ CONVERTED_MODEL_TYPE = "emu3"
 
 VISION_TOKENIZER_NAMES = ("Emu3-VisionTokenizer", "vision_tokenizer")
 """Directories in which the image tokenizer is looked for, within that of the checkpoint and beside it."""
-
-OFFICIAL_IMAGE_AREA = 720 * 720
-"""Pixels. A checkpoint for another area says so as `image_area` in its config.json."""
-
-_TEXT_FIELDS = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps"),
-    *("rope_theta", "rope_scaling", "rope_parameters"),
-)
-_VQ_FIELDS = (
-    *("codebook_size", "embed_dim", "latent_channels", "double_latent", "in_channels", "out_channels"),
-    *("temporal_downsample_factor", "base_channels", "channel_multiplier", "num_res_blocks", "attn_resolutions"),
-    "num_attention_heads",
-)
-_ORIGINAL_VQ_FIELDS = {
-    "latent_channels": "z_channels",
-    "double_latent": "double_z",
-    "base_channels": "ch",
-    "channel_multiplier": "ch_mult",
-}
-"""By what transformers calls them; the others have the same name."""
 
 _ORIGINAL_VQ_KEYS = (
     (re.compile(r"\.mid\.attn_1\.norm\."), ".middle_block.attn_norm."),
@@ -77,8 +61,6 @@ _ORIGINAL_VQ_KEYS = (
 _CONVERTED_TEXT_KEY = re.compile(r"^(?:text_model\.model|model\.text_model)\.")
 _CONVERTED_VQ_KEY = re.compile(r"^(?:model\.)?vqmodel\.")
 _UNUSED_VQ_KEY = re.compile(r"^(?:encoder|quant_conv)\.|\.num_batches_tracked$")
-
-Config = TypeVar("Config", Emu3TextConfig, Emu3VQVAEConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +91,9 @@ def open_files(directory: Path, vq_path: Path | None) -> Emu3Files:
     elif fields.get("model_type") == CONVERTED_MODEL_TYPE:
         files = _open_converted(directory, fields, vq_path)
     else:
-        raise _of_another_kind(config_path, fields, "an Emu3 model that makes images")
+        raise of_another_kind(config_path, fields, "an Emu3 model that makes images")
     _check_vocabulary(config_path, files)
     return files
-
-
-def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of a JSON file. Raises `checkpoint` where there are none."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except FileNotFoundError as error:
-        raise WorkerError(
-            "checkpoint",
-            f"{path} is missing. Download it from the same repository as the weights, into the same directory.",
-        ) from error
-    except (msgspec.MsgspecError, OSError) as error:
-        raise WorkerError("checkpoint", f"{path} cannot be read as a JSON object: {error}.") from error
-
-
-def kv_head_count(config: Emu3TextConfig) -> int:
-    """Heads that have their own K and V."""
-    return config.num_key_value_heads or config.num_attention_heads
 
 
 def adapt_vq_tensor(name: str, tensor: Tensor) -> Tensor:
@@ -153,32 +117,32 @@ def _open_original(directory: Path, fields: Mapping[str, Any], vq_path: Path | N
     names |= {"img_token_id": END_SIZE, "eol_token_id": END_ROW}
     _check_ids(config_path, {name: fields[field] for field, name in names.items() if field in fields}, vocabulary)
     return Emu3Files(
-        config=_text_config(config_path, fields),
+        config=text_config(config_path, fields),
         weights=open_checkpoint(directory),
         vocabulary=vocabulary,
         image_tokenizer=_open_vision_tokenizer(vq_path) if vq_path is not None else None,
-        image_area=_image_area(config_path, fields),
+        image_area=image_area(config_path, fields),
     )
 
 
 def _open_converted(directory: Path, fields: Mapping[str, Any], vq_path: Path | None) -> Emu3Files:
     config_path = directory / CONFIG_NAME
     vocabulary = read_tokenizer_json(directory)
-    declared = _part(config_path, fields, "vocabulary_map")
+    declared = part(config_path, fields, "vocabulary_map")
     relevant = (*SPECIAL_NAMES, code_name(0), code_name(vocabulary.code_count - 1))
     _check_ids(config_path, {name: declared[name] for name in relevant if name in declared}, vocabulary)
     checkpoint = open_checkpoint(directory)
     if vq_path is not None:
         image_tokenizer = _open_vision_tokenizer(vq_path)
     else:
-        vq_config = _checked_vq_config(config_path, _part(config_path, fields, "vq_config"))
-        image_tokenizer = ImageTokenizerFiles(vq_config, checkpoint.renamed(_converted_vq_key))
+        weights = checkpoint.renamed(_converted_vq_key)
+        image_tokenizer = ImageTokenizerFiles(vq_config(config_path, part(config_path, fields, "vq_config")), weights)
     return Emu3Files(
-        config=_text_config(config_path, _part(config_path, fields, "text_config")),
+        config=text_config(config_path, part(config_path, fields, "text_config")),
         weights=checkpoint.renamed(_converted_text_key),
         vocabulary=vocabulary,
         image_tokenizer=image_tokenizer,
-        image_area=_image_area(config_path, fields),
+        image_area=image_area(config_path, fields),
     )
 
 
@@ -187,9 +151,9 @@ def _open_vision_tokenizer(path: Path) -> ImageTokenizerFiles:
     config_path = (path.parent if path.is_file() else path) / CONFIG_NAME
     fields = read_fields(config_path)
     if fields.get("model_type") != ORIGINAL_VQ_MODEL_TYPE:
-        raise _of_another_kind(config_path, fields, "Emu3's image tokenizer, BAAI/Emu3-VisionTokenizer")
-    named = {name: fields[own] for name in _VQ_FIELDS if (own := _ORIGINAL_VQ_FIELDS.get(name, name)) in fields}
-    return ImageTokenizerFiles(_checked_vq_config(config_path, named), open_checkpoint(path).renamed(original_vq_key))
+        raise of_another_kind(config_path, fields, "Emu3's image tokenizer, BAAI/Emu3-VisionTokenizer")
+    weights = open_checkpoint(path).renamed(original_vq_key)
+    return ImageTokenizerFiles(original_vq_config(config_path, fields), weights)
 
 
 def _vision_tokenizer_near(directory: Path) -> Path | None:
@@ -206,63 +170,6 @@ def _converted_text_key(name: str) -> str | None:
 def _converted_vq_key(name: str) -> str | None:
     own, count = _CONVERTED_VQ_KEY.subn("", name)
     return own if count and not _UNUSED_VQ_KEY.search(own) else None
-
-
-def _text_config(path: Path, fields: Mapping[str, Any]) -> Emu3TextConfig:
-    given = {name: fields[name] for name in _TEXT_FIELDS if name in fields}
-    if given.get("num_key_value_heads", 1) is None:
-        # Every head its own.
-        given["num_key_value_heads"] = given.get("num_attention_heads")
-    # What the library's own generation would need, and checks against the size of the vocabulary.
-    unused = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)
-    config = _config(path, Emu3TextConfig, given | unused)
-    rope_type = (config.rope_parameters or {}).get("rope_type")
-    if rope_type != "default":
-        raise _unusable(path, f"it scales its positions by {rope_type!r}; expected none, as in Emu3-Gen")
-    heads, kv_heads = config.num_attention_heads, kv_head_count(config)
-    sizes = (config.vocab_size, config.hidden_size, config.intermediate_size, config.num_hidden_layers, heads, kv_heads)
-    if min(sizes) < 1:
-        raise _unusable(path, "its sizes must be positive")
-    if config.hidden_act != "silu":
-        raise _unusable(path, f"its activation is {config.hidden_act!r}; expected 'silu', as in Emu3-Gen")
-    if config.hidden_size % (2 * heads) or heads % kv_heads:
-        raise _unusable(
-            path,
-            f"a width of {config.hidden_size} cannot be shared by {heads} heads, {kv_heads} of them with own K and V",
-        )
-    return config
-
-
-def _checked_vq_config(path: Path, fields: Mapping[str, Any]) -> Emu3VQVAEConfig:
-    config = _config(path, Emu3VQVAEConfig, {name: fields[name] for name in _VQ_FIELDS if name in fields})
-    try:
-        check_config(config)
-    except ValueError as error:
-        raise _unusable(path, f"of the image tokenizer, {error}") from error
-    # The original does not give it: its attention is as wide as the channels that it works on.
-    config.hidden_size = config.base_channels * config.channel_multiplier[-1]
-    return config
-
-
-def _config(path: Path, kind: Callable[..., Config], fields: Mapping[str, Any]) -> Config:
-    try:
-        return kind(**fields)
-    except (StrictDataclassError, TypeError, ValueError, KeyError) as error:
-        raise _unusable(path, str(error)) from error
-
-
-def _image_area(path: Path, fields: Mapping[str, Any]) -> int:
-    area = fields.get("image_area", OFFICIAL_IMAGE_AREA)
-    if not isinstance(area, int) or not 64 <= area <= 1 << 24:
-        raise _unusable(path, f"image_area is {area!r}; expected pixels, {OFFICIAL_IMAGE_AREA} in Emu3-Gen")
-    return area
-
-
-def _part(path: Path, fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    part = fields.get(name)
-    if not isinstance(part, dict):
-        raise _unusable(path, f"it has no {name}, which Emu3-Gen-hf has")
-    return part
 
 
 def _check_ids(path: Path, declared: Mapping[str, object], vocabulary: Vocabulary) -> None:
@@ -299,15 +206,3 @@ def _check_vocabulary(path: Path, files: Emu3Files) -> None:
             f"{vocabulary.path} has {vocabulary.code_count} visual tokens. They do not belong together: use the image "
             f"tokenizer that the model was trained with, BAAI/Emu3-VisionTokenizer.",
         )
-
-
-def _of_another_kind(path: Path, fields: Mapping[str, Any], expected: str) -> WorkerError:
-    return WorkerError(
-        "checkpoint",
-        f"{path} describes a model of the type {fields.get('model_type')!r}; expected {expected}. Give the directory "
-        f"of such a checkpoint.",
-    )
-
-
-def _unusable(path: Path, reason: str) -> WorkerError:
-    return WorkerError("checkpoint", f"{path} cannot be used: {reason}. Download it again.")

@@ -17,13 +17,8 @@ from zipar_worker.attention import Attention
 from zipar_worker.checkpoint import load_module_, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter, PromptBranch
-from zipar_worker.families.emu3_layouts import (
-    OFFICIAL_IMAGE_AREA,
-    Emu3Files,
-    adapt_vq_tensor,
-    kv_head_count,
-    open_files,
-)
+from zipar_worker.families.emu3_config import OFFICIAL_IMAGE_AREA, kv_head_count
+from zipar_worker.families.emu3_layouts import Emu3Files, adapt_vq_tensor, open_files
 from zipar_worker.families.emu3_vocabulary import END_ROW, NEGATIVE_PROMPT, PADDING, POSITIVE_SUFFIX, Vocabulary
 from zipar_worker.families.family import Description, OpenOptions, Prompt
 from zipar_worker.families.transformers_backbone import build_backbone, run_backbone
