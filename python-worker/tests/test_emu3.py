@@ -530,6 +530,15 @@ def test_a_broken_checkpoint_says_what_is_wrong_with_which_file(broken: Callable
     assert str(path) in error.value.message
 
 
+def test_an_image_tokenizer_beside_the_checkpoint_may_not_lead_elsewhere(broken: Callable[[str], Path]) -> None:
+    path = broken("original")
+    beside = Path(shutil.move(path / "Emu3-VisionTokenizer", path.parent / "vision_tokenizer"))
+    shutil.move(beside / "model.safetensors", path.parent / "elsewhere.safetensors")
+    (beside / "model.safetensors").symlink_to(path.parent / "elsewhere.safetensors")
+    with pytest.raises(WorkerError, match=r"model.safetensors is a link to .*elsewhere.safetensors, outside"):
+        start(path)
+
+
 def test_the_image_tokenizer_alone_is_no_model(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(WorkerError, match="type 'Emu3VisionVQ'; expected an Emu3 model") as error:
         start(checkpoints["original"] / "Emu3-VisionTokenizer")

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Emu3TextConfig, Emu3VQVAEConfig
 
 from zipar_worker.checkpoint import Checkpoint, open_checkpoint
+from zipar_worker.directory_links import refuse_outside_links
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3_config import (
     image_area,
@@ -148,7 +149,9 @@ def _open_converted(directory: Path, fields: Mapping[str, Any], vq_path: Path | 
 
 def _open_vision_tokenizer(path: Path) -> ImageTokenizerFiles:
     """A directory like `BAAI/Emu3-VisionTokenizer`, or the weights file in one."""
-    config_path = (path.parent if path.is_file() else path) / CONFIG_NAME
+    directory = path.parent if path.is_file() else path
+    refuse_outside_links(directory)
+    config_path = directory / CONFIG_NAME
     fields = read_fields(config_path)
     if fields.get("model_type") != ORIGINAL_VQ_MODEL_TYPE:
         raise of_another_kind(config_path, fields, "Emu3's image tokenizer, BAAI/Emu3-VisionTokenizer")
