@@ -21,11 +21,11 @@ from zipar_worker.checkpoint import Checkpoint, without_weights
 from zipar_worker.executor import TorchExecutor
 from zipar_worker.families.llamagen import OpenedLlamaGen
 from zipar_worker.families.llamagen_checkpoint import Contents, official_defaults
-from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen_model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
 
 CUDA = torch.device("cuda", 0)
-SMALL = LlamaGenConfig(64, 2, 4, 2, 48, 7, 16, 16)
-LARGEST = LlamaGenConfig(3200, 24, 32, 32, 16384, 1000, 24, 24)
+SMALL = LlamaGenConfig(64, 2, 4, 2, 48, ClassCondition(7), 16, 16)
+LARGEST = LlamaGenConfig(3200, 24, 32, 32, 16384, ClassCondition(1000), 24, 24)
 
 
 class UploadCounter(TorchDispatchMode):
@@ -59,7 +59,7 @@ def make_executor(config: LlamaGenConfig, cache_row_count: int) -> TorchExecutor
         transformer = LlamaGenTransformer(config)
     tensors = {name: torch.empty(parameter.shape) for name, parameter in transformer.named_parameters()}
     checkpoint = Checkpoint(Path("c2i.pt"), tensors)
-    opened = OpenedLlamaGen(Contents("LlamaGen", checkpoint, config, None, None, official_defaults(config)))
+    opened = OpenedLlamaGen(Contents("LlamaGen", checkpoint, config, None, None, None, official_defaults(config)))
     family = opened.load(dtype=torch.bfloat16, device=CUDA, report=lambda phase, completed, total, unit: None)
     executor = TorchExecutor()
     executor.adopt(family, opened.describe(torch.bfloat16), torch.bfloat16, CUDA, cache_row_count)

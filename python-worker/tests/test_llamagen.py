@@ -19,8 +19,9 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import Array, view_as
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, examine
-from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen_checkpoint import examine
+from zipar_worker.families.llamagen_model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen_shapes import OFFICIAL_HEADS
 from zipar_worker.tiny.__main__ import main as write_tiny
 from zipar_worker.tiny.llamagen import OFFICIAL_CLASSES, OFFICIAL_CODES
 from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
@@ -83,10 +84,11 @@ def shape_only_file(path: Path, shape: str) -> Path:
 )
 def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: str, size: int, side: int) -> None:
     path = shape_only_file(tmp_path / f"c2i_{shape}_{size}.pt", shape)
-    contents = examine(tmp_path if shape == "B" else path, vq_path=None, size=None)
+    contents = examine(tmp_path if shape == "B" else path, OpenOptions())
     config = contents.config
     assert contents.name == f"LlamaGen-{shape}"
-    assert (config.rows, config.columns, config.class_count, config.vocabulary_size) == (side, side, 1000, 16384)
+    assert (config.rows, config.columns, config.vocabulary_size) == (side, side, 16384)
+    assert config.condition == ClassCondition(1000)
     assert config.kv_head_count == config.head_count
     with without_weights():
         transformer = LlamaGenTransformer(config)
@@ -99,34 +101,27 @@ def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: 
 def test_a_size_that_nobody_gives_is_asked_for_and_one_that_is_given_decides(tmp_path: Path) -> None:
     path = shape_only_file(tmp_path / "mine.pt", "B")
     with pytest.raises(WorkerError, match="--size"):
-        examine(path, vq_path=None, size=None)
+        examine(path, OpenOptions())
     with pytest.raises(WorkerError, match="multiple of 16"):
-        examine(path, vq_path=None, size=(256, 250))
-    config = examine(path, vq_path=None, size=(512, 256)).config
+        examine(path, OpenOptions(size=(256, 250)))
+    config = examine(path, OpenOptions(size=(512, 256))).config
     assert (config.rows, config.columns) == (16, 32)
-
-
-def test_a_text_conditional_checkpoint_is_named_as_such(tmp_path: Path) -> None:
-    path = tmp_path / "t2i_XL_stage1_256.pt"
-    torch.save({"model": {"cls_embedding.cap_proj.fc1.weight": torch.zeros(4, 4)}}, path)
-    with pytest.raises(WorkerError, match="text-conditional"):
-        examine(path, vq_path=None, size=(256, 256))
 
 
 def test_an_unknown_size_asks_for_a_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "c2i_B_256.pt"
     torch.save({"model": seeded_state(PlainConfig(), 1)}, path)
     with pytest.raises(WorkerError, match=r"dim 64 and 2 layers.*zipar\.json"):
-        examine(path, vq_path=None, size=None)
+        examine(path, OpenOptions())
 
 
 def test_a_directory_without_a_sidecar_must_leave_no_doubt(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="found none"):
-        examine(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, OpenOptions())
     for name in ("c2i_B_256.pt", "c2i_L_256.pt"):
         (tmp_path / name).touch()
     with pytest.raises(WorkerError, match=r"found c2i_B_256\.pt, c2i_L_256\.pt"):
-        examine(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, OpenOptions())
 
 
 def official_vq_file(path: Path, multipliers: tuple[int, ...], codes: int = 16384) -> Path:
@@ -147,7 +142,7 @@ def test_the_image_tokenizer_beside_the_weights_is_found_and_recognised(
 ) -> None:
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     official_vq_file(tmp_path / f"vq_ds{factor}_c2i.pt", multipliers)
-    contents = examine(path, vq_path=None, size=None)
+    contents = examine(path, OpenOptions())
     assert contents.tokenizer is not None
     assert contents.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
     assert (contents.config.rows, contents.config.columns) == (256 // factor, 256 // factor)
@@ -157,7 +152,7 @@ def test_an_image_tokenizer_of_another_codebook_is_refused(tmp_path: Path) -> No
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     vq = official_vq_file(tmp_path / "other.pt", (1, 1, 2, 2, 4), codes=512)
     with pytest.raises(WorkerError, match=r"512 codes.*16384"):
-        examine(path, vq_path=vq, size=None)
+        examine(path, OpenOptions(vq_path=vq))
 
 
 def test_a_tiny_checkpoint_loads_generates_and_decodes(tmp_path: Path) -> None:
@@ -240,7 +235,7 @@ def test_heads_that_do_not_divide_the_model_are_refused(tmp_path: Path, key: str
     content["config"][key] = value
     (tmp_path / "zipar.json").write_text(json.dumps(content))
     with pytest.raises(WorkerError, match="contradicts itself"):
-        examine(tmp_path, vq_path=None, size=None)
+        examine(tmp_path, OpenOptions())
 
 
 def test_a_sidecar_with_names_and_defaults_fills_the_card(tmp_path: Path) -> None:
@@ -265,7 +260,7 @@ def test_the_sidecar_that_is_not_json_is_named(tmp_path: Path) -> None:
 
 def test_the_condition_leaves_no_trace_in_queries_and_keys() -> None:
     with without_weights():
-        model = LlamaGenTransformer(LlamaGenConfig(64, 1, 4, 4, 8, 2, 3, 4))
+        model = LlamaGenTransformer(LlamaGenConfig(64, 1, 4, 4, 8, ClassCondition(2), 3, 4))
     assert model.rotations.shape == (13, 8)
     assert model.rotations[0].abs().sum() == 0
     torch.testing.assert_close(model.rotations[1:].abs(), torch.ones(12, 8))
@@ -278,5 +273,5 @@ def test_a_safetensors_file_of_an_official_size_needs_only_the_size(tmp_path: Pa
     for name in ("tok_embeddings.weight", "cls_embedding.embedding_table.weight", "layers.0.attention.wqkv.weight"):
         state[name] = torch.zeros(parameter_shapes(config)[name])
     save_file(state, path)
-    contents = examine(path, vq_path=None, size=(128, 128))
+    contents = examine(path, OpenOptions(size=(128, 128)))
     assert (contents.name, contents.config.rows) == ("LlamaGen-B", 8)

@@ -1,8 +1,9 @@
-"""LlamaGen, class-conditional, as the executor sees it.
+"""LlamaGen, conditioned on classes or on captions, as the executor sees it.
 
 Image tokens follow each other in raster order without a row-end token; vocabulary and codebook are the same, so codes
-are token ids. What a checkpoint is: `llamagen_checkpoint.py`; the transformer: `llamagen_model.py`. Nothing outside
-these three and `vq/llamagen.py` knows of the family.
+are token ids. What a checkpoint is: `llamagen_checkpoint.py`, `llamagen_sidecar.py` and `llamagen_shapes.py`; the
+transformer: `llamagen_model.py`; classes and captions: `llamagen_prompt.py`, `llamagen_text_encoder.py` and
+`llamagen_caption.py`. Nothing outside these files and `vq/llamagen.py` knows of the family.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from torch import Tensor, nn
 from zipar_worker.attention import Attention
 from zipar_worker.checkpoint import load_module_, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor_interface import ProgressReporter, PromptBranch
+from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.families.family import Description, OpenOptions, Prompt
 from zipar_worker.families.llamagen_checkpoint import OFFICIAL_PIXELS_PER_TOKEN, Contents, examine, is_official_name
-from zipar_worker.families.llamagen_model import PROMPT_LENGTH, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen_model import (
+    ClassCondition,
+    ClassEmbedding,
+    LlamaGenConfig,
+    LlamaGenTransformer,
+)
+from zipar_worker.families.llamagen_prompt import BRANCHES, CaptionPrompts, ClassPrompts, PromptEncoder
 from zipar_worker.kv_cache import KvShape
 from zipar_worker.linear import pack_linears_
-from zipar_worker.protocol import ClassCard, ClassConditioning, EncodePrompt, Grid, ImageDecoderCard, ModelCard
+from zipar_worker.protocol import ClassCard, EncodePrompt, Grid, ImageDecoderCard, ModelCard, TextCard
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder
 
 NAME = "llamagen"
-BRANCHES = ("conditional", "unconditional")
 
 
 def recognises(path: Path) -> bool:
@@ -37,7 +43,7 @@ def recognises(path: Path) -> bool:
 
 def open_checkpoint_directory(path: Path, options: OpenOptions) -> OpenedLlamaGen:
     """Opens a directory or a weights file. Raises `checkpoint`."""
-    return OpenedLlamaGen(examine(path, vq_path=options.vq_path, size=options.size))
+    return OpenedLlamaGen(examine(path, options))
 
 
 class OpenedLlamaGen:
@@ -55,12 +61,14 @@ class OpenedLlamaGen:
         weight_bytes = {"transformer": _parameter_count(self._transformer) * dtype.itemsize}
         if self._image_decoder is not None:
             weight_bytes["image tokenizer"] = _parameter_count(self._image_decoder) * torch.float32.itemsize
+        if self._contents.text_encoder is not None:
+            weight_bytes["text encoder"] = self._contents.text_encoder.weight_bytes(dtype)
         config = self._contents.config
         return Description(
             card=self._card(dtype),
             kv_shape=self._kv_shape,
             head_count=config.head_count,
-            slot_count=PROMPT_LENGTH + config.rows * config.columns,
+            slot_count=config.condition.length + config.rows * config.columns,
             weight_bytes=weight_bytes,
         )
 
@@ -86,7 +94,16 @@ class OpenedLlamaGen:
                 ignored=lambda name: not name.startswith(("decoder.", "post_quant_conv.", "quantize.embedding.")),
             )
         self._transformer.eval()
-        return LlamaGen(contents.name, self._transformer, contents.config, self._image_decoder)
+        prompts = self._load_prompts(dtype, device, report)
+        return LlamaGen(contents.name, self._transformer, contents.config, prompts, self._image_decoder)
+
+    def _load_prompts(self, dtype: torch.dtype, device: torch.device, report: ProgressReporter) -> PromptEncoder:
+        embedding, text_encoder = self._transformer.cls_embedding, self._contents.text_encoder
+        if isinstance(embedding, ClassEmbedding):
+            return ClassPrompts(embedding)
+        assert text_encoder is not None
+        length = self._contents.config.condition.length
+        return CaptionPrompts(embedding, text_encoder.load(length, dtype=dtype, device=device, report=report))
 
     def _card(self, dtype: torch.dtype) -> ModelCard:
         contents = self._contents
@@ -105,12 +122,18 @@ class OpenedLlamaGen:
             code_count=config.vocabulary_size,
             row_end="none",
             grids=(grid,),
-            conditioning=ClassCard(class_count=config.class_count, class_names=contents.class_names),
+            conditioning=self._conditioning_card(),
             branches=BRANCHES,
             defaults=contents.defaults,
             image_decoder=ImageDecoderCard(pixels_per_token=pixels_per_token) if tokenizer else None,
             kv_bytes_per_slot=self._kv_shape.bytes_per_slot(dtype),
         )
+
+    def _conditioning_card(self) -> ClassCard | TextCard:
+        condition = self._contents.config.condition
+        if isinstance(condition, ClassCondition):
+            return ClassCard(class_count=condition.class_count, class_names=self._contents.class_names)
+        return TextCard(negative_prompt=None, max_prompt_tokens=condition.length)
 
 
 class LlamaGen:
@@ -121,11 +144,13 @@ class LlamaGen:
         name: str,
         transformer: LlamaGenTransformer,
         config: LlamaGenConfig,
+        prompts: PromptEncoder,
         image_decoder: LlamaGenVQDecoder | None,
     ) -> None:
         self._name = name
         self._transformer = transformer
         self._config = config
+        self._prompts = prompts
         self._image_decoder = image_decoder
 
     def encode_prompt(self, request: EncodePrompt) -> Prompt:
@@ -136,14 +161,7 @@ class LlamaGen:
                 f"encode-prompt: {self._name} makes grids of {config.rows} x {config.columns} tokens, "
                 f"received {request.rows} x {request.columns}",
             )
-        conditioning = request.conditioning
-        if not isinstance(conditioning, ClassConditioning) or conditioning.class_index >= config.class_count:
-            raise WorkerError("bad-request", f"encode-prompt: expected a class index in 0..{config.class_count - 1}")
-        names = BRANCHES[: len(request.cache_rows)]
-        table = self._transformer.cls_embedding.embedding_table.weight
-        class_indices = (conditioning.class_index, config.class_count)
-        embeddings = torch.stack([table[index] for _, index in zip(names, class_indices, strict=False)])[:, None]
-        return Prompt(embeddings, tuple(PromptBranch(name, padding=0, position_offset=0) for name in names))
+        return self._prompts(request.conditioning, len(request.cache_rows))
 
     def embed(self, tokens: Tensor) -> Tensor:
         embeddings: Tensor = self._transformer.tok_embeddings(tokens)

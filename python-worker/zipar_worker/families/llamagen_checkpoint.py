@@ -1,7 +1,7 @@
 """What a LlamaGen checkpoint is, before its tensors are read: from its sidecar, or from names and shapes.
 
-Facts: `autoregressive/models/gpt.py`, `autoregressive/sample/sample_c2i.py` and `tokenizer/tokenizer_image/vq_model.py`
-of FoundationVision/LlamaGen (MIT).
+Facts: `autoregressive/models/gpt.py`, `autoregressive/sample/sample_c2i.py` and `sample_t2i.py`, and
+`tokenizer/tokenizer_image/vq_model.py` of FoundationVision/LlamaGen (MIT).
 """
 
 from __future__ import annotations
@@ -9,77 +9,35 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from msgspec import Meta, Struct
 
 from zipar_worker.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.llamagen_model import LlamaGenConfig
-from zipar_worker.families.sidecar import SIDECAR_NAME, file_beside, read_sidecar
-from zipar_worker.protocol import SamplingDefaults, Side
-from zipar_worker.vq.llamagen import LlamaGenVQConfig
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.llamagen_model import CaptionCondition, ClassCondition, LlamaGenConfig
+from zipar_worker.families.llamagen_shapes import (
+    caption_condition,
+    recognise_condition,
+    recognise_config,
+)
+from zipar_worker.families.llamagen_sidecar import decoder_config, read_llamagen_sidecar
+from zipar_worker.families.llamagen_text_encoder import OpenedTextEncoder, open_text_encoder
+from zipar_worker.families.sidecar import SIDECAR_NAME, file_beside
+from zipar_worker.protocol import SamplingDefaults
+from zipar_worker.vq.llamagen import LlamaGenVQConfig, config_of_tensors
 
-OFFICIAL_HEADS = {
-    ("B", 768, 12): 12,
-    ("L", 1024, 24): 16,
-    ("XL", 1280, 36): 20,
-    ("XXL", 1536, 48): 24,
-    ("3B", 3200, 24): 32,
-}
-"""Heads by (name, dim, layers): the one figure that the shapes of the tensors do not show."""
-
-OFFICIAL_VQ_NAMES = tuple(f"vq_ds{factor}_c2i{suffix}" for factor in (16, 8) for suffix in (".pt", ".safetensors"))
+OFFICIAL_CLASS_VQ = ("vq_ds16_c2i", "vq_ds8_c2i")
+OFFICIAL_CAPTION_VQ = ("vq_ds16_t2i",)
 
 OFFICIAL_PIXELS_PER_TOKEN = 16
 """Of the image tokenizer that the published transformers were trained with."""
 
-_OFFICIAL_NAME = re.compile(r"^c2i_(?:B|L|XL|XXL|3B)_(\d{3,4})\.(?:pt|pth|bin|safetensors)$")
-_DEFAULT_GUIDANCE_SCALE = 4.0
-_DEFAULT_TOP_K = 2000
+_SUFFIXES = (".pt", ".safetensors")
+_OFFICIAL_NAME = re.compile(r"^(?:c2i_(?:B|L|XL|XXL|3B)|t2i_XL_stage[12])_(\d{3,4})\.(?:pt|pth|bin|safetensors)$")
+_EXAMPLE_NAMES = "c2i_B_256.pt or t2i_XL_stage1_256.pt"
+_CLASS_GUIDANCE_SCALE, _CLASS_TOP_K = 4.0, 2000
+_CAPTION_GUIDANCE_SCALE, _CAPTION_TOP_K = 7.5, 1000
 _DEFAULT_WINDOW = 8
-
-Count = Annotated[int, Meta(ge=1, le=2**24)]
-
-
-class _Strict(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """A part of the sidecar."""
-
-
-class SidecarConfig(_Strict, frozen=True, kw_only=True):
-    """The transformer. `kvHeads` is left out where every head has its own K and V."""
-
-    dim: Count
-    layers: Count
-    heads: Count
-    kv_heads: Count | None = None
-    vocab_size: Annotated[int, Meta(ge=2, le=2**24)]
-    rows: Side
-    columns: Side
-    conditioning: Literal["class"]
-    class_count: Count
-
-
-class SidecarVq(_Strict, frozen=True, kw_only=True):
-    """The image tokenizer. One token covers `2 ** (len(channelMultipliers) - 1)` pixels squared."""
-
-    weights: str
-    codebook_size: Count
-    embedding_dim: Count
-    channels: Count
-    channel_multipliers: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=8)]
-    residual_blocks: Count
-    latent_channels: Count
-
-
-class Sidecar(_Strict, frozen=True, kw_only=True):
-    family: Literal["llamagen"]
-    name: str | None = None
-    weights: str
-    config: SidecarConfig
-    class_names: tuple[str, ...] | None = None
-    defaults: SamplingDefaults | None = None
-    vq: SidecarVq | None = None
+"""That of ZipAR's own script for LlamaGen (`sample_c2i_ddp_zipar.py`); for captions its paper tries 3 to 15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,78 +56,71 @@ class Contents:
     checkpoint: Checkpoint
     config: LlamaGenConfig
     tokenizer: ImageTokenizer | None
+    text_encoder: OpenedTextEncoder | None
+    """Where the condition is a caption."""
     class_names: tuple[str, ...] | None
     defaults: SamplingDefaults
 
 
-def examine(path: Path, *, vq_path: Path | None, size: tuple[int, int] | None) -> Contents:
+def examine(path: Path, options: OpenOptions) -> Contents:
     """What a directory or a weights file holds. Reads shapes, not tensors. Raises `checkpoint`."""
     if (path / SIDECAR_NAME).is_file():
-        return _examine_with_sidecar(path, vq_path, size)
+        return _examine_with_sidecar(path, options)
     weights = _only_weights_file(path) if path.is_dir() else path
     checkpoint = open_checkpoint(weights)
-    tokenizer = _open_tokenizer(vq_path or _official_vq_beside(weights))
-    config, name = _recognise(checkpoint, _grid(weights, size, tokenizer))
-    return _checked(Contents(name, checkpoint, config, tokenizer, None, official_defaults(config)))
+    condition = recognise_condition(checkpoint)
+    tokenizer = _open_tokenizer(_find_tokenizer(weights, condition, options))
+    config, name = recognise_config(checkpoint, condition, _grid(weights, options.size, tokenizer))
+    return _checked(
+        Contents(
+            name=name,
+            checkpoint=checkpoint,
+            config=config,
+            tokenizer=tokenizer,
+            text_encoder=_find_text_encoder(weights, condition, options),
+            class_names=None,
+            defaults=official_defaults(config),
+        )
+    )
 
 
 def is_official_name(name: str) -> bool:
     return _OFFICIAL_NAME.match(name) is not None
 
 
-def decoder_config(vq: SidecarVq) -> LlamaGenVQConfig:
-    return LlamaGenVQConfig(
-        codebook_size=vq.codebook_size,
-        embedding_dim=vq.embedding_dim,
-        channels=vq.channels,
-        channel_multipliers=vq.channel_multipliers,
-        residual_blocks=vq.residual_blocks,
-        latent_channels=vq.latent_channels,
-    )
-
-
-def _examine_with_sidecar(directory: Path, vq_path: Path | None, size: tuple[int, int] | None) -> Contents:
-    sidecar = read_sidecar(directory, Sidecar)
+def _examine_with_sidecar(directory: Path, options: OpenOptions) -> Contents:
+    sidecar = read_llamagen_sidecar(directory)
     given = sidecar.config
+    weights = file_beside(directory, sidecar.weights)
+    checkpoint = open_checkpoint(weights)
+    condition = caption_condition(checkpoint) if given.class_count is None else ClassCondition(given.class_count)
     config = LlamaGenConfig(
         dim=given.dim,
         layer_count=given.layers,
         head_count=given.heads,
         kv_head_count=given.kv_heads or given.heads,
         vocabulary_size=given.vocab_size,
-        class_count=given.class_count,
+        condition=condition,
         rows=given.rows,
         columns=given.columns,
     )
-    _check_sidecar(directory, sidecar, config)
     tokenizer = None
-    if vq_path is not None:
-        tokenizer = _open_tokenizer(vq_path)
+    if options.vq_path is not None:
+        tokenizer = _open_tokenizer(_find_tokenizer(weights, condition, options))
     elif sidecar.vq is not None:
-        weights = open_checkpoint(file_beside(directory, sidecar.vq.weights))
-        tokenizer = ImageTokenizer(weights, decoder_config(sidecar.vq))
+        vq_checkpoint = open_checkpoint(file_beside(directory, sidecar.vq.weights))
+        tokenizer = ImageTokenizer(vq_checkpoint, decoder_config(sidecar.vq))
     contents = Contents(
         name=sidecar.name or f"LlamaGen {directory.resolve().name}",
-        checkpoint=open_checkpoint(file_beside(directory, sidecar.weights)),
+        checkpoint=checkpoint,
         config=config,
         tokenizer=tokenizer,
+        text_encoder=_find_text_encoder(weights, condition, options),
         class_names=sidecar.class_names,
         defaults=sidecar.defaults or official_defaults(config),
     )
-    _check_size(directory, contents, size)
+    _check_size(directory, contents, options.size)
     return _checked(contents)
-
-
-def _check_sidecar(directory: Path, sidecar: Sidecar, config: LlamaGenConfig) -> None:
-    problem = None
-    if config.dim % config.head_count or config.head_dim % 4:
-        problem = f"dim {config.dim} must give each of the {config.head_count} heads a multiple of 4"
-    elif config.head_count % config.kv_head_count:
-        problem = f"heads {config.head_count} must be a multiple of kvHeads {config.kv_head_count}"
-    elif sidecar.class_names is not None and len(sidecar.class_names) != config.class_count:
-        problem = f"classNames has {len(sidecar.class_names)} entries for classCount {config.class_count}"
-    if problem is not None:
-        raise WorkerError("checkpoint", f"{directory / SIDECAR_NAME} contradicts itself: {problem}.")
 
 
 def _check_size(directory: Path, contents: Contents, size: tuple[int, int] | None) -> None:
@@ -185,41 +136,6 @@ def _check_size(directory: Path, contents: Contents, size: tuple[int, int] | Non
         )
 
 
-def _recognise(checkpoint: Checkpoint, grid: tuple[int, int]) -> tuple[LlamaGenConfig, str]:
-    """Configuration and name from the shapes of the tensors."""
-    if any(name.startswith("cls_embedding.cap_proj.") for name in checkpoint.tensors):
-        raise WorkerError(
-            "checkpoint",
-            f"{checkpoint.path} is a text-conditional LlamaGen (t2i). Expected a class-conditional one, such as "
-            f"c2i_B_256.pt.",
-        )
-    vocabulary_size, dim = _matrix(checkpoint, "tok_embeddings.weight")
-    embedding_count, _ = _matrix(checkpoint, "cls_embedding.embedding_table.weight")
-    pattern = re.compile(r"^layers\.(\d+)\.")
-    layers = {int(match[1]) for match in map(pattern.match, checkpoint.tensors) if match}
-    official = next((key for key in OFFICIAL_HEADS if key[1:] == (dim, len(layers))), None)
-    if official is None:
-        known = ", ".join(f"{name} ({dim}, {layers})" for name, dim, layers in OFFICIAL_HEADS)
-        raise WorkerError(
-            "checkpoint",
-            f"{checkpoint.path} has dim {dim} and {len(layers)} layers, which is none of the official (dim, layers): "
-            f"{known}. Put the file into a directory with a {SIDECAR_NAME} that gives its configuration.",
-        )
-    head_count = OFFICIAL_HEADS[official]
-    projected, _ = _matrix(checkpoint, "layers.0.attention.wqkv.weight")
-    config = LlamaGenConfig(
-        dim=dim,
-        layer_count=len(layers),
-        head_count=head_count,
-        kv_head_count=(projected * head_count // dim - head_count) // 2,
-        vocabulary_size=vocabulary_size,
-        class_count=embedding_count - 1,
-        rows=grid[0],
-        columns=grid[1],
-    )
-    return config, f"LlamaGen-{official[0]}"
-
-
 def _grid(weights: Path, size: tuple[int, int] | None, tokenizer: ImageTokenizer | None) -> tuple[int, int]:
     """(rows, columns): from the size that was asked for, else from the official file name."""
     pixels_per_token = tokenizer.config.pixels_per_token if tokenizer else OFFICIAL_PIXELS_PER_TOKEN
@@ -229,7 +145,7 @@ def _grid(weights: Path, size: tuple[int, int] | None, tokenizer: ImageTokenizer
             raise WorkerError(
                 "checkpoint",
                 f"The image size of {weights} is unknown: it is not in the weights, and the file does not have an "
-                f"official name such as c2i_B_256.pt. Give it with `--size`, e.g. `--size 256`.",
+                f"official name such as {_EXAMPLE_NAMES}. Give it with `--size`, e.g. `--size 256`.",
             )
         size = (int(match[1]), int(match[1]))
     width, height = size
@@ -250,67 +166,77 @@ def _only_weights_file(directory: Path) -> Path:
         raise WorkerError(
             "checkpoint",
             f"The directory {directory} has no {SIDECAR_NAME}, so it must hold exactly one weights file with an "
-            f"official LlamaGen name such as c2i_B_256.pt; found {names}. Give the path of the file itself.",
+            f"official LlamaGen name such as {_EXAMPLE_NAMES}; found {names}. Give the path of the file itself.",
         )
     return found[0]
 
 
-def _official_vq_beside(weights: Path) -> Path | None:
-    return next((weights.with_name(name) for name in OFFICIAL_VQ_NAMES if weights.with_name(name).is_file()), None)
+def _find_tokenizer(weights: Path, condition: ClassCondition | CaptionCondition, options: OpenOptions) -> Path | None:
+    """The image tokenizer's file: the one that was given, else one with the official name, if there is any."""
+    given = options.vq_path
+    if given is not None and not given.is_dir():
+        return given
+    stems = OFFICIAL_CAPTION_VQ if isinstance(condition, CaptionCondition) else OFFICIAL_CLASS_VQ
+    directory = given or weights.parent
+    files = [directory / (stem + suffix) for stem in stems for suffix in _SUFFIXES]
+    found = next((file for file in files if file.is_file()), None)
+    if given is not None and found is None:
+        names = ", ".join(file.name for file in files)
+        raise WorkerError(
+            "checkpoint",
+            f"The directory {given} holds no image tokenizer of this LlamaGen: expected one of {names}. Give the path "
+            f"of the file itself.",
+        )
+    return found
+
+
+def _find_text_encoder(
+    weights: Path, condition: ClassCondition | CaptionCondition, options: OpenOptions
+) -> OpenedTextEncoder | None:
+    if isinstance(condition, ClassCondition):
+        return None
+    return open_text_encoder(weights, options.text_encoder_path)
 
 
 def _open_tokenizer(path: Path | None) -> ImageTokenizer | None:
-    """Opens an image tokenizer; the shape of its decoder is in its tensors."""
     if path is None:
         return None
     checkpoint = open_checkpoint(path)
-    codebook_size, embedding_dim = _matrix(checkpoint, "quantize.embedding.weight")
-    channels = checkpoint.shape("decoder.conv_out.weight")[1]
-    first_convolution = re.compile(r"^decoder\.conv_blocks\.(\d+)\.res\.0\.conv1\.weight$")
-    # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
-    widths = {
-        int(match[1]): checkpoint.shape(name)[0]
-        for name in checkpoint.tensors
-        if (match := first_convolution.match(name))
-    }
-    blocks = {name.split(".")[4] for name in checkpoint.tensors if name.startswith("decoder.conv_blocks.0.res.")}
-    config = LlamaGenVQConfig(
-        codebook_size=codebook_size,
-        embedding_dim=embedding_dim,
-        channels=channels,
-        channel_multipliers=tuple(widths[level] // channels for level in sorted(widths, reverse=True)),
-        residual_blocks=len(blocks) - 1,
-        latent_channels=checkpoint.shape("post_quant_conv.weight")[0],
-    )
-    return ImageTokenizer(checkpoint, config)
+    return ImageTokenizer(checkpoint, config_of_tensors(checkpoint))
 
 
 def _checked(contents: Contents) -> Contents:
-    """Raises `checkpoint` where transformer and image tokenizer do not belong together."""
-    tokenizer = contents.tokenizer
+    """Raises `checkpoint` where transformer, image tokenizer and text encoder do not belong together."""
+    tokenizer, text_encoder, condition = contents.tokenizer, contents.text_encoder, contents.config.condition
     if tokenizer is not None and tokenizer.config.codebook_size != contents.config.vocabulary_size:
         raise WorkerError(
             "checkpoint",
             f"{tokenizer.checkpoint.path} has {tokenizer.config.codebook_size} codes, but the transformer "
             f"{contents.checkpoint.path} has {contents.config.vocabulary_size}. They do not belong together.",
         )
+    if (
+        text_encoder is not None
+        and isinstance(condition, CaptionCondition)
+        and text_encoder.feature_dim != condition.feature_dim
+    ):
+        raise WorkerError(
+            "checkpoint",
+            f"The text encoder {text_encoder.directory} has features of {text_encoder.feature_dim} numbers, but the "
+            f"transformer {contents.checkpoint.path} reads {condition.feature_dim}. They do not belong together; the "
+            f"published LlamaGen models read those of FLAN-T5-XL (2048).",
+        )
     return contents
 
 
 def official_defaults(config: LlamaGenConfig) -> SamplingDefaults:
+    if isinstance(config.condition, CaptionCondition):
+        guidance_scale, top_k = _CAPTION_GUIDANCE_SCALE, _CAPTION_TOP_K
+    else:
+        guidance_scale, top_k = _CLASS_GUIDANCE_SCALE, _CLASS_TOP_K
     return SamplingDefaults(
-        guidance_scale=_DEFAULT_GUIDANCE_SCALE,
+        guidance_scale=guidance_scale,
         temperature=1.0,
-        top_k=_DEFAULT_TOP_K if config.vocabulary_size > _DEFAULT_TOP_K else 0,
+        top_k=top_k if config.vocabulary_size > top_k else 0,
         top_p=1.0,
         window=min(_DEFAULT_WINDOW, config.columns),
     )
-
-
-def _matrix(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
-    shape = checkpoint.shape(name)
-    if len(shape) != 2:
-        raise WorkerError(
-            "checkpoint", f"{checkpoint.path}: expected the tensor {name} to be a matrix, received {list(shape)}."
-        )
-    return shape[0], shape[1]

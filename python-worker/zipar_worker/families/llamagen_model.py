@@ -1,4 +1,4 @@
-"""LlamaGen's transformer, class-conditional, with the parameter names of its official checkpoints.
+"""LlamaGen's transformer, for classes or captions, with the parameter names of its official checkpoints.
 
 Facts: `autoregressive/models/gpt.py` of FoundationVision/LlamaGen (MIT).
 """
@@ -17,20 +17,34 @@ from zipar_worker.linear import Linear
 
 NORM_EPSILON = 1e-5
 ROTARY_BASE = 10000.0
-PROMPT_LENGTH = 1
-"""The class embedding is the whole prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCondition:
+    """One embedding, of a class. `class_count` leaves the null class out: index `class_count` of the table."""
+
+    class_count: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionCondition:
+    """The features of a caption's tokens: [length, feature_dim], whatever the number of tokens."""
+
+    length: int
+    feature_dim: int
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaGenConfig:
-    """`class_count` leaves the null class out: that is index `class_count` of the embedding table."""
+    """Sizes of the transformer. The condition's slots come first, then those of the token grid in raster order."""
 
     dim: int
     layer_count: int
     head_count: int
     kv_head_count: int
     vocabulary_size: int
-    class_count: int
+    condition: ClassCondition | CaptionCondition
     rows: int
     columns: int
 
@@ -51,15 +65,19 @@ class LlamaGenTransformer(nn.Module):
 
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__()
-        self.cls_embedding = ClassEmbedding(config)
+        condition = config.condition
+        self.cls_embedding: ClassEmbedding | CaptionEmbedding = (
+            ClassEmbedding(condition, config.dim)
+            if isinstance(condition, ClassCondition)
+            else CaptionEmbedding(condition, config.dim)
+        )
         self.tok_embeddings = nn.Embedding(config.vocabulary_size, config.dim)
         self.layers = nn.ModuleList([Layer(config, index) for index in range(config.layer_count)])
         self.norm = nn.RMSNorm(config.dim, NORM_EPSILON)
         self.output = Linear(config.dim, config.vocabulary_size)
         # Computed, not loaded: real even where the parameters are on the meta device.
-        self.register_buffer(
-            "rotations", grid_rotations(config.rows, config.columns, config.head_dim), persistent=False
-        )
+        rotations = slot_rotations(condition.length, config.rows, config.columns, config.head_dim)
+        self.register_buffer("rotations", rotations, persistent=False)
 
     def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """embeddings: [B, Q, dim], positions: int64 [B, Q] -> normalised hidden [B, Q, dim]"""
@@ -72,9 +90,34 @@ class LlamaGenTransformer(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    def __init__(self, config: LlamaGenConfig) -> None:
+    def __init__(self, condition: ClassCondition, dim: int) -> None:
         super().__init__()
-        self.embedding_table = nn.Embedding(config.class_count + 1, config.dim)
+        self.embedding_table = nn.Embedding(condition.class_count + 1, dim)
+
+
+class CaptionEmbedding(nn.Module):
+    """`uncond_embedding`: the features that stand for no caption, [length, feature_dim]."""
+
+    def __init__(self, condition: CaptionCondition, dim: int) -> None:
+        super().__init__()
+        self.cap_proj = CaptionProjection(condition.feature_dim, dim)
+        self.uncond_embedding = nn.Parameter(torch.empty(condition.length, condition.feature_dim), requires_grad=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: [B, length, feature_dim] -> [B, length, dim]"""
+        embeddings: Tensor = self.cap_proj(features)
+        return embeddings
+
+
+class CaptionProjection(nn.Module):
+    def __init__(self, feature_dim: int, dim: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(feature_dim, dim)
+        self.fc2 = Linear(dim, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.fc2(functional.gelu(self.fc1(features), approximate="tanh"))
+        return result
 
 
 class Layer(nn.Module):
@@ -128,11 +171,11 @@ def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(pairs * rotation).flatten(3).to(heads.dtype)
 
 
-def grid_rotations(rows: int, columns: int, head_dim: int) -> Tensor:
-    """What each position is rotated by: complex64 [1 + rows * columns, head_dim / 2].
+def slot_rotations(condition_length: int, rows: int, columns: int, head_dim: int) -> Tensor:
+    """What each slot is rotated by: complex64 [condition_length + rows * columns, head_dim / 2].
 
-    The first half of the pairs turns with the row, the second with the column. The condition's entry is 0, not 1: its
-    queries and keys vanish, as in the official code, whose table has cos = sin = 0 there.
+    The first half of the pairs turns with the row, the second with the column. The condition's entries are 0, not 1:
+    its queries and keys vanish, as in the official code, whose table has cos = sin = 0 there.
     """
     quarter = head_dim // 4
     frequencies = 1.0 / ROTARY_BASE ** (torch.arange(quarter, device="cpu", dtype=torch.float32) / quarter)
@@ -145,5 +188,5 @@ def grid_rotations(rows: int, columns: int, head_dim: int) -> Tensor:
         ),
         dim=-1,
     ).flatten(0, 1)
-    condition = torch.zeros(PROMPT_LENGTH, 2 * quarter, dtype=torch.complex64, device="cpu")
+    condition = torch.zeros(condition_length, 2 * quarter, dtype=torch.complex64, device="cpu")
     return torch.cat((condition, torch.polar(torch.ones_like(angles), angles)))

@@ -1,4 +1,7 @@
-"""LlamaGen: a small checkpoint with a sidecar, or a weights file of an official size."""
+"""LlamaGen for classes or, with `--text`, for captions: a small checkpoint, or a weights file of an official size.
+
+For captions a tiny text encoder is written beside the weights, in the directory that the official code expects.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,23 @@ import torch
 from safetensors.torch import save_file
 
 from zipar_worker.checkpoint import without_weights
-from zipar_worker.families.llamagen_checkpoint import OFFICIAL_HEADS, Sidecar, SidecarConfig, SidecarVq, decoder_config
-from zipar_worker.families.llamagen_model import LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen_model import (
+    CaptionCondition,
+    ClassCondition,
+    LlamaGenConfig,
+    LlamaGenTransformer,
+)
+from zipar_worker.families.llamagen_shapes import OFFICIAL_HEADS
+from zipar_worker.families.llamagen_sidecar import Sidecar, SidecarConfig, SidecarVq, decoder_config
+from zipar_worker.families.llamagen_text_encoder import OFFICIAL_PLACES
 from zipar_worker.families.sidecar import SIDECAR_NAME
+from zipar_worker.tiny.llamagen_text_encoder import write_text_encoder
 from zipar_worker.tiny.random_weights import random_state
 from zipar_worker.vq.llamagen import LlamaGenVQDecoder
 
 OFFICIAL_CODES = 16384
 OFFICIAL_CLASSES = 1000
+OFFICIAL_CAPTION = CaptionCondition(length=120, feature_dim=2048)
 PIXELS_PER_TOKEN = 16
 WEIGHTS_NAME = "model.safetensors"
 VQ_NAME = "vq.safetensors"
@@ -29,6 +41,9 @@ def write(out: Path, seed: int, options: argparse.Namespace) -> None:
         write_small_llamagen(out, generator, options)
     else:
         write_official_llamagen(out, generator, options)
+    if options.text:
+        feature_dim = options.feature_dim if options.shape is None else OFFICIAL_CAPTION.feature_dim
+        write_text_encoder(out / OFFICIAL_PLACES[0], feature_dim, generator)
 
 
 def write_small_llamagen(out: Path, generator: torch.Generator, options: argparse.Namespace) -> None:
@@ -39,7 +54,11 @@ def write_small_llamagen(out: Path, generator: torch.Generator, options: argpars
         head_count=options.heads,
         kv_head_count=options.kv_heads or options.heads,
         vocabulary_size=options.codes,
-        class_count=options.classes,
+        condition=(
+            CaptionCondition(options.caption_length, options.feature_dim)
+            if options.text
+            else ClassCondition(options.classes)
+        ),
         rows=options.rows,
         columns=options.columns,
     )
@@ -71,8 +90,8 @@ def write_small_llamagen(out: Path, generator: torch.Generator, options: argpars
             vocab_size=options.codes,
             rows=options.rows,
             columns=options.columns,
-            conditioning="class",
-            class_count=options.classes,
+            conditioning="text" if options.text else "class",
+            class_count=None if options.text else options.classes,
         ),
         vq=vq,
     )
@@ -90,11 +109,12 @@ def write_official_llamagen(out: Path, generator: torch.Generator, options: argp
         head_count=head_count,
         kv_head_count=head_count,
         vocabulary_size=OFFICIAL_CODES,
-        class_count=OFFICIAL_CLASSES,
+        condition=OFFICIAL_CAPTION if options.text else ClassCondition(OFFICIAL_CLASSES),
         rows=options.size // PIXELS_PER_TOKEN,
         columns=options.size // PIXELS_PER_TOKEN,
     )
-    name = options.file or f"c2i_{options.shape}_{options.size}.pt"
+    stem = f"t2i_{options.shape}_stage{1 if options.size == 256 else 2}" if options.text else f"c2i_{options.shape}"
+    name = options.file or f"{stem}_{options.size}.pt"
     with without_weights():
         transformer = LlamaGenTransformer(config)
     torch.save({"model": random_state(transformer, generator)}, out / name)
@@ -109,6 +129,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kv-heads", type=int, help="heads that have their own K and V, if not all")
     parser.add_argument("--codes", type=int, default=64)
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--text", action="store_true", help="conditioned on captions, with a tiny text encoder")
+    parser.add_argument("--caption-length", type=int, default=OFFICIAL_CAPTION.length, help="slots, for --text")
+    parser.add_argument("--feature-dim", type=int, default=48, help="width of the text encoder, for --text")
     parser.add_argument("--vq", action=argparse.BooleanOptionalAction, default=True, help="with an image tokenizer")
     parser.add_argument(
         "--shape", choices=[name for name, _, _ in OFFICIAL_HEADS], help="write an official size instead"

@@ -23,7 +23,7 @@ def _random_tensor(name: str, shape: torch.Size, generator: torch.Generator) -> 
     noise = torch.randn(shape, generator=generator)
     if len(shape) == 1:
         return 1.0 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
-    if "embedding" in name:
+    if any("embedding" in part for part in name.split(".")[-2:]):
         return noise
     spread = _LOGIT_SPREAD if name == "output.weight" else 1.0
     return noise * (spread / sqrt(shape[1:].numel()))
