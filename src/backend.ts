@@ -15,7 +15,25 @@ export interface Backend {
   stop(): Promise<void>;
 }
 
+/** What a checkpoint is and needs, read without loading it. */
+export interface ModelDescription {
+  readonly card: ModelCard;
+  /** Where it would run, e.g. "cpu", "cuda:0 NVIDIA H100". */
+  readonly device: string;
+  readonly dtype: string;
+  /** Bytes on the device once loaded, by part. */
+  readonly weights: readonly { readonly part: string; readonly bytes: number }[];
+  /** Slots that one branch of one image needs at most. */
+  readonly slotCount: number;
+  /** K and V of all branches of one image. */
+  readonly cacheBytesPerImage: number;
+  /** Memory that is free on the device; null where the system does not say. */
+  readonly freeBytes: number | null;
+}
+
 /** How a backend comes to be. `stubWorker()` and `pythonWorker()` make these. */
 export interface WorkerSource {
   open(options: ResolvedEngineOptions): Promise<Backend>;
+  /** What `open` would load; for `inspectModel`. */
+  describe?(options: ResolvedEngineOptions): Promise<ModelDescription>;
 }

@@ -12,10 +12,12 @@ export interface StartProgress {
 }
 
 const engineSchema = z.strictObject({
-  /** `"demo"`, a checkpoint directory, or a weights file. */
+  /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */
   model: z.string().min(1).default("demo"),
-  /** The image tokenizer's file, when it does not lie beside the weights. */
+  /** The image tokenizer, when it does not lie beside the weights: a file, a directory or a hub id. */
   vq: z.string().min(1).optional(),
+  /** The text encoder or text tokenizer, when it does not lie beside the weights: a directory or a hub id. */
+  textEncoder: z.string().min(1).optional(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: z.strictObject({ width: z.int().min(1), height: z.int().min(1) }).optional(),
   device: z

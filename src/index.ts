@@ -1,4 +1,4 @@
-export type { Backend, WorkerSource } from "./backend.ts";
+export type { Backend, ModelDescription, WorkerSource } from "./backend.ts";
 export type { WorkerStats } from "./decode.ts";
 export { createEngine, Engine } from "./engine.ts";
 export type { EngineOptions, StartProgress } from "./engine-options.ts";
@@ -11,6 +11,8 @@ export {
   type GenerationStats,
 } from "./generation.ts";
 export { GeneratedImage, type ImageFormat } from "./image.ts";
+export type { ImageSize } from "./image-size.ts";
+export { estimateMemory, type InspectOptions, inspectModel, type MemoryEstimate } from "./inspect-model.ts";
 export type { Logger } from "./logger.ts";
 export type { GenerateOptions, PlanOptions } from "./options.ts";
 export { type Plan, plan } from "./plan.ts";

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ZiparError } from "./errors.ts";
+import { resolveCardGrid } from "./image-size.ts";
 import type { ModelCard } from "./protocol/messages.ts";
 import type { TokenGrid } from "./schedule/grid.ts";
 import type { SurrogateRule } from "./schedule/surrogate.ts";
@@ -20,6 +21,17 @@ const windowSchema = z.union([
   }),
 ]);
 
+const sizeSchema = z.union([
+  z.strictObject({ width: z.int().min(1), height: z.int().min(1) }),
+  z.custom<`${number}:${number}`>(
+    (value) =>
+      typeof value === "string" &&
+      /^\d+(\.\d+)?:\d+(\.\d+)?$/.test(value) &&
+      !/(^|:)0+(\.0+)?(:|$)/.test(value),
+    'expected { width, height } in pixels or a ratio such as "16:9"',
+  ),
+]);
+
 const planSchema = z.strictObject({
   rows: z.int().min(1).max(MAX_SIDE),
   columns: z.int().min(1).max(MAX_SIDE),
@@ -34,8 +46,8 @@ const generateSchema = z.strictObject({
   /** Index or name of a class, for class-conditional checkpoints. */
   classLabel: z.union([z.int().min(0), z.string()]).optional(),
   negativePrompt: z.string().optional(),
-  /** Image size in pixels. Default: the model's first. */
-  size: z.strictObject({ width: z.int().min(1), height: z.int().min(1) }).optional(),
+  /** Image size in pixels, or the aspect ratio of one that the model knows. Default: the model's first. */
+  size: sizeSchema.optional(),
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
   window: windowSchema.optional(),
   guidanceScale: z.number().min(-1000).max(1000).optional(),
@@ -121,7 +133,8 @@ export function resolveGeneration(
   randomSeed: () => number,
 ): ResolvedGeneration {
   const options = parseOptions(generateSchema, input, "generate");
-  const grid = resolveGrid(options.size, card);
+  const { rows, columns } = resolveCardGrid(options.size, card);
+  const grid = { rows, columns, rowEnd: card.rowEnd };
   if (options.image && card.imageDecoder === null) {
     throw new ZiparError({
       code: "no-image-decoder",
@@ -156,21 +169,6 @@ export function resolveGeneration(
   });
 }
 
-function resolveGrid(size: { width: number; height: number } | undefined, card: ModelCard): TokenGrid {
-  const chosen =
-    size === undefined
-      ? card.grids[0]
-      : card.grids.find((g) => g.width === size.width && g.height === size.height);
-  if (chosen === undefined) {
-    const known = card.grids.map((g) => `${g.width}x${g.height}`).join(", ");
-    throw new ZiparError({
-      code: "invalid-options",
-      message: `generate: size ${size?.width}x${size?.height} is not one that ${card.name} knows; expected one of ${known}`,
-    });
-  }
-  return { rows: chosen.rows, columns: chosen.columns, rowEnd: card.rowEnd };
-}
-
 function resolveConditioning(
   options: z.output<typeof generateSchema>,
   card: ModelCard,
@@ -179,7 +177,12 @@ function resolveConditioning(
   if (card.conditioning.type === "text") {
     if (classLabel !== undefined)
       throw invalid(`${card.name} is made for text prompts; \`classLabel\` means nothing to it`);
-    if (prompt === undefined) throw invalid(`${card.name} needs a \`prompt\``);
+    if (prompt === undefined || prompt.trim() === "")
+      throw invalid(`${card.name} needs a \`prompt\`${prompt === undefined ? "" : " that says something"}`);
+    if (negativePrompt !== undefined && card.conditioning.negativePrompt === null)
+      throw invalid(
+        `${card.name} takes no \`negativePrompt\`: its unconditional branch is not made from words`,
+      );
     return { type: "text", prompt, negativePrompt: negativePrompt ?? null };
   }
   if (negativePrompt !== undefined)

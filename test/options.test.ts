@@ -59,6 +59,11 @@ test("what is given wins over the card", () => {
   });
 });
 
+test("a size may be a ratio that a grid of the card comes near to", () => {
+  expect(resolve({ classLabel: 0, size: "3:2" }).grid).toMatchObject({ rows: 16, columns: 24 });
+  expect(resolve({ classLabel: 0, size: "1:1" }).grid).toMatchObject({ rows: 8, columns: 8 });
+});
+
 test("the card's window is narrowed to a narrower grid", () => {
   const narrow = { ...CARD, defaults: { ...CARD.defaults, window: 12 } };
   expect(resolve({ classLabel: 0, size: { width: 128, height: 128 } }, narrow).window).toEqual({
@@ -127,8 +132,12 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     [
       "an unknown size",
       { classLabel: 0, size: { width: 100, height: 100 } },
-      ["size", "100x100", "384x256, 128x128"],
+      ["size", "100x100", "384x256 (3:2), 128x128 (1:1)"],
     ],
+    ["an unknown ratio", { classLabel: 0, size: "16:9" }, ["16:9", "384x256 (3:2), 128x128 (1:1)"]],
+    ["a size in words", { classLabel: 0, size: "large" }, ["size", '"large"', "16:9"]],
+    ["a ratio of nothing", { classLabel: 0, size: "0:1" }, ["size", '"0:1"', "16:9"]],
+    ["a size of nothing", { classLabel: 0, size: { width: 0, height: 64 } }, ["size", "0"]],
     ["an unknown key", { classLabel: 0, windw: 3 }, ["windw"]],
     ["temperature -1", { classLabel: 0, temperature: -1 }, ["temperature", "-1", "0"]],
     ["temperature as text", { classLabel: 0, temperature: "hot" }, ["temperature", '"hot"', "number"]],
@@ -164,9 +173,28 @@ describe("bad input is refused as invalid-options, with the option, what was exp
       negativePrompt: null,
     });
     expect((await ziparErrorOf(() => resolve({}, TEXT))).message).toContain("prompt");
+    for (const prompt of ["", " \n"]) {
+      const error = await ziparErrorOf(() => resolve({ prompt }, TEXT));
+      expect(error.code).toBe("invalid-options");
+      expect(error.message).toContain("needs a `prompt` that says something");
+    }
     expect((await ziparErrorOf(() => resolve({ prompt: "x", classLabel: 1 }, TEXT))).message).toContain(
       "classLabel",
     );
+  });
+
+  test("a negative prompt is for models whose unconditional branch is made from words", async () => {
+    const error = await ziparErrorOf(() => resolve({ prompt: "x", negativePrompt: "blurry" }, TEXT));
+    expect(error.code).toBe("invalid-options");
+    expect(error.message).toContain("takes no `negativePrompt`");
+    const taking: ModelCard = {
+      ...TEXT,
+      conditioning: { type: "text", negativePrompt: "lowres", maxPromptTokens: 9 },
+    };
+    for (const negativePrompt of ["blurry", ""]) {
+      expect(resolve({ prompt: "x", negativePrompt }, taking).conditioning).toMatchObject({ negativePrompt });
+    }
+    expect(resolve({ prompt: "x" }, taking).conditioning).toMatchObject({ negativePrompt: null });
   });
 
   test("a model without an image tokenizer makes tokens only", async () => {

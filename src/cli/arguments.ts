@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "commander";
+import type { ImageSize } from "../image-size.ts";
 import type { GenerateOptions } from "../options.ts";
 
 /** Parsers of command-line values; commander reports what they throw as bad input. */
@@ -46,12 +47,36 @@ export function wholeNumbers(text: string): readonly number[] {
 }
 
 /** `WIDTHxHEIGHT`, or one number for a square. In pixels. */
-export function imageSize(text: string): { width: number; height: number } {
+export function pixelSize(text: string): { width: number; height: number } {
   const [, width, height] = /^(\d+)(?:x(\d+))?$/.exec(text) ?? [];
-  if (width === undefined || Number(width) === 0 || height === "0") {
+  if (width === undefined || Number(width) === 0 || Number(height) === 0) {
     throw new InvalidArgumentError('Expected a size in pixels such as "256" or "512x384".');
   }
   return { width: Number(width), height: Number(height ?? width) };
+}
+
+/** A size in pixels, or an aspect ratio. */
+export function imageSize(text: string): ImageSize {
+  const [, width, height] = /^(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (width === undefined) {
+    if (text.includes(":")) throw new InvalidArgumentError('Expected a ratio such as "16:9".');
+    return pixelSize(text);
+  }
+  if (Number(width) === 0 || Number(height) === 0) {
+    throw new InvalidArgumentError('Expected a ratio of numbers above 0, such as "16:9".');
+  }
+  return `${Number(width)}:${Number(height)}`;
+}
+
+/** `FROM:TO`, shares of the decoded cells. */
+export function guidanceInterval(text: string): readonly [number, number] {
+  const [from, to, ...more] = text.split(":").map(realNumber);
+  if (from === undefined || to === undefined || more.length > 0 || from < 0 || to > 1 || from > to) {
+    throw new InvalidArgumentError(
+      'Expected two shares of the decoded cells such as "0.2:0.8", from 0 to 1.',
+    );
+  }
+  return [from, to];
 }
 
 /** A class index, or else a class name. */

@@ -5,6 +5,7 @@ import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
 import type { Generation, GenerationResult } from "../generation.ts";
 import { imageFormatOf } from "../image.ts";
+import type { ImageSize } from "../image-size.ts";
 import type { GenerateOptions } from "../options.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -17,7 +18,8 @@ import { traceWriter } from "./trace-writer.ts";
 export interface GenerateArguments {
   readonly model: string;
   readonly vq?: string;
-  readonly size?: { width: number; height: number };
+  readonly textEncoder?: string;
+  readonly size?: ImageSize;
   readonly class?: number | string;
   readonly negativePrompt?: string;
   readonly window?: NonNullable<GenerateOptions["window"]>;
@@ -25,6 +27,7 @@ export interface GenerateArguments {
   readonly windowTest?: "rejection" | "coupled";
   readonly surrogate?: SurrogateRule;
   readonly guidanceScale?: number;
+  readonly guidanceInterval?: readonly [number, number];
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
@@ -103,7 +106,8 @@ async function start(options: GenerateArguments, signal: AbortSignal): Promise<E
       device: options.device,
       dtype: options.dtype,
       ...(options.vq === undefined ? {} : { vq: options.vq }),
-      ...(options.size === undefined ? {} : { size: options.size }),
+      ...(options.textEncoder === undefined ? {} : { textEncoder: options.textEncoder }),
+      ...(typeof options.size === "object" ? { size: options.size } : {}),
       ...(options.verbose ? { logger: stderrLogger } : {}),
       maxQueue: 4096,
       signal,
@@ -156,9 +160,11 @@ function requestOf(prompt: string | undefined, options: GenerateArguments): Gene
     prompt,
     classLabel: options.class,
     negativePrompt: options.negativePrompt,
+    size: options.size,
     window: isAdaptive ? { ...window, ...defined({ verification, test: windowTest }) } : window,
     surrogate: options.surrogate,
     guidanceScale: options.guidanceScale,
+    guidanceInterval: options.guidanceInterval,
     temperature: options.temperature,
     topK: options.topK,
     topP: options.topP,

@@ -5,7 +5,9 @@ import {
   anyWindow,
   classLabel,
   fixedWindow,
+  guidanceInterval,
   imageSize,
+  pixelSize,
   realNumber,
   wholeNumber,
   wholeNumbers,
@@ -20,6 +22,11 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
   version: string;
 };
 
+const MODEL_HELP =
+  '"demo", a checkpoint directory, a weights file, or a hub id: owner/name[/file][@revision]';
+const VQ_HELP = "image tokenizer, when it does not lie beside the weights: a path or a hub id";
+const TEXT_ENCODER_HELP =
+  "text encoder or text tokenizer, when it does not lie beside the weights: a path or a hub id";
 const EVAL_WINDOWS = "full,8,4,2,adaptive:1,adaptive:2,adaptive:4";
 
 const program = new Command("zipar")
@@ -32,11 +39,12 @@ program
   .command("generate")
   .description("make images")
   .argument("[prompt]", "text prompt, or the name of a class")
-  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
-  .option("--vq <file>", "image tokenizer, when it does not lie beside the weights")
-  .option("--size <size>", 'image size in pixels, e.g. "256" or "512x384"', imageSize)
+  .option("--model <ref>", MODEL_HELP, "demo")
+  .option("--vq <ref>", VQ_HELP)
+  .option("--text-encoder <ref>", TEXT_ENCODER_HELP)
+  .option("--size <size>", 'pixels such as "512" or "960x544", or a ratio such as "16:9"', imageSize)
   .option("--class <label>", "class index or name", classLabel)
-  .option("--negative-prompt <text>", "what the image should not show")
+  .option("--negative-prompt <text>", "what the image should not show, for models that take text")
   .option(
     "--window <window>",
     'tokens the row above must be ahead: N, "full", "adaptive" or "adaptive:N"',
@@ -57,7 +65,12 @@ program
       "token that opens a row early, in families without row-end tokens",
     ).choices(["two-rows-up", "above", "newest"]),
   )
-  .option("--guidance-scale <scale>", "classifier-free guidance", realNumber)
+  .option("--guidance-scale <scale>", "classifier-free guidance; 1 turns it off", realNumber)
+  .option(
+    "--guidance-interval <from:to>",
+    "shares of the decoded cells between which guidance is on",
+    guidanceInterval,
+  )
   .option("--temperature <temperature>", "0 is greedy", realNumber)
   .option("--top-k <k>", "0 turns it off", wholeNumber)
   .option("--top-p <p>", "1 turns it off", realNumber)
@@ -74,6 +87,29 @@ program
   .option("--json", "one JSON object on stdout")
   .option("--verbose", "the worker's log, and stack traces of errors")
   .action(runGenerate);
+
+program
+  .command("info")
+  .description("show what a checkpoint is, which sizes it knows and what memory it needs, without loading it")
+  .option("--model <ref>", MODEL_HELP, "demo")
+  .option("--vq <ref>", VQ_HELP)
+  .option("--text-encoder <ref>", TEXT_ENCODER_HELP)
+  .option("--size <size>", 'pixels such as "384", for checkpoints that do not say', pixelSize)
+  .addOption(
+    new Option("--images <counts>", "estimate the memory for so many images at a time")
+      .argParser(wholeNumbers)
+      .default([1, 2, 4, 8], "1,2,4,8"),
+  )
+  .addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").default("auto"))
+  .addOption(
+    new Option("--dtype <dtype>").choices(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  )
+  .option("--json", "one JSON object on stdout")
+  .option("--verbose", "the worker's log, and stack traces of errors")
+  .action(async (options) => {
+    const { runInfo } = await import("./info.ts");
+    await runInfo(options);
+  });
 
 program
   .command("plan")
@@ -113,7 +149,7 @@ program
 program
   .command("eval")
   .description("measure what windows cost in fidelity; goes on where an earlier run stopped")
-  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
+  .option("--model <ref>", MODEL_HELP, "demo")
   .option("--samples-per-class <count>", "images of each class for each setting", wholeNumber, 16)
   .addOption(
     new Option("--windows <list>", "settings: windows with commas between them")
@@ -139,8 +175,9 @@ program
 program
   .command("profile")
   .description("measure how local the attention is, and the windows that keep most of it")
-  .option("--model <ref>", '"demo", a checkpoint directory, or a weights file', "demo")
-  .option("--vq <file>", "image tokenizer, when it does not lie beside the weights")
+  .option("--model <ref>", MODEL_HELP, "demo")
+  .option("--vq <ref>", VQ_HELP)
+  .option("--text-encoder <ref>", TEXT_ENCODER_HELP)
   .option("--window-quantile <share>", "attention of a row start that a window must keep", realNumber, 0.95)
   .option("--samples <count>", "images; by default one of each class, at most 64", wholeNumber)
   .option("--prompt <text...>", "prompts, in turn, for models that take text")

@@ -15,6 +15,7 @@ import { stderrLogger } from "./stderr-logger.ts";
 export interface ProfileArguments {
   readonly model: string;
   readonly vq?: string;
+  readonly textEncoder?: string;
   readonly windowQuantile: number;
   readonly samples?: number;
   readonly prompt?: readonly string[];
@@ -43,7 +44,18 @@ export async function runProfile(options: ProfileArguments): Promise<void> {
 }
 
 async function measure(options: ProfileArguments): Promise<LocalityReport> {
-  const { model, windowQuantile, seed, samples, prompt = [], vq, device, dtype, verbose } = options;
+  const {
+    model,
+    windowQuantile,
+    seed,
+    samples,
+    prompt = [],
+    vq,
+    textEncoder,
+    device,
+    dtype,
+    verbose,
+  } = options;
   let bar = progressBar("loading");
   let shown = "loading";
   const show = (stage: string, completed: number, total: number, note: string) => {
@@ -66,6 +78,7 @@ async function measure(options: ProfileArguments): Promise<LocalityReport> {
         device,
         dtype,
         ...(vq === undefined ? {} : { vq }),
+        ...(textEncoder === undefined ? {} : { textEncoder }),
         ...(verbose ? { logger: stderrLogger } : {}),
         onProgress: ({ phase, completed, total, unit }) => {
           if (total !== null) show("loading", completed, total, `${phase} (${unit})`);

@@ -3,7 +3,8 @@ import type { Backend, WorkerSource } from "../backend.ts";
 import { createEngine, type Engine } from "../engine.ts";
 import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
-import { modelPath, pythonWorker } from "../worker/python-worker.ts";
+import { resolveModelReference } from "../worker/model-reference.ts";
+import { pythonWorker } from "../worker/python-worker.ts";
 import { findJudge, type Judge } from "./judge.ts";
 import { writePictureSet } from "./picture-set.ts";
 import {
@@ -64,8 +65,8 @@ interface Run {
  * @throws ZiparError as `createEngine` and `Engine.generate`; `invalid-options` for a model without classes
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const path = options.worker === undefined ? modelPath(options.model) : undefined;
-  const judge = options.judge ?? (path === undefined ? undefined : findJudge(path));
+  const model = options.worker === undefined ? resolveModelReference(options.model) : undefined;
+  const judge = options.judge ?? (model?.type === "path" ? findJudge(model.path) : undefined);
   let backend: Backend | undefined;
   const source = options.worker ?? pythonWorker();
   const engine = await createEngine({
@@ -78,7 +79,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   try {
     const plan = samplePlan(options, engine);
     const store = openResultStore(join(options.folder, "settings"));
-    const state = path === undefined ? [] : checkpointState(path);
+    const state = model === undefined ? [] : checkpointState(model);
     const run: Run = { options, engine, backend: backend as Backend, plan, store, state };
     const settings = settingsOf(options, engine);
     const nextTokenGreedy = await nextTokenGreedyOf(run);

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import type { Source } from "../protocol/messages.ts";
 
 const samplesSchema = z.object({
   wallMs: z.number(),
@@ -65,8 +66,10 @@ export function openResultStore(folder: string): ResultStore {
   };
 }
 
-/** Tells one state of a checkpoint's weights from another: names, sizes and times of its files. */
-export function checkpointState(path: string): readonly string[] {
+/** Tells one state of a checkpoint's weights from another: names, sizes and times of its files, or what the hub calls it. */
+export function checkpointState(source: Source): readonly string[] {
+  if (source.type === "hub") return [JSON.stringify(source)];
+  const { path } = source;
   const files = statSync(path).isDirectory()
     ? readdirSync(path)
         .sort()

@@ -19,7 +19,10 @@ export interface ProfileOptions {
   readonly windowQuantile: number;
   /** For models that take text, in turn. */
   readonly prompts: readonly string[];
-  readonly engine: Pick<EngineOptions, "vq" | "device" | "dtype" | "maxImages" | "onProgress" | "logger">;
+  readonly engine: Pick<
+    EngineOptions,
+    "vq" | "textEncoder" | "device" | "dtype" | "maxImages" | "onProgress" | "logger"
+  >;
   readonly signal?: AbortSignal;
   readonly onProgress?: (stage: "images" | "attention", completed: number, total: number) => void;
   /** For tests: another worker. */

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import type { Backend, WorkerSource } from "../backend.ts";
+import type { Backend, ModelDescription, WorkerSource } from "../backend.ts";
 import { parseOptions } from "../options.ts";
 import type { ModelCard } from "../protocol/messages.ts";
+import { slotCount } from "../schedule/grid.ts";
 import { PIXELS_PER_TOKEN, StubForwarder } from "./stub-forwarder.ts";
 
 export const stubOptionsSchema = z.strictObject({
@@ -35,6 +36,17 @@ export function stubWorker(options: StubOptions = {}): WorkerSource {
         pid: undefined,
         forwarder: new StubForwarder(resolved, maxImages * card.branches.length),
         async stop() {},
+      };
+    },
+    async describe(): Promise<ModelDescription> {
+      return {
+        card,
+        device: "stub",
+        dtype: "float32",
+        weights: [],
+        slotCount: slotCount(resolved, resolved.promptLength),
+        cacheBytesPerImage: 0,
+        freeBytes: null,
       };
     },
   };

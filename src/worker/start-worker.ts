@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { ZiparError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { PROTOCOL_VERSION, type Ready, type Source } from "../protocol/messages.ts";
+import { type Described, PROTOCOL_VERSION, type Ready, type Source } from "../protocol/messages.ts";
 import { type Hello, type Progress, WorkerChannel } from "./channel.ts";
 import { expectReply } from "./forwarder.ts";
 import { WorkerProcess } from "./process.ts";
@@ -13,7 +13,6 @@ export interface WorkerOptions {
   readonly workerDirectory: string;
   /** Extra arguments of the worker, e.g. `["--stub", "{}"]`. */
   readonly arguments: readonly string[];
-  readonly init: InitRequest;
   /** How long the process may take to say hello; loading is not part of it. */
   readonly startTimeoutMs: number;
   readonly logger: Logger;
@@ -21,8 +20,8 @@ export interface WorkerOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The body of `init`. Paths are absolute. */
-export interface InitRequest {
+/** The body of `describe`. Paths are absolute. */
+export interface LoadRequest {
   readonly model: {
     readonly weights: Source;
     readonly vq: Source | null;
@@ -31,6 +30,10 @@ export interface InitRequest {
   };
   readonly device: string;
   readonly dtype: "auto" | "float32" | "bfloat16" | "float16";
+}
+
+/** The body of `init`. */
+export interface InitRequest extends LoadRequest {
   /** Images that the K/V cache shall hold, and whether fewer will do. */
   readonly imageCount: number;
   readonly fewerImages: boolean;
@@ -49,7 +52,29 @@ export interface Worker {
  * Starts a worker process, shakes hands and loads the checkpoint.
  * @throws ZiparError `worker-start`, `worker-died`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `cancelled`
  */
-export async function startWorker(options: WorkerOptions): Promise<Worker> {
+export async function startWorker(options: WorkerOptions & { readonly init: InitRequest }): Promise<Worker> {
+  const { reply: ready, ...worker } = await launch(options, (channel) => init(channel, options));
+  return { ...worker, ready };
+}
+
+/**
+ * Starts a worker process, lets it read what a checkpoint is, and ends it.
+ * @throws ZiparError as `startWorker`
+ */
+export async function describeModel(options: WorkerOptions, request: LoadRequest): Promise<Described> {
+  const { reply, stop } = await launch(options, async (channel) => {
+    const { reply } = await channel.request({ type: "describe", ...request }, [], options.onProgress);
+    return expectReply(reply, "described");
+  });
+  await stop();
+  return reply;
+}
+
+/** Starts a worker process, shakes hands and waits for the answer to its first request. */
+async function launch<FirstReply>(
+  options: WorkerOptions,
+  request: (channel: WorkerChannel) => Promise<FirstReply>,
+): Promise<Omit<Worker, "ready"> & { readonly reply: FirstReply }> {
   const epoch = 1;
   const token = randomBytes(32).toString("hex");
   const channel = await WorkerChannel.open(epoch);
@@ -70,8 +95,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   try {
     options.signal?.throwIfAborted();
     checkVersion(await withinStartTime(channel.hello(token), options.startTimeoutMs, process));
-    const ready = await init(channel, options);
-    return { channel, ready, pid: process.pid, stop };
+    const reply = await request(channel);
+    return { channel, reply, pid: process.pid, stop };
   } catch (error) {
     channel.close(error);
     await process.end(0);
@@ -81,7 +106,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 }
 
-async function init(channel: WorkerChannel, { init: request, onProgress }: WorkerOptions): Promise<Ready> {
+async function init(
+  channel: WorkerChannel,
+  { init: request, onProgress }: WorkerOptions & { readonly init: InitRequest },
+): Promise<Ready> {
   const { reply } = await channel.request(
     { type: "init", protocolVersion: PROTOCOL_VERSION, ...request },
     [],
