@@ -41,7 +41,7 @@ from zipar_worker.kv_cache import KvCache, stored_slots
 from zipar_worker.locality import LocalityReduction, SlotGrid
 from zipar_worker.protocol import Describe, EncodePrompt, Forward, Init, ModelReference, Profile
 from zipar_worker.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
-from zipar_worker.sources import resolve_source
+from zipar_worker.sources import resolve_model
 from zipar_worker.step_layout import HeldPrompt, Padding, StepLayout, StepTensors, lay_out_step, upload
 from zipar_worker.visibility import visible_slots
 
@@ -197,13 +197,13 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedChe
     device = resolve_device(request.device)
     dtype = resolve_dtype(request.dtype, device)
     model: ModelReference = request.model
-    weights = resolve_source(model.weights, report)
+    paths = resolve_model(model, report)
     options = OpenOptions(
-        vq_path=resolve_source(model.vq, report) if model.vq else None,
-        text_encoder_path=resolve_source(model.text_encoder, report) if model.text_encoder else None,
+        vq_path=paths.vq,
+        text_encoder_path=paths.text_encoder,
         size=(model.size.width, model.size.height) if model.size else None,
     )
-    return open_family(weights, options), device, dtype
+    return open_family(paths.weights, options), device, dtype
 
 
 def _affordable_images(request: Init, description: Description, dtype: torch.dtype, device: torch.device) -> int:
