@@ -1,6 +1,7 @@
 import type { Distribution } from "./distribution.ts";
+import { recordFed } from "./fed-queries.ts";
 import { judgeDraft } from "./judge-draft.ts";
-import type { StepPlan } from "./plan-step.ts";
+import type { Query, StepPlan } from "./plan-step.ts";
 import { decodedIn, type SequenceState } from "./sequence-state.ts";
 import type { AdaptiveWindow } from "./window.ts";
 
@@ -42,6 +43,7 @@ export function commitStep(
   const cells: CommittedCell[] = [];
   const drafts: DraftOutcome[] = [];
   const accepted = new Set<number>();
+  const kept: Query[] = [];
   const seen = state.decodedCounts.slice(); // what this forward could see of each row
   state.written = plan.written;
   state.forwardCount += 1;
@@ -49,6 +51,11 @@ export function commitStep(
   for (const [k, query] of plan.queries.entries()) {
     const result = results[k];
     const { want } = query;
+    if (query.kind === "draft" && want.type === "draw" && !accepted.has(want.row)) {
+      state.written.cellCounts[want.row] = 0; // the K/V of a rejected draft must not stay visible
+      continue;
+    }
+    kept.push(query);
     if (want.type === "none") continue;
     if (want.type === "distribution") {
       const outcome = commitDistribution(
@@ -62,13 +69,10 @@ export function commitStep(
       if (outcome?.type === "draft-accepted") accepted.add(want.row);
       continue;
     }
-    if (query.kind === "draft" && !accepted.has(want.row)) {
-      state.written.cellCounts[want.row] = 0; // the K/V of a rejected draft must not stay visible
-      continue;
-    }
     if (want.row > 0 && want.column === 0) state.openedAt[want.row] = seen[want.row - 1] as number;
     commitCell(state, want.row, want.column, asDraw(result).token, cells);
   }
+  recordFed(state.fed, kept);
   return { cells, drafts };
 }
 

@@ -1,5 +1,6 @@
 import { nothingWritten, type WrittenSlots } from "../kv/written-slots.ts";
 import type { Distribution } from "./distribution.ts";
+import { type FedQueries, nothingFed } from "./fed-queries.ts";
 import type { TokenGrid } from "./grid.ts";
 import type { RandomKey } from "./random.ts";
 import type { SurrogateRule } from "./surrogate.ts";
@@ -36,6 +37,8 @@ export interface SequenceState {
   /** Per row: its draft while the adaptive window is being tested. */
   readonly drafts: (Draft | undefined)[];
   written: WrittenSlots;
+  /** From this a lost K/V cache is written again. */
+  readonly fed: FedQueries;
   forwardCount: number;
   decodedCount: number;
   draftCount: number;
@@ -65,6 +68,7 @@ export function startSequence(options: SequenceOptions): SequenceState {
     openedAt: new Int32Array(rows),
     drafts: new Array<Draft | undefined>(rows).fill(undefined),
     written: nothingWritten(options.grid),
+    fed: nothingFed(),
     forwardCount: 0,
     decodedCount: 0,
     draftCount: 0,

@@ -13,7 +13,7 @@ export interface StubRun {
   readonly state: SequenceState;
 }
 
-/** Runs one sequence on the stub model, without an engine, and records every forward. */
+/** Runs one sequence on the stub model, without an engine, and records every forward, up to a number of them. */
 export async function recordStub(
   options: StubOptions,
   window: Window,
@@ -21,7 +21,15 @@ export async function recordStub(
     seed = 0,
     temperature = 1,
     classIndex = 3,
-  }: { seed?: number; temperature?: number; classIndex?: number } = {},
+    refreshRowEnds = false,
+    forwards = Number.POSITIVE_INFINITY,
+  }: {
+    seed?: number;
+    temperature?: number;
+    classIndex?: number;
+    refreshRowEnds?: boolean;
+    forwards?: number;
+  } = {},
 ): Promise<StubRun> {
   const resolved = stubOptionsSchema.parse(options);
   const { rows, columns, rowEnd, codeCount } = resolved;
@@ -39,11 +47,12 @@ export async function recordStub(
     promptLength,
     codeCount,
     window,
+    refreshRowEnds,
     key: randomKey(seed),
   });
   const sampling = { guidanceScale: 1, temperature, topK: 0, topP: 1 };
   const trace: TraceStep[] = [];
-  while (!isComplete(state)) {
+  while (!isComplete(state) && trace.length < forwards) {
     const plan = planStep(state);
     const [results = []] = await forwarder.forward([{ sequence: 1, plan, sampling }]);
     const { cells, drafts } = commitStep(state, plan, results);

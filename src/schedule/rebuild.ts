@@ -1,0 +1,131 @@
+import { type FedQueries, fedIn } from "./fed-queries.ts";
+import type { Query } from "./plan-step.ts";
+
+/** One forward that writes lost K/V again. Nothing is wanted of its queries. */
+export interface RebuildForward {
+  /** In the order in which they were first fed. */
+  readonly queries: readonly Query[];
+  /** Per query: the forward that first fed it. A query does not see what those of later steps write. */
+  readonly steps: Int32Array;
+  /** Written slots once this forward has run, as runs [first, end), flattened. */
+  readonly runs: Int32Array;
+}
+
+/** What a batch may hold; a single step that holds more is a forward of its own. */
+export const REBUILD_QUERIES = 1024;
+
+/**
+ * Plans the forwards that give an empty cache the K/V that a sequence had after its last forward: as few as visibility
+ * allows, each query seeing exactly the versions of slots that it saw at first.
+ *
+ * A slot may be fed more than once (a surrogate and the true row end, a refreshed row end, the row start of a draft).
+ * One forward holds one version of a slot, so wherever a query saw a version that was replaced later, it must run in an
+ * earlier forward than the replacement: such a pair of steps asks for a cut between them. A version that no query with
+ * lasting K/V has seen is left out, and asks for nothing. Taking steps until the next one would break a pair is optimal,
+ * as for every covering of intervals by points.
+ */
+export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES): readonly RebuildForward[] {
+  const lasting = lastingQueries(fed);
+  const forwards: RebuildForward[] = [];
+  const written = new Set<number>();
+  let batch = emptyBatch();
+  for (let step = 0; step < fed.ends.length; step++) {
+    const queries = lasting.indices[step] as readonly number[];
+    if (queries.length === 0) continue;
+    const isFull = batch.queries.length > 0 && batch.queries.length + queries.length > queriesPerForward;
+    if (isFull || (lasting.cutAfter[step] as number) >= batch.firstStep) {
+      closeBatch(batch, written, forwards);
+      batch = emptyBatch();
+    }
+    batch.firstStep = Math.min(batch.firstStep, step);
+    for (const index of queries) {
+      const slot = fed.slots[index] as number;
+      batch.queries.push({
+        kind: "refresh",
+        token: fed.tokens[index] as number,
+        slot,
+        want: { type: "none" },
+      });
+      batch.steps.push(step);
+    }
+  }
+  closeBatch(batch, written, forwards);
+  return forwards;
+}
+
+interface Batch {
+  firstStep: number;
+  readonly queries: Query[];
+  readonly steps: number[];
+}
+
+function emptyBatch(): Batch {
+  return { firstStep: Number.POSITIVE_INFINITY, queries: [], steps: [] };
+}
+
+function closeBatch({ queries, steps }: Batch, written: Set<number>, forwards: RebuildForward[]): void {
+  if (queries.length === 0) return;
+  for (const { slot } of queries) written.add(slot);
+  forwards.push({ queries, steps: Int32Array.from(steps), runs: runsOf(written) });
+}
+
+interface LastingQueries {
+  /** Per step: indices into the fed queries whose K/V matter to what the sequence goes on with. */
+  readonly indices: readonly (readonly number[])[];
+  /** Per step: the last step that must not share a forward with it, since it saw what this one overwrites; or -1. */
+  readonly cutAfter: readonly number[];
+}
+
+/**
+ * Walks backwards: K/V last if they are the newest of their slot, or if a query with lasting K/V saw them. Queries see
+ * every slot below their own, so of each step only its highest lasting slot counts.
+ */
+function lastingQueries(fed: FedQueries): LastingQueries {
+  const stepCount = fed.ends.length;
+  const indices = new Array<readonly number[]>(stepCount).fill([]);
+  const highest = new Array<number>(stepCount).fill(-1);
+  const cutAfter = new Array<number>(stepCount).fill(-1);
+  const rewrittenAt = new Map<number, number>();
+  const replacedAt = new Map<number, number>(); // by K/V that last themselves
+  for (let step = stepCount - 1; step >= 0; step--) {
+    const { first, end } = fedIn(fed, step);
+    const lasting: number[] = [];
+    const descending = Array.from({ length: end - first }, (_, k) => first + k).sort(
+      (a, b) => (fed.slots[b] as number) - (fed.slots[a] as number),
+    );
+    for (const index of descending) {
+      const slot = fed.slots[index] as number;
+      const rewrite = rewrittenAt.get(slot);
+      const lastSeen = rewrite === undefined ? step : lastStepAbove(highest, slot, step, rewrite);
+      if (lastSeen === undefined) continue; // nobody whose K/V last has seen this version
+      const replaced = replacedAt.get(slot);
+      if (replaced !== undefined) cutAfter[replaced] = Math.max(cutAfter[replaced] as number, lastSeen);
+      replacedAt.set(slot, step);
+      lasting.push(index);
+      highest[step] = Math.max(highest[step] as number, slot);
+    }
+    for (const index of descending) rewrittenAt.set(fed.slots[index] as number, step);
+    indices[step] = lasting.reverse();
+  }
+  return { indices, cutAfter };
+}
+
+/** The last step in [from, end) with a lasting query above `slot`. */
+function lastStepAbove(
+  highest: readonly number[],
+  slot: number,
+  from: number,
+  end: number,
+): number | undefined {
+  for (let step = end - 1; step >= from; step--) if ((highest[step] as number) > slot) return step;
+  return undefined;
+}
+
+function runsOf(slots: ReadonlySet<number>): Int32Array {
+  const runs: number[] = [];
+  for (const slot of [...slots].sort((a, b) => a - b)) {
+    if (runs.length > 0 && runs[runs.length - 1] === slot) runs[runs.length - 1] = slot + 1;
+    else runs.push(slot, slot + 1);
+  }
+  return Int32Array.from(runs);
+}
