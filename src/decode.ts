@@ -1,4 +1,5 @@
 import { ZiparError } from "./errors.ts";
+import { branchesOf, rebuildBranches } from "./guided-branches.ts";
 import { allCacheRows, allocateRows, type CacheRows, canAllocateRows, freeRows } from "./kv/cache-rows.ts";
 import type { ResolvedGeneration, Sampling } from "./options.ts";
 import { commitStep, type QueryResult, type StepOutcome } from "./schedule/commit-step.ts";
@@ -100,6 +101,8 @@ interface LiveSequence {
   readonly state: SequenceState;
   /** Forwards after which a preview is due. */
   readonly previews: readonly number[];
+  /** Whether a forward left branches out, whose K/V are missing since. */
+  lacksBranches: boolean;
 }
 
 /**
@@ -154,6 +157,7 @@ export class DecodeLoop {
       while (this.#queued.length + this.#live.length > 0) {
         this.#dropCancelled();
         await this.#admit();
+        if (this.#live.length > 0) await this.#rebuildBranches(this.#live);
         if (this.#live.length > 0) await this.#step(this.#live);
       }
     } finally {
@@ -161,12 +165,25 @@ export class DecodeLoop {
     }
   }
 
+  /** Guidance that comes on needs the branches that did not run while it was off. */
+  async #rebuildBranches(batch: readonly LiveSequence[]): Promise<void> {
+    const lacking = batch.filter((live) => live.lacksBranches && branchesOf(live).length > 1);
+    if (lacking.length === 0) return;
+    try {
+      await rebuildBranches(this.#forwarder, lacking);
+      for (const live of lacking) live.lacksBranches = false;
+    } catch (error) {
+      for (const live of lacking) if (this.#live.includes(live)) this.#fail(live, error);
+    }
+  }
+
   async #step(batch: readonly LiveSequence[]): Promise<void> {
-    const steps = batch.map(({ sequence, state, job }) => ({
-      sequence,
-      plan: planStep(state),
-      sampling: job.options.sampling,
-    }));
+    const steps = batch.map((live) => {
+      const { sequence, cacheRows, state, job } = live;
+      const branches = branchesOf(live);
+      live.lacksBranches ||= branches.length < cacheRows.length;
+      return { sequence, plan: planStep(state), sampling: job.options.sampling, branches };
+    });
     const forward = this.#forwarder.forward(steps).catch((error: unknown) => this.#failLive(error));
     this.#deliver(); // while the worker runs this forward, listeners learn of the last one
     const results = await forward;
@@ -250,7 +267,14 @@ export class DecodeLoop {
         key: randomKey(seed),
       });
       if (this.#closedBy !== undefined) throw this.#closedBy;
-      this.#live.push({ job, sequence, cacheRows, state, previews: previewForwards(state, partialImages) });
+      this.#live.push({
+        job,
+        sequence,
+        cacheRows,
+        state,
+        previews: previewForwards(state, partialImages),
+        lacksBranches: false,
+      });
     } catch (error) {
       this.#rows = freeRows(this.#rows, cacheRows);
       job.onError(error);

@@ -3,6 +3,7 @@ import { ZiparError } from "./errors.ts";
 import { resolveCardGrid } from "./image-size.ts";
 import type { ModelCard } from "./protocol/messages.ts";
 import type { TokenGrid } from "./schedule/grid.ts";
+import { ALWAYS_GUIDED, type GuidanceInterval } from "./schedule/guidance.ts";
 import type { SurrogateRule } from "./schedule/surrogate.ts";
 import type { Window } from "./schedule/window.ts";
 
@@ -51,6 +52,14 @@ const generateSchema = z.strictObject({
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
   window: windowSchema.optional(),
   guidanceScale: z.number().min(-1000).max(1000).optional(),
+  /** Shares of the decoded cells between which guidance is on; outside of them its other branches do not run at all. */
+  guidanceInterval: z
+    .tuple([z.number().min(0).max(1), z.number().min(0).max(1)], {
+      error: "expected two shares of the decoded cells such as [0.2, 0.8]",
+    })
+    .refine(([from, to]) => from < to, { message: "expected the second share to be larger than the first" })
+    .readonly()
+    .default(ALWAYS_GUIDED),
   /** 0 is greedy. */
   temperature: z.number().min(0).max(1000).optional(),
   /** 0 turns it off. */
@@ -85,6 +94,7 @@ export interface ResolvedGeneration {
   readonly grid: TokenGrid;
   readonly window: Window;
   readonly sampling: Sampling;
+  readonly guidanceInterval: GuidanceInterval;
   readonly seed: number;
   readonly image: boolean;
   readonly partialImages: number;
@@ -159,6 +169,7 @@ export function resolveGeneration(
       topK: options.topK ?? defaults.topK,
       topP: options.topP ?? defaults.topP,
     },
+    guidanceInterval: options.guidanceInterval,
     seed: options.seed ?? randomSeed(),
     image: options.image,
     partialImages: options.partialImages,

@@ -36,6 +36,7 @@ test("the model card fills in what is left out", () => {
     sampling: { guidanceScale: 4, temperature: 1, topK: 2000, topP: 1 },
     seed: 77,
     image: true,
+    guidanceInterval: [0, 1],
     partialImages: 0,
     refreshRowEnds: false,
     signal: undefined,
@@ -144,6 +145,26 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["top-k 1.5", { classLabel: 0, topK: 1.5 }, ["topK", "1.5", "int"]],
     ["top-p 0", { classLabel: 0, topP: 0 }, ["topP", "0"]],
     ["top-p 1.1", { classLabel: 0, topP: 1.1 }, ["topP", "1.1", "1"]],
+    [
+      "a guidance interval of one share",
+      { classLabel: 0, guidanceInterval: [0.5] },
+      ["guidanceInterval", "0.5"],
+    ],
+    [
+      "a guidance interval that ends first",
+      { classLabel: 0, guidanceInterval: [0.5, 0.5] },
+      ["guidanceInterval", "larger"],
+    ],
+    [
+      "a guidance interval beyond 1",
+      { classLabel: 0, guidanceInterval: [0, 1.5] },
+      ["guidanceInterval", "1.5"],
+    ],
+    [
+      "a guidance interval in words",
+      { classLabel: 0, guidanceInterval: "late" },
+      ["guidanceInterval", '"late"', "[0.2, 0.8]"],
+    ],
     ["seed -1", { classLabel: 0, seed: -1 }, ["seed", "-1", "0"]],
     ["seed 2^53", { classLabel: 0, seed: 2 ** 53 }, ["seed", "9007199254740992"]],
     [

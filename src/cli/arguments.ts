@@ -71,7 +71,7 @@ export function imageSize(text: string): ImageSize {
 /** `FROM:TO`, shares of the decoded cells. */
 export function guidanceInterval(text: string): readonly [number, number] {
   const [from, to, ...more] = text.split(":").map(realNumber);
-  if (from === undefined || to === undefined || more.length > 0 || from < 0 || to > 1 || from > to) {
+  if (from === undefined || to === undefined || more.length > 0 || from < 0 || to > 1 || from >= to) {
     throw new InvalidArgumentError(
       'Expected two shares of the decoded cells such as "0.2:0.8", from 0 to 1.',
     );

@@ -19,8 +19,8 @@ interface StubSequence {
   readonly rows: number;
   readonly columns: number;
   readonly classIndex: number;
-  /** Token last fed to each slot. */
-  readonly tokens: Map<number, number>;
+  /** Per branch: the token last fed to each slot. */
+  readonly branches: readonly Map<number, number>[];
 }
 
 /** Executes steps in this process with the stub's law, and refuses whatever a real model could not compute. */
@@ -41,12 +41,14 @@ export class StubForwarder implements Forwarder {
 
   async encodePrompt({
     sequence,
+    cacheRows,
     rows,
     columns,
     conditioning,
   }: PromptRequest): Promise<{ promptLength: number }> {
     const classIndex = conditioning.type === "class" ? conditioning.classIndex : 0;
-    this.#sequences.set(sequence, { rows, columns, classIndex, tokens: new Map() });
+    const branches = cacheRows.map(() => new Map<number, number>());
+    this.#sequences.set(sequence, { rows, columns, classIndex, branches });
     return { promptLength: this.#options.promptLength };
   }
 
@@ -95,17 +97,24 @@ export class StubForwarder implements Forwarder {
     };
   }
 
-  #forwardSequence({ sequence: id, plan, sampling }: ForwardStep): readonly QueryResult[] {
+  #forwardSequence({ sequence: id, plan, sampling, branches }: ForwardStep): readonly QueryResult[] {
     const sequence = this.#sequences.get(id);
     if (sequence === undefined) throw new Error(`stub: sequence ${id} is not known`);
-    for (const { slot, token } of plan.queries) sequence.tokens.set(slot, token);
-    for (const slot of slotsOf(plan.runs)) {
-      if (!sequence.tokens.has(slot))
-        throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
+    const fed = (branches ?? [...sequence.branches.keys()]).map(
+      (branch) => sequence.branches[branch] as Map<number, number>,
+    );
+    const first = fed[0] as Map<number, number>;
+    for (const tokens of fed) {
+      for (const { slot, token } of plan.queries) tokens.set(slot, token);
+      for (const slot of slotsOf(plan.runs)) {
+        if (!tokens.has(slot)) throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
+        if (tokens.get(slot) !== first.get(slot))
+          throw new Error(`stub: the branches hold different tokens in slot ${slot}`);
+      }
     }
     return plan.queries.map((query): QueryResult => {
       if (query.want.type === "none") return undefined;
-      const state = this.#stateOf(sequence, query, query.want, plan.runs);
+      const state = this.#stateOf(sequence, first, query, query.want, plan.runs);
       const distribution = stubDistribution(state, this.codeCount, sampling);
       if (query.want.type === "distribution") return distribution;
       const token = tokenAt(distribution, query.want.uniform);
@@ -116,6 +125,7 @@ export class StubForwarder implements Forwarder {
   /** Hash of everything that the wanted cell's token depends on, as far as the query may see it. */
   #stateOf(
     sequence: StubSequence,
+    tokens: ReadonlyMap<number, number>,
     query: Query,
     cell: { row: number; column: number },
     runs: Int32Array,
@@ -131,7 +141,7 @@ export class StubForwarder implements Forwarder {
       for (let k = column; k < Math.min(column + reach, sequence.columns); k++) {
         const slot = promptLength + (row - 1) * stride + k;
         const isVisible = slot <= query.slot && isCovered(runs, slot);
-        context.push(isVisible ? (sequence.tokens.get(slot) as number) : this.codeCount + 1);
+        context.push(isVisible ? (tokens.get(slot) as number) : this.codeCount + 1);
       }
     }
     return context.reduce(mix, STUB_OFFSET);

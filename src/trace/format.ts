@@ -42,6 +42,8 @@ export const traceHeaderSchema = z.strictObject({
     topK: count,
     topP: z.number(),
   }),
+  /** Where guidance was on for a part of the image alone. */
+  guidanceInterval: z.tuple([z.number(), z.number()]).optional(),
   seed: count,
   promptLength: z.int().min(1).max(LIMITS.queries),
   codeCount: token,

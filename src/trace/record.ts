@@ -32,6 +32,7 @@ function describeRun(
 ): TraceHeader {
   const { grid, window, refreshRowEnds, surrogate, promptLength, codeCount } = state;
   const { conditioning, sampling, seed } = options;
+  const [from, to] = options.guidanceInterval;
   return {
     "zipar-trace": TRACE_VERSION,
     model: card.name,
@@ -43,6 +44,7 @@ function describeRun(
     refreshRowEnds,
     surrogate,
     sampling,
+    ...(from === 0 && to === 1 ? {} : { guidanceInterval: [from, to] as [number, number] }),
     seed,
     promptLength,
     codeCount,

@@ -1,0 +1,55 @@
+import type { Backend, WorkerSource } from "../../src/backend.ts";
+import type { Forwarder, ForwardStep } from "../../src/decode.ts";
+import type { QueryResult } from "../../src/schedule/commit-step.ts";
+
+/** A worker whose forwards are written down, and which may be made to run all branches all along. */
+export interface GuidanceWorker {
+  readonly source: WorkerSource;
+  /** Per forward, per image in it: its branches, and whether it rebuilds them. */
+  readonly forwards: (readonly { readonly branches: readonly number[]; readonly rebuilds: boolean }[])[];
+  /** Runs every branch in every forward, at a guidance scale of 1 where the engine leaves branches out. */
+  runsAll: boolean;
+}
+
+export function guidanceWorker(source: WorkerSource, branchCount: number): GuidanceWorker {
+  const worker: GuidanceWorker = {
+    source: { open: async (options) => watch(await source.open(options), worker, branchCount) },
+    forwards: [],
+    runsAll: false,
+  };
+  return worker;
+}
+
+function watch(backend: Backend, worker: GuidanceWorker, branchCount: number): Backend {
+  const { forwarder } = backend;
+  const all = Array.from({ length: branchCount }, (_, branch) => branch);
+  const watched: Forwarder = {
+    cacheRowCount: forwarder.cacheRowCount,
+    codeCount: forwarder.codeCount,
+    branchCount: forwarder.branchCount,
+    encodePrompt: (prompt) => forwarder.encodePrompt(prompt),
+    stats: () => forwarder.stats(),
+    decodeImage: (codes, rows, columns) => forwarder.decodeImage(codes, rows, columns),
+    profile: (...image) => forwarder.profile(...image),
+    release: (sequences) => forwarder.release(sequences),
+    forward: async (steps) => {
+      worker.forwards.push(
+        steps.map(({ branches = all, steps }) => ({ branches, rebuilds: steps !== undefined })),
+      );
+      if (!worker.runsAll) return forwarder.forward(steps);
+      const isRebuild = steps.some((step) => step.steps !== undefined);
+      return isRebuild ? steps.map(nothing) : forwarder.forward(steps.map((step) => inFull(step, all)));
+    },
+  };
+  return { ...backend, forwarder: watched };
+}
+
+function inFull(step: ForwardStep, branches: readonly number[]): ForwardStep {
+  const isGuided = step.branches?.length === branches.length;
+  const guidanceScale = isGuided ? step.sampling.guidanceScale : 1;
+  return { ...step, branches, sampling: { ...step.sampling, guidanceScale } };
+}
+
+function nothing({ plan }: ForwardStep): readonly QueryResult[] {
+  return plan.queries.map(() => undefined);
+}
