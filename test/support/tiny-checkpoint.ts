@@ -14,10 +14,18 @@ export interface TinyCheckpoint {
   remove(): void;
 }
 
-/** A LlamaGen checkpoint with random weights, made by the worker's own script, e.g. `--rows 8 --columns 8`. */
-export async function tinyCheckpoint(...options: readonly string[]): Promise<TinyCheckpoint> {
+/** A LlamaGen checkpoint with random weights, e.g. `--rows 8 --columns 8`. */
+export function tinyCheckpoint(...options: readonly string[]): Promise<TinyCheckpoint> {
+  return tinyCheckpointOf("llamagen", ...options);
+}
+
+/** A checkpoint of a family with random weights in its official format, made by the worker's own script. */
+export async function tinyCheckpointOf(
+  family: string,
+  ...options: readonly string[]
+): Promise<TinyCheckpoint> {
   const directory = mkdtempSync(join(tmpdir(), "zipar-test-checkpoint-"));
-  await runPython(["-m", "zipar_worker.tiny", "llamagen", "--out", directory, ...options]);
+  await runPython(["-m", "zipar_worker.tiny", family, "--out", directory, ...options]);
   return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 

@@ -1,0 +1,59 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { createEngine } from "../../src/index.ts";
+import { nextTokenForwardCount } from "../../src/schedule/grid.ts";
+import { type TinyCheckpoint, tinyCheckpointOf } from "../support/tiny-checkpoint.ts";
+
+// Each family from its official format to pixels, through the real worker; the tokens themselves are compared with
+// the official implementations in python-worker/tests.
+const FAMILIES: readonly (readonly [name: string, family: string, ...options: string[]])[] = [
+  ["Emu3, original layout", "emu3", "--layout", "original", "--area", "4608"],
+  ["Emu3, transformers' layout", "emu3", "--layout", "hf", "--area", "4608"],
+  ["Lumina-mGPT", "lumina-mgpt", "--size", "128"],
+  ["Janus-Pro, native layout", "janus", "--layout", "native", "--rows", "6"],
+  ["Janus-Pro, transformers' layout", "janus", "--layout", "transformers", "--rows", "6"],
+  ["LlamaGen, text to image", "llamagen", "--text", "--rows", "6", "--columns", "9"],
+];
+
+const made: TinyCheckpoint[] = [];
+afterAll(() => {
+  for (const checkpoint of made) checkpoint.remove();
+});
+
+describe("every size, in the number of forwards that the law says", () => {
+  test.each(FAMILIES)(
+    "%s",
+    async (_name, family, ...options) => {
+      const checkpoint = await tinyCheckpointOf(family, ...options, "--seed", "3");
+      made.push(checkpoint);
+      await using engine = await createEngine({
+        model: checkpoint.directory,
+        device: "cpu",
+        maxImages: 4,
+        // Lumina's files do not say it; the others do, and need no telling.
+        size: { width: 128, height: 128 },
+      });
+      const { grids, rowEnd } = engine.card;
+      for (const { rows, columns, width, height } of [grids[0], grids.at(-1)].filter(
+        (grid) => grid !== undefined,
+      )) {
+        const generate = (window: number | "full" | "adaptive", guidanceScale: number) =>
+          engine.generate({ prompt: "a red cube", size: { width, height }, window, guidanceScale, seed: 7 });
+        const [full, three, two, adaptive] = await Promise.all([
+          generate("full", 3),
+          generate(3, 3),
+          generate(2, 1),
+          generate("adaptive", 3),
+        ]);
+        expect(full.stats.forwards).toBe(columns + (rows - 1) * columns);
+        expect(three.stats.forwards).toBe(columns + (rows - 1) * 3);
+        expect(two.stats.forwards).toBe(columns + (rows - 1) * 2);
+        expect(adaptive.stats.forwards).toBeLessThanOrEqual(full.stats.forwards + rows);
+        expect(full.stats.nextTokenForwards).toBe(nextTokenForwardCount({ rows, columns, rowEnd }));
+        expect([full.image.width, full.image.height]).toEqual([width, height]);
+        expect(new Set(full.image.pixels).size).toBeGreaterThan(10);
+        expect(three.tokens).not.toEqual(full.tokens);
+      }
+    },
+    120_000,
+  );
+});
