@@ -15,7 +15,7 @@ import pytest
 from hub_server import COMMIT, fake_hub
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.hub import needed_files
+from zipar_worker.hub_files import needed_files
 from zipar_worker.protocol import HubSource, PathSource
 from zipar_worker.sources import COMPANIONS, companions_of
 
