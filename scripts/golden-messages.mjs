@@ -154,6 +154,7 @@ export const goldenMessages = [
     arrays: [],
   },
   reply("progress", 1, { phase: "weights", completed: 1048576, total: 4194304, unit: "bytes" }),
+  reply("pulse", 7, { count: 1234 }),
   reply("progress", 1, { phase: "compile", completed: 0.5, total: null, unit: "" }, [], "of-unknown-length"),
   reply("ready", 1, {
     card: CARD,

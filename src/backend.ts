@@ -1,5 +1,6 @@
 import type { Forwarder } from "./decode.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";
+import type { ZiparError } from "./errors.ts";
 import type { ModelCard } from "./protocol/messages.ts";
 
 /** What an engine runs on: a loaded model that executes forwards. */
@@ -11,7 +12,9 @@ export interface Backend {
   readonly forwarder: Forwarder;
   /** Process id of the worker; undefined when there is none. */
   readonly pid: number | undefined;
-  /** Ends it. Safe to call twice. */
+  /** What the worker was lost to; undefined while it runs. Every request fails once it is set. */
+  failure(): ZiparError | undefined;
+  /** Ends it, within a few seconds whatever state it is in. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -31,7 +34,10 @@ export interface ModelDescription {
   readonly freeBytes: number | null;
 }
 
-/** How a backend comes to be. `stubWorker()` and `pythonWorker()` make these. */
+/**
+ * How a backend comes to be. `stubWorker()` and `pythonWorker()` make these. It is opened again, after the lost backend
+ * was stopped, when an engine replaces a lost worker.
+ */
 export interface WorkerSource {
   open(options: ResolvedEngineOptions): Promise<Backend>;
   /** What `open` would load; for `inspectModel`. */

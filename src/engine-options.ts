@@ -31,6 +31,29 @@ const engineSchema = z.strictObject({
   maxQueue: z.int().min(0).default(1024),
   /** How long the worker process may take to say its first word; loading is not part of it. */
   startTimeoutMs: z.int().min(1).default(60_000),
+  /**
+   * How long a worker process may give no sign of life before it counts as lost. Its threads answer while it loads and
+   * computes, so that only one that was stopped is silent. 0: for ever, to look at a stopped worker with a debugger.
+   */
+  heartbeatTimeoutMs: z.int().min(0).max(600_000).default(500),
+  /**
+   * How long the worker may come no further with a forward, a prompt or a picture before it counts as hung. Default: 20
+   * times as long as it took at most before, and half a minute at least.
+   */
+  hangTimeoutMs: z.int().min(1).optional(),
+  /** The same for its load, and for the first of each kind of work, when a GPU's kernels are made. */
+  firstHangTimeoutMs: z.int().min(1).default(600_000),
+  /**
+   * Lost workers are replaced, and images go on where they were: at most `max` times within any `withinMs`. The second
+   * restart within that time waits `backoffMs`, and each further one twice as long as the one before. 0: never.
+   */
+  restarts: z
+    .strictObject({
+      max: z.int().min(0).default(5),
+      withinMs: z.int().min(1).default(600_000),
+      backoffMs: z.int().min(0).default(200),
+    })
+    .prefault({}),
   worker: z
     .custom<WorkerSource>((value) => typeof (value as WorkerSource | null)?.open === "function")
     .optional(),

@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
-import type { Backend } from "./backend.ts";
+import type { Backend, WorkerSource } from "./backend.ts";
 import { DecodeLoop, type Pixels, type WorkerStats } from "./decode.ts";
-import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
+import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { ZiparError } from "./errors.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
@@ -9,6 +9,7 @@ import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from
 import type { ModelCard } from "./protocol/messages.ts";
 import { nextTokenForwardCount } from "./schedule/grid.ts";
 import { decodedIn, type SequenceState } from "./schedule/sequence-state.ts";
+import { Supervisor } from "./supervisor.ts";
 import { traceLines } from "./trace/record.ts";
 import { pythonWorker } from "./worker/python-worker.ts";
 
@@ -20,8 +21,9 @@ import { pythonWorker } from "./worker/python-worker.ts";
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const startedAt = performance.now();
   const resolved = resolveEngineOptions(options);
-  const backend = await (resolved.worker ?? pythonWorker()).open(resolved);
-  return new Engine(backend, resolved.maxQueue, performance.now() - startedAt);
+  const source = resolved.worker ?? pythonWorker();
+  const backend = await source.open(resolved);
+  return new Engine(backend, source, resolved, performance.now() - startedAt);
 }
 
 /** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
@@ -32,23 +34,34 @@ export class Engine implements AsyncDisposable {
   readonly dtype: string;
   /** Start and load of the worker, in ms. */
   readonly startMs: number;
-  readonly #backend: Backend;
+  readonly #supervisor: Supervisor;
   readonly #loop: DecodeLoop;
-  #disposal: Promise<void> | undefined;
 
   /** @internal */
-  constructor(backend: Backend, maxQueue: number, startMs: number) {
-    this.#backend = backend;
-    this.#loop = new DecodeLoop(backend.forwarder, maxQueue);
+  constructor(backend: Backend, source: WorkerSource, options: ResolvedEngineOptions, startMs: number) {
+    const { restarts, logger, maxQueue } = options;
+    const supervisor = new Supervisor(
+      backend,
+      (signal) => source.open({ ...options, signal }),
+      restarts,
+      logger,
+    );
+    this.#supervisor = supervisor;
+    this.#loop = new DecodeLoop(supervisor, maxQueue);
     this.card = backend.card;
     this.device = backend.device;
     this.dtype = backend.dtype;
     this.startMs = startMs;
   }
 
-  /** Process id of the worker, where there is one. */
+  /** Process id of the newest worker, where there is one. */
   get workerPid(): number | undefined {
-    return this.#backend.pid;
+    return this.#supervisor.backend.pid;
+  }
+
+  /** Workers that were started in the place of lost ones. */
+  get restartCount(): number {
+    return this.#supervisor.restartCount;
   }
 
   /**
@@ -67,16 +80,15 @@ export class Engine implements AsyncDisposable {
     );
   }
 
-  /** What the worker has done since it started. */
+  /** What the newest worker has done since it started. */
   workerStats(): Promise<WorkerStats> {
-    return this.#backend.forwarder.stats();
+    return this.#supervisor.forwarder.stats();
   }
 
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */
   dispose(): Promise<void> {
     this.#loop.close(new ZiparError({ code: "engine-closed", message: "the engine was closed" }));
-    this.#disposal ??= this.#backend.stop();
-    return this.#disposal;
+    return this.#supervisor.stop();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -84,8 +96,9 @@ export class Engine implements AsyncDisposable {
   }
 
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
-    const backend = this.#backend;
+    const { backend } = this.#supervisor;
     let startedAt = performance.now();
+    let restarts = 0;
     return new Promise((resolve, reject) => {
       this.#loop.submit({
         options,
@@ -112,10 +125,17 @@ export class Engine implements AsyncDisposable {
           const image = new GeneratedImage(withoutUndecoded(pixels, decoded, state));
           emit({ type: "partial-image", image, forward: state.forwardCount, decoded });
         },
+        onWorkerLost(reason) {
+          emit({ type: "worker-lost", reason });
+        },
+        onWorkerRestored(rebuildForwards) {
+          restarts += 1;
+          emit({ type: "worker-restored", rebuildForwards });
+        },
         onDone(state, pixels) {
           const wallMs = performance.now() - startedAt;
           const image = pixels === undefined ? undefined : new GeneratedImage(pixels);
-          resolve(new GenerationResult(describeResult(options, state, wallMs), image));
+          resolve(new GenerationResult(describeResult(options, state, wallMs, restarts), image));
         },
         onError: reject,
       });
@@ -123,7 +143,12 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-function describeResult({ seed, window }: ResolvedGeneration, state: SequenceState, wallMs: number) {
+function describeResult(
+  { seed, window }: ResolvedGeneration,
+  state: SequenceState,
+  wallMs: number,
+  restarts: number,
+) {
   const { rows, columns } = state.grid;
   const nextTokenForwards = nextTokenForwardCount(state.grid);
   const adaptive: AdaptiveReport | undefined =
@@ -151,6 +176,7 @@ function describeResult({ seed, window }: ResolvedGeneration, state: SequenceSta
       nextTokenForwards,
       reduction: 1 - state.forwardCount / nextTokenForwards,
       wallMs,
+      restarts,
     },
     ...(adaptive === undefined ? {} : { adaptive }),
   };

@@ -26,6 +26,10 @@ export type GenerationEvent =
       readonly forward: number;
       readonly decoded: Uint8Array;
     }
+  /** The worker was lost; the image goes on at the same forward in another one. */
+  | { readonly type: "worker-lost"; readonly reason: ZiparError }
+  /** Another worker holds the image again; so many forwards, shared with other images, rebuilt its K/V. */
+  | { readonly type: "worker-restored"; readonly rebuildForwards: number }
   | { readonly type: "image"; readonly result: GenerationResult };
 
 export interface GenerationStats {
@@ -38,6 +42,8 @@ export interface GenerationStats {
   readonly reduction: number;
   /** From the first forward's start to the finished picture, in ms. */
   readonly wallMs: number;
+  /** Workers that were lost and replaced while this image was decoded. */
+  readonly restarts: number;
 }
 
 /** What the adaptive window did, row by row. */

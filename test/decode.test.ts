@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createEngine, type GenerateOptions, type StubOptions, stubWorker } from "../src/index.ts";
+import {
+  createEngine,
+  type GenerateOptions,
+  type StubOptions,
+  stubWorker,
+  ZiparError,
+} from "../src/index.ts";
 import { ziparErrorOf } from "./support/errors.ts";
 import { recordingWorker } from "./support/recording-worker.ts";
 
@@ -189,19 +195,85 @@ describe("the queue", () => {
 });
 
 describe("a forward that fails", () => {
-  const stub = { rows: 3, columns: 3 } as const;
+  const stub = { rows: 3, columns: 3, reach: 2 } as const;
+  const request = { window: 2, image: false } as const;
 
-  test("fails the images that were part of it, frees their rows, and leaves the engine usable", async () => {
+  test("fails the image that is at fault, frees its rows, and costs the others nothing", async () => {
+    const alone = await Promise.all(
+      [1, 2, 3].map((classLabel) => tokensOf(stub, { ...request, classLabel, seed: 1 })),
+    );
     const worker = recordingWorker(stub);
     worker.beforeForward = (index) => {
-      if (index === 2) throw new Error("out of luck");
+      if (worker.batches[index]?.includes(2) && index > 2) throw new Error("out of luck");
     };
-    await using engine = await createEngine({ worker: worker.source, maxImages: 1 });
-    const request = { classLabel: 1, window: 2, image: false } as const;
-    const failed = await Promise.allSettled([engine.generate(request), engine.generate(request)]);
-    expect(failed.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
-    expect(worker.released).toEqual([1, 2]);
-    const after = await Promise.all([engine.generate(request), engine.generate(request)]);
-    expect(after.map(({ stats }) => stats.tokens)).toEqual([9, 9]);
+    await using engine = await createEngine({ worker: worker.source });
+    const outcomes = await Promise.allSettled(
+      [1, 2, 3].map((classLabel) => engine.generate({ ...request, classLabel, seed: 1 })),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    for (const k of [0, 2]) {
+      const outcome = outcomes[k];
+      expect(outcome?.status === "fulfilled" && outcome.value.tokens).toEqual(alone[k]);
+    }
+    expect(worker.released.sort()).toEqual([1, 2, 3]);
+    expect((await engine.generate({ ...request, classLabel: 1 })).stats.tokens).toBe(9);
+  });
+
+  test("for want of memory makes the batch smaller for good: the others wait, and none is lost", async () => {
+    const worker = recordingWorker(stub);
+    worker.beforeForward = (index) => {
+      if ((worker.batches[index]?.length ?? 0) > 2) {
+        throw new ZiparError({ code: "out-of-memory", message: "no room for a third image" });
+      }
+    };
+    await using engine = await createEngine({ worker: worker.source });
+    const results = await Promise.all(
+      [1, 2, 3, 4, 5].map((classLabel) => engine.generate({ ...request, classLabel, seed: 1 })),
+    );
+    const alone = await Promise.all(
+      [1, 2, 3, 4, 5].map((classLabel) => tokensOf(stub, { ...request, classLabel, seed: 1 })),
+    );
+    expect(results.map(({ tokens }) => tokens)).toEqual(alone);
+    expect(worker.batches.filter((batch) => batch.length > 2)).toEqual([
+      [1, 2, 3, 4, 5],
+      [1, 2, 3],
+    ]);
+  });
+
+  test("for want of memory for one image alone fails that image with out-of-memory", async () => {
+    const worker = recordingWorker(stub);
+    worker.beforeForward = () => {
+      throw new ZiparError({ code: "out-of-memory", message: "no room at all" });
+    };
+    await using engine = await createEngine({ worker: worker.source });
+    const outcomes = await Promise.allSettled(
+      [1, 2].map((classLabel) => engine.generate({ ...request, classLabel })),
+    );
+    for (const outcome of outcomes) {
+      expect(outcome.status === "rejected" && outcome.reason).toMatchObject({ code: "out-of-memory" });
+    }
+    expect(worker.startCount).toBe(1);
+  });
+
+  test("a picture for which there is no room is asked for again once nothing else runs", async () => {
+    const worker = recordingWorker({ ...stub, rows: 9 });
+    let refused = 0;
+    let running = 0;
+    worker.beforeForward = () => {
+      running += 1;
+    };
+    worker.beforeRequest = (kind) => {
+      if (kind === "picture" && refused++ === 0) {
+        throw new ZiparError({ code: "out-of-memory", message: "no room for pixels" });
+      }
+    };
+    await using engine = await createEngine({ worker: worker.source });
+    const [short, long] = await Promise.all([
+      engine.generate({ classLabel: 1, window: 1 }),
+      engine.generate({ classLabel: 1, window: 3 }),
+    ]);
+    expect([short.image.width, long.image.width]).toEqual([24, 24]);
+    expect(refused).toBe(3);
+    expect(running).toBe(long.stats.forwards);
   });
 });

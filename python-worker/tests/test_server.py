@@ -70,7 +70,7 @@ class Sdk:
 
     def load(self) -> dict[str, Any]:
         self.send(pack(init()))
-        while (message := self.receive()[0])["type"] == "progress":
+        while (message := self.receive()[0])["type"] in ("progress", "pulse"):
             assert message["request"] == 1
         return message
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from zipar_worker.kv_cache import KvStep
 from zipar_worker.locality import AttentionBlock, attend_in_blocks
+from zipar_worker.progress_count import advance_
 
 
 class Attention(Protocol):
@@ -33,6 +34,7 @@ class StepAttention:
     mask: Tensor
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        advance_()
         all_keys, all_values = self.cache.update_(layer, keys, values)
         return attend(queries, all_keys, all_values, self.mask)
 
@@ -51,6 +53,7 @@ class ProfileAttention:
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         parts = []
         for block, part in attend_in_blocks(layer, queries[0], keys[0], values[0], self.first_visible):
+            advance_()
             self.consume(block)
             parts.append(part)
         return torch.cat(parts)[None]

@@ -212,6 +212,11 @@ class Progress(ReplyHeader, frozen=True, kw_only=True, tag="progress"):
     unit: Annotated[str, Meta(max_length=16)]
 
 
+class PulseReply(ReplyHeader, frozen=True, kw_only=True, tag="pulse"):
+    count: Counter
+    """Grows with every layer, tensor and report of progress."""
+
+
 class Grid(Record, frozen=True, kw_only=True):
     """`rows` x `columns` tokens that make `width` x `height` pixels."""
 
@@ -341,6 +346,7 @@ class Fatal(Record, frozen=True, kw_only=True, tag="fatal"):
 Reply: TypeAlias = (
     Hello
     | Progress
+    | PulseReply
     | Ready
     | Described
     | PromptEncoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from zipar_worker.executor_interface import Executor, ProgressReporter
 from zipar_worker.failures import describe_failure
 from zipar_worker.forward_batch import check_forward
 from zipar_worker.lifeline import Credentials
+from zipar_worker.progress_count import advance_, progress_count
 from zipar_worker.protocol import (
     FRAME_BYTES,
     FRAME_COUNT,
@@ -46,6 +48,7 @@ from zipar_worker.protocol import (
     ProfileDone,
     Progress,
     PromptEncoded,
+    PulseReply,
     Ready,
     ReadyLimits,
     Release,
@@ -55,6 +58,7 @@ from zipar_worker.protocol import (
     StatsRequest,
     WeightsPart,
 )
+from zipar_worker.pulse import Pulse
 from zipar_worker.resident_memory import resident_bytes
 from zipar_worker.sequence_books import SequenceBooks
 
@@ -103,6 +107,9 @@ class Server:
             Release: self.release,
             StatsRequest: self.report_stats,
         }
+        # ZeroMQ sockets may change threads, with a lock between them: the pulse sends while the main thread computes.
+        self.sending = threading.Lock()
+        self.pulse = Pulse(self.send_pulse)
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -154,7 +161,8 @@ class Server:
             if isinstance(request, Shutdown):
                 self.send_done(request_number)
                 return EXIT_DONE
-            self.operations[type(request)](request, arrays)
+            with self.pulse.during(request_number):
+                self.operations[type(request)](request, arrays)
             return None
         except RejectedRequest as error:
             return self.report_failure(error, error.request)
@@ -298,6 +306,7 @@ class Server:
 
         def report(phase: str, completed: float, total: float | None, unit: str) -> None:
             nonlocal last_phase, last_time
+            advance_()
             now = time.monotonic()
             if phase == last_phase and completed != total and now - last_time < PROGRESS_INTERVAL_SECONDS:
                 return
@@ -326,6 +335,9 @@ class Server:
         self.send(Fatal(epoch=self.credentials.epoch, error=body))
         return EXIT_FATAL
 
+    def send_pulse(self, request: int) -> None:
+        self.send(PulseReply(epoch=self.credentials.epoch, request=request, frames=(), count=progress_count()))
+
     def send_done(self, request: int) -> None:
         self.send(Done(epoch=self.credentials.epoch, request=request, frames=()))
 
@@ -338,9 +350,10 @@ class Server:
     def send(self, reply: Reply, arrays: Arrays = ()) -> None:
         # Part by part: `send_multipart` first inspects every part, which costs as much as sending them.
         *parts, last = encode_reply(reply, arrays)
-        for part in parts:
-            self.socket.send(part, zmq.SNDMORE)
-        self.socket.send(last)
+        with self.sending:
+            for part in parts:
+                self.socket.send(part, zmq.SNDMORE)
+            self.socket.send(last)
 
     def receive(self) -> list[bytes]:
         """The parts of the next message; parts beyond what a message may have are counted but not kept."""

@@ -31,7 +31,7 @@ export async function fuzzReplies({ decodeReply, WorkerForwarder, ZiparError }, 
     try {
       const answer = decodeReply(parts);
       if (answer.reply.type === "forward-done") {
-        await new WorkerForwarder({ request: async () => answer }, ready).forward(STEPS);
+        await new WorkerForwarder({ request: async () => answer, close() {} }, ready).forward(STEPS);
       }
       outcome.taken++;
     } catch (error) {

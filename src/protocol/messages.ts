@@ -238,6 +238,14 @@ export const progressSchema = z.strictObject({
   unit: z.string().max(16),
 });
 
+/** Life sign of a worker that is busy with a request, some times a second. */
+export const pulseSchema = z.strictObject({
+  type: z.literal("pulse"),
+  ...replyBase,
+  /** Grows with every layer, tensor and report of progress: it tells slow work from none. */
+  count: counter,
+});
+
 /** Everything that TypeScript knows of a model family. Adding a family adds no TypeScript. */
 export const modelCardSchema = z.strictObject({
   family: z.string().max(64),
@@ -387,6 +395,7 @@ export const fatalSchema = z.strictObject({
 export const replySchema = z.discriminatedUnion("type", [
   helloSchema,
   progressSchema,
+  pulseSchema,
   readySchema,
   describedSchema,
   promptEncodedSchema,

@@ -35,6 +35,7 @@ export function stubWorker(options: StubOptions = {}): WorkerSource {
         dtype: "float32",
         pid: undefined,
         forwarder: new StubForwarder(resolved, maxImages * card.branches.length),
+        failure: () => undefined,
         async stop() {},
       };
     },

@@ -11,11 +11,17 @@ import {
   type WireArrays,
 } from "../protocol/codec.ts";
 import { LIMITS, type Reply, type WorkerFailure } from "../protocol/messages.ts";
+import { type Patience, Vigil } from "./vigil.ts";
 
 /** A reply that a request can end with. */
-export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "error" | "fatal" }>;
+export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "pulse" | "error" | "fatal" }>;
 export type Hello = Extract<Reply, { type: "hello" }>;
 export type Progress = Extract<Reply, { type: "progress" }>;
+
+/** How long a broken link waits for its cause, the exit of the process, to become known. */
+const CAUSE_GRACE_MS = 50;
+/** A worker ignores what belongs to another epoch; the SDK's begin at 1. */
+const IGNORED_EPOCH = 0;
 
 interface PendingRequest {
   readonly what: string;
@@ -33,6 +39,9 @@ interface PendingRequest {
 export class WorkerChannel {
   readonly endpoint: string;
   readonly epoch: number;
+  /** Resolves when the channel has been closed, with the reason. Never rejects. */
+  readonly closed: Promise<ZiparError>;
+  readonly #vigil: Vigil;
   readonly #socket: zmq.Router;
   readonly #removeDirectory: () => void;
   readonly #pending = new Map<number, PendingRequest>();
@@ -41,33 +50,53 @@ export class WorkerChannel {
   #nextRequest = 1;
   #isReading = false;
   #writes: Promise<unknown> = Promise.resolve();
-  #failure: unknown;
+  #failure: ZiparError | undefined;
+  #tellClosed: (reason: ZiparError) => void = () => {};
 
-  private constructor(socket: zmq.Router, endpoint: string, epoch: number, removeDirectory: () => void) {
+  private constructor(
+    socket: zmq.Router,
+    endpoint: string,
+    epoch: number,
+    patience: Patience,
+    removeDirectory: () => void,
+  ) {
+    this.closed = new Promise((resolve) => {
+      this.#tellClosed = resolve;
+    });
+    this.#vigil = new Vigil(patience, {
+      onSilence: () => this.#probe(),
+      onHang: (what, ms) => this.close(hung(what, ms)),
+    });
     this.#socket = socket;
     this.endpoint = endpoint;
     this.epoch = epoch;
     this.#removeDirectory = removeDirectory;
   }
 
-  static async open(epoch: number): Promise<WorkerChannel> {
+  /** `heartbeatTimeoutMs`: how long the worker's threads may be silent; 0 waits for ever. */
+  static async open(epoch: number, heartbeatTimeoutMs: number, patience: Patience): Promise<WorkerChannel> {
     zmq.context.blocky = false;
     const socket = new zmq.Router({
       linger: 0,
       mandatory: true,
       maxMessageSize: LIMITS.frameBytes,
+      // Nothing is ever too much to queue for a worker, so that a send which cannot be done at once finds it gone.
+      sendHighWaterMark: 0,
+      sendTimeout: 0,
+      heartbeatInterval: Math.ceil(heartbeatTimeoutMs / 3),
+      heartbeatTimeout: heartbeatTimeoutMs,
     });
     // Windows has no ipc transport in libzmq's default build
     if (process.platform === "win32") {
       await socket.bind("tcp://127.0.0.1:*");
-      return new WorkerChannel(socket, socket.lastEndpoint as string, epoch, () => {});
+      return new WorkerChannel(socket, socket.lastEndpoint as string, epoch, patience, () => {});
     }
     const directory = mkdtempSync(join(tmpdir(), "zipar-")); // mode 0700
     const removeDirectory = () => rmSync(directory, { recursive: true, force: true });
     process.once("exit", removeDirectory);
     const endpoint = `ipc://${join(directory, "w.sock")}`;
     await socket.bind(endpoint);
-    return new WorkerChannel(socket, endpoint, epoch, () => {
+    return new WorkerChannel(socket, endpoint, epoch, patience, () => {
       process.off("exit", removeDirectory);
       removeDirectory();
     });
@@ -102,28 +131,49 @@ export class WorkerChannel {
     const request = this.#nextRequest++;
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
+      if (this.#pending.size === 0) this.#vigil.await(header.type);
       this.#pending.set(request, { what: header.type, onProgress, resolve, reject });
       this.#send(encodeMessage({ ...header, epoch: this.epoch, request }, arrays));
       this.#read();
     });
   }
 
+  /** What ended the channel. */
+  get failure(): ZiparError | undefined {
+    return this.#failure;
+  }
+
   /** Ends the channel: everything that waits is rejected with this error. */
-  close(error: unknown): void {
+  close(error: ZiparError): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
+    this.#vigil.end();
     this.#awaitedHello?.reject(error);
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
     this.#socket.close();
     this.#removeDirectory();
+    this.#tellClosed(error);
+  }
+
+  /** Nothing was heard for a while: a message that the worker ignores cannot be sent once libzmq has dropped the link. */
+  #probe(): void {
+    if (this.#identity === undefined) return;
+    const [header] = encodeMessage({ type: "stats", epoch: IGNORED_EPOCH, request: 0 }, []);
+    this.#send([header as Uint8Array]);
+  }
+
+  /** The link is broken; the exit of the process, which says why, is usually known a moment later. */
+  #breakOff(cause: unknown): void {
+    if (this.#failure !== undefined) return;
+    setTimeout(() => this.close(unreachable(cause)), CAUSE_GRACE_MS);
   }
 
   /** One writer at a time: a second concurrent send would throw EBUSY. */
   #send(parts: Uint8Array[]): void {
     this.#writes = this.#writes
       .then(() => this.#socket.send([this.#identity ?? "", ...(parts as Buffer[])]))
-      .catch((cause: unknown) => this.close(this.#failure ?? unreachable(cause)));
+      .catch((cause: unknown) => this.#breakOff(cause));
   }
 
   async #read(): Promise<void> {
@@ -151,15 +201,24 @@ export class WorkerChannel {
       return;
     }
     if (!this.#identity?.equals(identity) || reply.epoch !== this.epoch) return; // stale, or not our worker
+    this.#vigil.heard();
     if (reply.type === "fatal") throw failureOf(reply.error, "the worker cannot go on");
+    if (reply.type === "pulse") {
+      this.#vigil.pulse(reply.count);
+      return;
+    }
     const pending = this.#pending.get(reply.request);
     if (pending === undefined)
       throw malformed(`a "${reply.type}" to request ${reply.request}, which nobody waits for`);
     if (reply.type === "progress") {
+      this.#vigil.progressed();
       pending.onProgress?.(reply);
       return;
     }
     this.#pending.delete(reply.request);
+    this.#vigil.answered();
+    const [next] = this.#pending.values();
+    this.#vigil.await(next?.what);
     if (reply.type === "error")
       pending.reject(failureOf(reply.error, `the worker refused "${pending.what}"`));
     else pending.resolve({ reply, arrays });
@@ -186,6 +245,15 @@ function failureOf({ code, message, traceback, details }: WorkerFailure, what: s
     message: own ? message : `${what}: ${message}`,
     details: { ...details, workerCode: code },
     cause: traceback === undefined ? undefined : new Error(traceback),
+  });
+}
+
+function hung(what: string, ms: number): ZiparError {
+  return new ZiparError({
+    code: "worker-timeout",
+    message:
+      `the worker came no further with "${what}" for ${(ms / 1000).toFixed(1)} s and counts as hung; ` +
+      "if it was only slow, raise the engine's `hangTimeoutMs`",
   });
 }
 

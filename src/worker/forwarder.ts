@@ -6,6 +6,7 @@ import type {
   PromptRequest,
   WorkerStats,
 } from "../decode.ts";
+import { ZiparError } from "../errors.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
 import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
@@ -37,10 +38,11 @@ export class WorkerForwarder implements Forwarder {
 
   async encodePrompt(prompt: PromptRequest): Promise<{ readonly promptLength: number }> {
     const { reply } = await this.#channel.request({ type: "encode-prompt", ...prompt });
-    const { promptLength, branches } = expectReply(reply, "prompt-encoded");
-    if (branches.length !== prompt.cacheRows.length) {
-      throw malformed(`${branches.length} branches for ${prompt.cacheRows.length} cache rows`);
-    }
+    const { promptLength, branches } = this.#read(() => {
+      const encoded = expectReply(reply, "prompt-encoded");
+      if (encoded.branches.length === prompt.cacheRows.length) return encoded;
+      throw malformed(`${encoded.branches.length} branches for ${prompt.cacheRows.length} cache rows`);
+    });
     this.#branches.set(prompt.sequence, [...branches.keys()]);
     return { promptLength };
   }
@@ -50,20 +52,24 @@ export class WorkerForwarder implements Forwarder {
       { type: "forward", sequences: steps.map((step) => this.#describeStep(step)) },
       stepArrays(steps),
     );
-    expectReply(reply, "forward-done");
-    return readResults(steps, arrays, this.codeCount);
+    return this.#read(() => {
+      expectReply(reply, "forward-done");
+      return readResults(steps, arrays, this.codeCount);
+    });
   }
 
   async decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels> {
     const { reply, arrays } = await this.#channel.request({ type: "decode-image" }, [
       { name: "codes", data: codes, shape: [rows, columns] },
     ]);
-    expectReply(reply, "image-decoded");
-    const data = takeArray(arrays, "pixels", "uint8");
-    const [height, width, channels] = arrays.get("pixels")?.shape ?? [];
-    if (height === undefined || width === undefined || channels !== 3)
-      throw malformed("pixels that are not RGB");
-    return { width, height, data };
+    return this.#read(() => {
+      expectReply(reply, "image-decoded");
+      const data = takeArray(arrays, "pixels", "uint8");
+      const [height, width, channels] = arrays.get("pixels")?.shape ?? [];
+      if (height === undefined || width === undefined || channels !== 3)
+        throw malformed("pixels that are not RGB");
+      return { width, height, data };
+    });
   }
 
   async profile(
@@ -75,13 +81,25 @@ export class WorkerForwarder implements Forwarder {
     const { reply, arrays } = await this.#channel.request({ type: "profile", sequence }, [
       { name: "codes", data: codes, shape: [rows, columns] },
     ]);
-    expectReply(reply, "profile-done");
-    return readMasses(arrays, rows, columns);
+    return this.#read(() => {
+      expectReply(reply, "profile-done");
+      return readMasses(arrays, rows, columns);
+    });
   }
 
   async release(sequences: readonly number[]): Promise<void> {
     for (const sequence of sequences) this.#branches.delete(sequence);
     await this.#channel.request({ type: "release", sequences });
+  }
+
+  /** A reply that breaks the protocol ends the connection: nothing that such a worker says can be relied on. */
+  #read<Answer>(reading: () => Answer): Answer {
+    try {
+      return reading();
+    } catch (error) {
+      if (ZiparError.is(error)) this.#channel.close(error);
+      throw error;
+    }
   }
 
   #describeStep({ sequence, plan, sampling, branches }: ForwardStep): ForwardSequence {

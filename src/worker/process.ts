@@ -2,6 +2,9 @@ import { execa } from "execa";
 import type { Logger } from "../logger.ts";
 import { OutputTail } from "./output-tail.ts";
 
+/** How long the last words of a process that has ended may take to arrive. */
+const OUTPUT_GRACE_MS = 200;
+
 export interface WorkerProcessOptions {
   /** Interpreter to run. */
   readonly python: string;
@@ -31,11 +34,7 @@ export class WorkerProcess {
     // The worker reads its token here, never from argv. The pipe stays open: its end tells the worker that we died.
     this.#child.stdin.on("error", () => {}); // a worker that is gone is reported by `ended`
     this.#child.stdin.write(`${JSON.stringify({ token: options.token, epoch: options.epoch })}\n`);
-    this.ended = this.#child.then(({ exitCode, signal, originalMessage }) => {
-      if (signal !== undefined) return `it was ended by ${signal}`;
-      if (exitCode !== undefined) return `it ended with exit code ${exitCode}`;
-      return `it could not be started: ${originalMessage}`;
-    });
+    this.ended = endOf(this.#child);
     this.#letNodeEnd();
   }
 
@@ -43,13 +42,12 @@ export class WorkerProcess {
     return this.#child.pid;
   }
 
-  /** Tells the process to end by closing its stdin, and ends it after the grace time. */
-  async end(graceMs: number): Promise<void> {
+  /** Ends the process, whatever state it is in. Nothing but our own child: its number is not given away before we waited. */
+  async kill(): Promise<void> {
     this.#child.ref();
     this.#child.stdin.end();
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), graceMs);
+    this.#child.kill("SIGKILL");
     await this.ended;
-    clearTimeout(timer);
   }
 
   /** An idle engine must not keep Node alive; the channel does while a reply is due. */
@@ -59,6 +57,22 @@ export class WorkerProcess {
       (stream as { unref?: () => void }).unref?.();
     }
   }
+}
+
+/** A descendant that inherited the output would keep it open: the end of the process itself counts. */
+async function endOf(child: ReturnType<typeof spawn>): Promise<string> {
+  const exit = new Promise<{ exitCode: number | undefined; signal: string | undefined }>((resolve) => {
+    child.once("exit", (exitCode, signal) =>
+      setTimeout(resolve, OUTPUT_GRACE_MS, { exitCode: exitCode ?? undefined, signal: signal ?? undefined }),
+    );
+  });
+  const { exitCode, signal, originalMessage } = {
+    originalMessage: "",
+    ...(await Promise.race([child, exit])),
+  };
+  if (signal !== undefined) return `it was ended by ${signal}`;
+  if (exitCode !== undefined) return `it ended with exit code ${exitCode}`;
+  return `it could not be started: ${originalMessage}`;
 }
 
 function spawn({ python, workerDirectory, endpoint, arguments: extra }: WorkerProcessOptions) {

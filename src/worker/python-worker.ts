@@ -38,7 +38,7 @@ async function open(
   weights: Source,
   extra: readonly string[],
 ): Promise<Backend> {
-  const { channel, ready, pid, stop } = await startWorker({
+  const { channel, ready, pid, failure, stop } = await startWorker({
     ...workerOptions(options, extra),
     init: {
       ...loadRequest(options, weights),
@@ -47,7 +47,7 @@ async function open(
     },
   });
   const forwarder = new WorkerForwarder(channel, ready);
-  return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, stop };
+  return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, failure, stop };
 }
 
 async function describe(
@@ -69,6 +69,9 @@ function workerOptions(options: ResolvedEngineOptions, extra: readonly string[])
     workerDirectory: workerFiles().directory,
     arguments: extra,
     startTimeoutMs: options.startTimeoutMs,
+    heartbeatTimeoutMs: options.heartbeatTimeoutMs,
+    hangTimeoutMs: options.hangTimeoutMs,
+    firstHangTimeoutMs: options.firstHangTimeoutMs,
     logger: options.logger,
     onProgress: ({ phase, completed, total, unit }) =>
       options.onProgress?.({ phase, completed, total, unit }),

@@ -7,6 +7,7 @@ import { expectReply } from "./forwarder.ts";
 import { WorkerProcess } from "./process.ts";
 
 const SHUTDOWN_GRACE_MS = 2_000;
+const HANG_FLOOR_MS = 30_000;
 
 export interface WorkerOptions {
   readonly python: string;
@@ -15,6 +16,12 @@ export interface WorkerOptions {
   readonly arguments: readonly string[];
   /** How long the process may take to say hello; loading is not part of it. */
   readonly startTimeoutMs: number;
+  /** How long the worker's threads may be silent; 0 waits for ever. */
+  readonly heartbeatTimeoutMs: number;
+  /** How long it may come no further with a request of a kind that it has answered before. Default: derived. */
+  readonly hangTimeoutMs: number | undefined;
+  /** The same for its load, and the first request of each kind. */
+  readonly firstHangTimeoutMs: number;
   readonly logger: Logger;
   readonly onProgress: (progress: Progress) => void;
   readonly signal: AbortSignal | undefined;
@@ -44,9 +51,14 @@ export interface Worker {
   readonly channel: WorkerChannel;
   readonly ready: Ready;
   readonly pid: number | undefined;
+  /** What it was lost to, with its last output in `details.output`; undefined while it runs. */
+  failure(): ZiparError | undefined;
   /** Ends the process and everything that waits for it. Safe to call twice. */
   stop(): Promise<void>;
 }
+
+/** Tells the messages of one worker of this process from those of all others. */
+let lastEpoch = 0;
 
 /**
  * Starts a worker process, shakes hands and loads the checkpoint.
@@ -75,20 +87,26 @@ async function launch<FirstReply>(
   options: WorkerOptions,
   request: (channel: WorkerChannel) => Promise<FirstReply>,
 ): Promise<Omit<Worker, "ready"> & { readonly reply: FirstReply }> {
-  const epoch = 1;
+  const epoch = ++lastEpoch;
   const token = randomBytes(32).toString("hex");
-  const channel = await WorkerChannel.open(epoch);
+  const channel = await WorkerChannel.open(epoch, options.heartbeatTimeoutMs, {
+    fixedMs: options.hangTimeoutMs,
+    floorMs: HANG_FLOOR_MS,
+    firstMs: options.firstHangTimeoutMs,
+  });
   const process = new WorkerProcess({ ...options, endpoint: channel.endpoint, token, epoch });
   const death = process.ended.then((reason) => {
     channel.close(workerDied(reason, process));
   });
+  channel.closed.then(() => process.kill()); // whatever is left of a worker that was given up
 
-  const stop = async (error: unknown = engineClosed()): Promise<void> => {
-    const shutdown = channel.request({ type: "shutdown" }).catch(() => {});
-    await Promise.race([shutdown, death, after(SHUTDOWN_GRACE_MS)]);
-    channel.close(error);
-    await process.end(SHUTDOWN_GRACE_MS);
+  const stop = async (): Promise<void> => {
+    const shutdown = channel.request({ type: "shutdown" }).then(() => death); // it exits by itself
+    await Promise.race([shutdown.catch(() => {}), after(SHUTDOWN_GRACE_MS)]);
+    channel.close(engineClosed());
+    await process.ended;
   };
+  const failure = (): ZiparError | undefined => withOutput(channel.failure, process);
 
   const abort = () => channel.close(cancelled(options.signal?.reason));
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -96,11 +114,12 @@ async function launch<FirstReply>(
     options.signal?.throwIfAborted();
     checkVersion(await withinStartTime(channel.hello(token), options.startTimeoutMs, process));
     const reply = await request(channel);
-    return { channel, reply, pid: process.pid, stop };
+    return { channel, reply, pid: process.pid, failure, stop };
   } catch (error) {
-    channel.close(error);
-    await process.end(0);
-    throw options.signal?.aborted ? cancelled(options.signal.reason) : error;
+    channel.close(ZiparError.is(error) ? error : internal(error));
+    await process.ended;
+    if (options.signal?.aborted) throw cancelled(options.signal.reason);
+    throw failure() ?? error;
   } finally {
     options.signal?.removeEventListener("abort", abort);
   }
@@ -151,10 +170,21 @@ function workerDied(reason: string, process: WorkerProcess): ZiparError {
   });
 }
 
+/** The error with what the worker printed last, whoever noticed its end. */
+function withOutput(error: ZiparError | undefined, process: WorkerProcess): ZiparError | undefined {
+  if (error === undefined || "output" in error.details) return error;
+  const { code, message, details, cause } = error;
+  return new ZiparError({ code, message, details: { ...details, output: process.output.toString() }, cause });
+}
+
 /** The end of what a worker printed, for an error message. */
 function tailOf(process: WorkerProcess): string {
   const lines = process.output.toString().split("\n").slice(-12).join("\n");
   return lines === "" ? "" : `; its last output was:\n${lines}`;
+}
+
+function internal(cause: unknown): ZiparError {
+  return new ZiparError({ code: "internal", message: `starting a worker failed: ${String(cause)}`, cause });
 }
 
 function engineClosed(): ZiparError {

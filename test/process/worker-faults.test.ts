@@ -12,8 +12,9 @@ import { isAlive, msUntil } from "../support/processes.ts";
 
 const engines: Engine[] = [];
 
+/** An engine that replaces no worker: what a loss looks like. */
 async function start(options: EngineOptions): Promise<Engine> {
-  const engine = await createEngine(options);
+  const engine = await createEngine({ restarts: { max: 0 }, ...options });
   engines.push(engine);
   return engine;
 }
@@ -28,7 +29,7 @@ async function failureOf(engine: Engine): Promise<ZiparError> {
   return ziparErrorOf(() => engine.generate(REQUEST));
 }
 
-describe("a worker that is killed", () => {
+describe("a worker that is killed and not replaced", () => {
   test("while it decodes makes generations reject with worker-died within a second, and later ones at once", async () => {
     const engine = await start({ worker: stubProcess({ rows: 50, columns: 50, delayMs: 5 }) });
     const pid = engine.workerPid as number;
@@ -47,6 +48,10 @@ describe("a worker that is killed", () => {
     for (const { error, ms } of await Promise.all(outcomes)) {
       expect(error.code).toBe("worker-died");
       expect(error.message).toContain("SIGKILL");
+      const decoded = error.details.decoded as number[][];
+      expect(decoded).toHaveLength(50);
+      expect(decoded.flat().filter((token) => token >= 0).length).toBeGreaterThanOrEqual(5);
+      expect(decoded.at(-1)).toEqual(new Array(50).fill(-1));
       expect(ms).toBeLessThan(1000);
     }
     const start_ = performance.now();

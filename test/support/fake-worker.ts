@@ -24,14 +24,17 @@ export function fakeWorker(behaviour: string, onStart: (worker: Worker) => void 
           fewerImages: false,
         },
         startTimeoutMs: options.startTimeoutMs,
+        heartbeatTimeoutMs: options.heartbeatTimeoutMs,
+        hangTimeoutMs: options.hangTimeoutMs,
+        firstHangTimeoutMs: options.firstHangTimeoutMs,
         logger: options.logger,
         onProgress: () => {},
         signal: options.signal,
       });
       onStart(worker);
-      const { channel, ready, pid, stop } = worker;
+      const { channel, ready, pid, failure, stop } = worker;
       const forwarder = new WorkerForwarder(channel, ready);
-      return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, stop };
+      return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, failure, stop };
     },
   };
 }

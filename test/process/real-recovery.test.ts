@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createEngine, type Engine, type GenerateOptions } from "../../src/index.ts";
+
+// Small forwards are not worth several threads on a busy machine.
+process.env.OMP_NUM_THREADS ??= "1";
+
+/** PyTorch is imported at every restart. */
+const SLOW_MS = 300_000;
+
+describe("the demo checkpoint in float32, its worker killed with SIGKILL", () => {
+  let engine: Engine;
+
+  beforeAll(async () => {
+    engine = await createEngine({
+      model: "demo",
+      device: "cpu",
+      dtype: "float32",
+      restarts: { max: 100, backoffMs: 0 },
+    });
+  }, SLOW_MS);
+  afterAll(() => engine?.dispose());
+
+  async function generateKilling(requests: readonly GenerateOptions[], killAt: readonly number[]) {
+    const left = [...killAt];
+    const generations = requests.map((request) => engine.generate({ image: false, ...request }));
+    const watched = generations.map(async (generation, k) => {
+      for await (const event of generation) {
+        if (k !== 0 || event.type !== "step" || event.forward !== left[0]) continue;
+        left.shift();
+        process.kill(engine.workerPid as number, "SIGKILL");
+      }
+    });
+    await Promise.all(watched);
+    return Promise.all(generations);
+  }
+
+  test.each([2, 4, "adaptive"] as const)(
+    "one image with window %s is the same, token for token, killed at its start, in its middle and near its end",
+    async (window) => {
+      const request = { classLabel: 2, window, seed: 7 };
+      const expected = await engine.generate({ ...request, image: false });
+      const { forwards } = expected.stats;
+      const [result] = await generateKilling([request], [1, Math.floor(forwards / 2), forwards - 2]);
+      expect(result?.tokens).toEqual(expected.tokens);
+      expect(result?.stats).toMatchObject({ forwards, restarts: 3 });
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "several images of different windows in one batch are the same, token for token",
+    async () => {
+      const requests = ([3, "full", "adaptive", 8] as const).map((window, k) => ({
+        classLabel: 3 * k,
+        window,
+        seed: 40 + k,
+      }));
+      const expected = await Promise.all(
+        requests.map((request) => engine.generate({ image: false, ...request })),
+      );
+      const results = await generateKilling(requests, [9, 25]);
+      expect(results.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
+      expect(results.map(({ stats }) => stats.restarts)).toEqual([2, 2, 2, 2]);
+    },
+    SLOW_MS,
+  );
+});
