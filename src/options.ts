@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ZiparError } from "./errors.ts";
 import { resolveCardGrid } from "./image-size.ts";
-import type { ModelCard } from "./protocol/messages.ts";
+import { LIMITS, type ModelCard } from "./protocol/messages.ts";
 import type { TokenGrid } from "./schedule/grid.ts";
 import { ALWAYS_GUIDED, type GuidanceInterval } from "./schedule/guidance.ts";
 import type { SurrogateRule } from "./schedule/surrogate.ts";
@@ -41,12 +41,18 @@ const planSchema = z.strictObject({
   rowEnd: z.enum(["none", "token"]).default("none"),
 });
 
+/** What goes to a tokenizer. Half of a surrogate pair is no text: UTF-8 cannot carry it. */
+const promptSchema = z
+  .string()
+  .max(LIMITS.promptCharacters, `expected at most ${LIMITS.promptCharacters} characters`)
+  .refine((text) => text.isWellFormed(), "expected text without half surrogate pairs (`isWellFormed()`)");
+
 const generateSchema = z.strictObject({
   /** Text, or the name of a class. */
-  prompt: z.string().optional(),
+  prompt: promptSchema.optional(),
   /** Index or name of a class, for class-conditional checkpoints. */
   classLabel: z.union([z.int().min(0), z.string()]).optional(),
-  negativePrompt: z.string().optional(),
+  negativePrompt: promptSchema.optional(),
   /** Image size in pixels, or the aspect ratio of one that the model knows. Default: the model's first. */
   size: sizeSchema.optional(),
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
@@ -256,8 +262,17 @@ function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
     (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
     input,
   );
-  const label = path === "" ? "" : `\`${path}\` = ${JSON.stringify(received) ?? String(received)}: `;
+  const label = path === "" ? "" : `\`${path}\` = ${shown(received)}: `;
   return `${label}${issue.code === "invalid_union" ? unionProblem(issue) : issue.message}`;
+}
+
+const SHOWN_CHARACTERS = 80;
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length <= SHOWN_CHARACTERS
+    ? text
+    : `${text.slice(0, SHOWN_CHARACTERS)}... (${text.length} characters)`;
 }
 
 function unionProblem(issue: z.core.$ZodIssueInvalidUnion): string {

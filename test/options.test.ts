@@ -252,6 +252,29 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     for (const part of said) expect(error.message).toContain(part);
   });
 
+  test.each<[string, string, readonly string[]]>([
+    [
+      "of a million characters",
+      "x".repeat(1_000_000),
+      ["prompt", "at most 65536 characters", "(1000002 characters)"],
+    ],
+    ["with half a surrogate pair", "a \ud83d cat", ["prompt", "surrogate"]],
+    ["of nothing", "", ["prompt", "says something"]],
+    ["of blanks", " \u00a0\n\u3000", ["prompt", "says something"]],
+  ])("of a prompt %s", async (_, prompt, said) => {
+    const error = await ziparErrorOf(() => resolve({ prompt }, TEXT));
+    expect(error.code).toBe("invalid-options");
+    expect(error.message.length).toBeLessThan(400);
+    for (const part of said) expect(error.message).toContain(part);
+  });
+
+  test.each(["😀👩‍👩‍👧‍👦", "مرحبا", "e\u0301", "\u202eright to left", "a\u0000b", "x".repeat(65_536)])(
+    "none of them is a prompt of unusual text",
+    (prompt) => {
+      expect(resolve({ prompt }, TEXT).conditioning).toMatchObject({ prompt });
+    },
+  );
+
   test("of a stub: an unknown option", async () => {
     const error = await ziparErrorOf(() => stubWorker({ rows: 2, colums: 2 } as object));
     expect(error.code).toBe("invalid-options");
