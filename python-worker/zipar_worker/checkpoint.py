@@ -164,6 +164,11 @@ def load_module_(
         setattr(module.get_submodule(owner), attribute, buffer.to(device))
 
 
+def parameter_count(module: nn.Module) -> int:
+    """Numbers in all parameters of a module, loaded or not."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 class _SkipInitialisation(TorchFunctionMode):
     """Random initial values on the meta device would import TorchDynamo, which takes seconds."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import Emu3TextConfig, Emu3TextModel
 
 from zipar_worker.attention import Attention
-from zipar_worker.checkpoint import load_module_, without_weights
+from zipar_worker.checkpoint import load_module_, parameter_count, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter, PromptBranch
 from zipar_worker.families.emu3_config import OFFICIAL_IMAGE_AREA, kv_head_count
@@ -68,14 +68,14 @@ class Emu3Checkpoint:
         config = self.files.config
         grids = image_grids(self.files.image_area, self._pixels_per_token())
         kv_shape = KvShape(config.num_hidden_layers, kv_head_count(config), _head_dim(config))
-        parameter_count = _parameter_count(self.transformer)
-        weight_bytes = {"transformer": parameter_count * dtype.itemsize}
+        transformer_parameters = parameter_count(self.transformer)
+        weight_bytes = {"transformer": transformer_parameters * dtype.itemsize}
         if self.image_decoder is not None:
-            weight_bytes["image tokenizer"] = _parameter_count(self.image_decoder) * torch.float32.itemsize
+            weight_bytes["image tokenizer"] = parameter_count(self.image_decoder) * torch.float32.itemsize
         card = ModelCard(
             family="emu3",
             name=_name(self.files.image_area),
-            parameter_count=parameter_count,
+            parameter_count=transformer_parameters,
             code_count=self.files.vocabulary.code_count,
             row_end="token",
             grids=grids,
@@ -257,7 +257,3 @@ def _name(image_area: int) -> str:
 
 def _head_dim(config: Emu3TextConfig) -> int:
     return int(config.hidden_size // config.num_attention_heads)
-
-
-def _parameter_count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

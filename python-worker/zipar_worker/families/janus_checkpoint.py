@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig
 
-from zipar_worker.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
+from zipar_worker.checkpoint import Checkpoint, load_module_, open_checkpoint, parameter_count, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.families.family import Description, OpenOptions
@@ -47,12 +47,12 @@ class OpenedJanus:
     def describe(self, dtype: torch.dtype) -> Description:
         kv_shape = self.config.kv_shape
         transformer, decoder = self._modules()
-        parameter_count = sum(parameter.numel() for parameter in transformer.parameters())
+        transformer_parameters = parameter_count(transformer)
         size = self.side * self.decoder.pixels_per_token
         card = ModelCard(
             family=NAME,
             name=self.name,
-            parameter_count=parameter_count,
+            parameter_count=transformer_parameters,
             code_count=self.config.code_count,
             row_end="none",
             grids=(Grid(rows=self.side, columns=self.side, width=size, height=size),),
@@ -74,7 +74,7 @@ class OpenedJanus:
             head_count=self.config.language.num_attention_heads,
             slot_count=self._longest_prompt() + self.side * self.side,
             weight_bytes={
-                "transformer": parameter_count * dtype.itemsize,
+                "transformer": transformer_parameters * dtype.itemsize,
                 "image tokenizer": sum(parameter.nbytes for parameter in decoder.parameters()),
             },
         )

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zipar_worker.attention import Attention
-from zipar_worker.checkpoint import load_module_, without_weights
+from zipar_worker.checkpoint import load_module_, parameter_count, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.families.family import Description, OpenOptions, Prompt
@@ -58,9 +58,9 @@ class OpenedLlamaGen:
             self._image_decoder = LlamaGenVQDecoder(tokenizer.config) if tokenizer is not None else None
 
     def describe(self, dtype: torch.dtype) -> Description:
-        weight_bytes = {"transformer": _parameter_count(self._transformer) * dtype.itemsize}
+        weight_bytes = {"transformer": parameter_count(self._transformer) * dtype.itemsize}
         if self._image_decoder is not None:
-            weight_bytes["image tokenizer"] = _parameter_count(self._image_decoder) * torch.float32.itemsize
+            weight_bytes["image tokenizer"] = parameter_count(self._image_decoder) * torch.float32.itemsize
         if self._contents.text_encoder is not None:
             weight_bytes["text encoder"] = self._contents.text_encoder.weight_bytes(dtype)
         config = self._contents.config
@@ -118,7 +118,7 @@ class OpenedLlamaGen:
         return ModelCard(
             family=NAME,
             name=contents.name,
-            parameter_count=_parameter_count(self._transformer),
+            parameter_count=parameter_count(self._transformer),
             code_count=config.vocabulary_size,
             row_end="none",
             grids=(grid,),
@@ -179,7 +179,3 @@ class LlamaGen:
         if self._image_decoder is None:
             raise ValueError("this checkpoint has no image tokenizer")
         return self._image_decoder.decode(codes[None])[0].permute(1, 2, 0)
-
-
-def _parameter_count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

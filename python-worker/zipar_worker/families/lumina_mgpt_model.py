@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import ChameleonModel
 
 from zipar_worker.attention import Attention
-from zipar_worker.checkpoint import load_module_, without_weights
+from zipar_worker.checkpoint import load_module_, parameter_count, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter, PromptBranch
 from zipar_worker.families.family import Description, Prompt
@@ -58,9 +58,9 @@ class OpenedLuminaMgpt:
         self._check_pixels()
 
     def describe(self, dtype: torch.dtype) -> Description:
-        weight_bytes = {"transformer": _parameter_count(self._transformer) * dtype.itemsize}
+        weight_bytes = {"transformer": parameter_count(self._transformer) * dtype.itemsize}
         if self._image_decoder is not None:
-            weight_bytes["image tokenizer"] = _parameter_count(self._image_decoder) * torch.float32.itemsize
+            weight_bytes["image tokenizer"] = parameter_count(self._image_decoder) * torch.float32.itemsize
         return Description(
             card=self._card(dtype),
             kv_shape=self._kv_shape,
@@ -120,7 +120,7 @@ class OpenedLuminaMgpt:
         return ModelCard(
             family=NAME,
             name=self._contents.name,
-            parameter_count=_parameter_count(self._transformer),
+            parameter_count=parameter_count(self._transformer),
             code_count=code_count,
             row_end="token",
             grids=tuple(self._grids),
@@ -223,7 +223,3 @@ class LuminaMgpt:
 
 def _grid(width: int, height: int) -> Grid:
     return Grid(rows=height // PIXELS_PER_TOKEN, columns=width // PIXELS_PER_TOKEN, width=width, height=height)
-
-
-def _parameter_count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
