@@ -138,6 +138,10 @@ export const goldenMessages = [
   ]),
   request("release", 5, { sequences: [7, 2 ** 40] }),
   request("stats", 2 ** 33),
+  request("refuse", 0, {
+    reason: "token",
+    message: "the worker's token is not the one that the engine expects",
+  }),
   request("shutdown", 7),
 
   {

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { WorkerSource } from "./backend.ts";
 import { type Logger, silentLogger } from "./logger.ts";
 import { parseOptions } from "./options.ts";
+import type { RemoteWorkerOptions } from "./worker/remote/remote-options.ts";
 
 /** How far a long start has come. `total` is null where it is not known. */
 export interface StartProgress {
@@ -54,8 +55,14 @@ const engineSchema = z.strictObject({
       backoffMs: z.int().min(0).default(200),
     })
     .prefault({}),
+  /** Who executes: by default a worker process on this machine. `{ listen, ... }` is short for `remoteWorker(...)`. */
   worker: z
-    .custom<WorkerSource>((value) => typeof (value as WorkerSource | null)?.open === "function")
+    .custom<WorkerSource | RemoteWorkerOptions>(
+      (value) =>
+        typeof (value as WorkerSource | null)?.open === "function" ||
+        typeof (value as RemoteWorkerOptions | null)?.listen === "string",
+      'expected a worker source such as stubWorker(), or { listen: "tcp://ADDRESS:PORT", keys: ... }',
+    )
     .optional(),
   logger: z
     .custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function")

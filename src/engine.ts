@@ -11,7 +11,7 @@ import { nextTokenForwardCount } from "./schedule/grid.ts";
 import { decodedIn, type SequenceState } from "./schedule/sequence-state.ts";
 import { Supervisor } from "./supervisor.ts";
 import { traceLines } from "./trace/record.ts";
-import { pythonWorker } from "./worker/python-worker.ts";
+import { workerSourceOf } from "./worker-source.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -21,7 +21,7 @@ import { pythonWorker } from "./worker/python-worker.ts";
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const startedAt = performance.now();
   const resolved = resolveEngineOptions(options);
-  const source = resolved.worker ?? pythonWorker();
+  const source = workerSourceOf(resolved);
   const backend = await source.open(resolved);
   return new Engine(backend, source, resolved, performance.now() - startedAt);
 }

@@ -23,3 +23,5 @@ export type { Trace, TraceHeader, TraceStep } from "./trace/format.ts";
 export { parseTrace, readTrace } from "./trace/read.ts";
 export { type Replay, replayTrace } from "./trace/replay.ts";
 export { pythonWorker, stubProcess } from "./worker/python-worker.ts";
+export type { RemoteWorkerOptions } from "./worker/remote/remote-options.ts";
+export { remoteWorker } from "./worker/remote/remote-worker.ts";

@@ -1,7 +1,7 @@
 import type { ModelDescription } from "./backend.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { ZiparError } from "./errors.ts";
-import { pythonWorker } from "./worker/python-worker.ts";
+import { workerSourceOf } from "./worker-source.ts";
 
 export type InspectOptions = Omit<EngineOptions, "maxImages" | "maxQueue">;
 
@@ -22,7 +22,7 @@ export interface MemoryEstimate {
  */
 export async function inspectModel(options: InspectOptions = {}): Promise<ModelDescription> {
   const resolved = resolveEngineOptions(options);
-  const source = resolved.worker ?? pythonWorker();
+  const source = workerSourceOf(resolved);
   if (source.describe === undefined) {
     throw new ZiparError({
       code: "invalid-options",

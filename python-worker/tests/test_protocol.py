@@ -47,6 +47,7 @@ VALID = [
     pack(request("profile", sequence=1, frames=[CODES]), [CODES_BYTES]),
     pack(request("release", sequences=[1, 2])),
     pack(request("stats")),
+    pack(request("refuse", 0, reason="token", message="not this one")),
     pack(request("shutdown")),
 ]
 

@@ -19,6 +19,7 @@ from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, in
 
 from zipar_worker import __version__
 from zipar_worker.lifeline import Credentials
+from zipar_worker.link import Link
 from zipar_worker.server import EXIT_NOBODY, Server
 from zipar_worker.stub import StubExecutor, StubOptions
 
@@ -396,7 +397,7 @@ def test_the_probe_prints_one_object() -> None:
 
 def test_a_worker_that_dials_in_to_nobody_gives_up_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     credentials = Credentials(token="token", epoch=EPOCH)
-    server = Server("tcp://127.0.0.1:9", credentials, lambda: StubExecutor(StubOptions()), answer_timeout_ms=200)
+    server = Server(lambda: StubExecutor(StubOptions()), answer_timeout_ms=200)
 
-    assert server.serve() == EXIT_NOBODY
+    assert server.serve(Link("tcp://127.0.0.1:9"), credentials) == EXIT_NOBODY
     assert "nobody answered at tcp://127.0.0.1:9 within 0.2 s" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""`python -m zipar_worker`: dials in to the SDK that started it. Standard output never carries the protocol."""
+"""`python -m zipar_worker`: dials in to the SDK that started it, or to an engine elsewhere.
+
+Standard output never carries the protocol.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from zipar_worker.probe import print_probe
 
         return print_probe()
+    if options.dial is not None:
+        return serve_remotely(options)
     return serve(options.connect, options.stub)
 
 
@@ -33,7 +39,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--connect", metavar="ENDPOINT", help="ZeroMQ endpoint of the SDK, e.g. ipc:///tmp/x/w.sock")
+    task.add_argument("--dial", metavar="ENDPOINT", help="engine elsewhere, e.g. tcp://10.0.0.5:5555; again and again")
     task.add_argument("--probe", action="store_true", help="print what is installed as one JSON object")
+    remote = parser.add_argument_group("with --dial")
+    remote.add_argument("--keys", type=Path, metavar="DIR", help="the worker's folder that `zipar keys` made")
+    remote.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="default: ZIPAR_TOKEN, else `token` beside the keys"
+    )
+    remote.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto leaves it to the engine")
+    remote.add_argument("--insecure-plaintext", action="store_true", help="plain TCP beyond this machine")
+    remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
     return parser.parse_args(arguments)
 
@@ -53,11 +68,42 @@ def serve(endpoint: str, stub_options: str | None) -> int:
         return 2
     lifeline.watch_stdin()
 
+    from zipar_worker.link import Link
     from zipar_worker.server import EXIT_FATAL, Server
 
-    exit_code = Server(endpoint, credentials, make_executor).serve()
+    exit_code = Server(make_executor).serve(Link(endpoint), credentials)
     if exit_code == EXIT_FATAL:
         # The destructors of a broken CUDA context may hang.
+        os._exit(exit_code)
+    return exit_code
+
+
+def serve_remotely(options: argparse.Namespace) -> int:
+    """Runs the worker for engines elsewhere, until it is stopped."""
+    from zipar_worker import lifeline
+    from zipar_worker.remote import resolve_engine, serve_engine
+    from zipar_worker.server import EXIT_FATAL
+
+    if options.with_parent:
+        lifeline.die_with_parent(PARENT_ID)
+        lifeline.watch_stdin()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        # At once, also within a kernel: there is nothing to save.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        engine = resolve_engine(
+            options.dial,
+            keys=options.keys,
+            token_file=options.token_file,
+            insecure_plaintext=options.insecure_plaintext,
+        )
+        make_executor = choose_executor(options.stub)
+    except ValueError as error:
+        print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
+        return 2
+    exit_code = serve_engine(engine, make_executor, options.device)
+    if exit_code == EXIT_FATAL:
         os._exit(exit_code)
     return exit_code
 
@@ -75,8 +121,10 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
 def make_torch_executor() -> Executor:
     # PyTorch would warn of it at import; the worker does without NumPy.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+    from zipar_worker.devices import release_unused_memory
     from zipar_worker.executor import TorchExecutor
 
+    release_unused_memory()
     return TorchExecutor()
 
 

@@ -51,6 +51,12 @@ def resolve_dtype(name: Literal["auto"] | TypeName, device: torch.device) -> Typ
     return "float32" if device.type == "cpu" else "bfloat16"
 
 
+def release_unused_memory() -> None:
+    """Gives back to the devices what PyTorch keeps of tensors that are gone, so that it counts as free."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def describe_device(device: torch.device) -> str:
     """e.g. "cpu" or "cuda:0 NVIDIA H100"."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

@@ -171,12 +171,22 @@ class StatsRequest(RequestHeader, frozen=True, kw_only=True, tag="stats"):
     pass
 
 
+class Refuse(Record, frozen=True, kw_only=True, tag="refuse"):
+    """Turns away a worker that has said hello."""
+
+    epoch: Counter
+    request: Counter
+    frames: NoFrames
+    reason: Literal["protocol-version", "token", "replayed"]
+    message: str
+
+
 class Shutdown(RequestHeader, frozen=True, kw_only=True, tag="shutdown"):
     pass
 
 
 Request: TypeAlias = (
-    Init | Describe | EncodePrompt | Forward | DecodeImage | Profile | Release | StatsRequest | Shutdown
+    Init | Describe | EncodePrompt | Forward | DecodeImage | Profile | Release | StatsRequest | Refuse | Shutdown
 )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
-import zmq
+import msgspec
 
 from zipar_worker import __version__
 from zipar_worker.arrays import Array
@@ -21,14 +23,13 @@ from zipar_worker.codec import (
     unsupported_version,
 )
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor_interface import Executor, ProgressReporter
+from zipar_worker.executor_interface import Executor, Loaded, ProgressReporter
 from zipar_worker.failures import describe_failure
 from zipar_worker.forward_batch import check_forward
 from zipar_worker.lifeline import Credentials
+from zipar_worker.link import LINGER_MS, Link
 from zipar_worker.progress_count import advance_, progress_count
 from zipar_worker.protocol import (
-    FRAME_BYTES,
-    FRAME_COUNT,
     PROTOCOL_VERSION,
     BranchReply,
     DecodeImage,
@@ -51,6 +52,7 @@ from zipar_worker.protocol import (
     PulseReply,
     Ready,
     ReadyLimits,
+    Refuse,
     Release,
     Reply,
     Shutdown,
@@ -61,38 +63,59 @@ from zipar_worker.protocol import (
 from zipar_worker.pulse import Pulse
 from zipar_worker.resident_memory import resident_bytes
 from zipar_worker.sequence_books import SequenceBooks
+from zipar_worker.sources import describe_source
 
 EXIT_DONE = 0
 EXIT_NOBODY = 69
 """`EX_UNAVAILABLE` of sysexits.h: nobody answered the hello."""
 EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h."""
+EXIT_AGAIN = 75
+"""`EX_TEMPFAIL` of sysexits.h: turned away, but another hello may be welcome."""
+EXIT_REFUSED = 77
+"""`EX_NOPERM` of sysexits.h: turned away for a reason that stays."""
 ANSWER_TIMEOUT_MS = 60_000
 """How long the SDK may take to answer the hello."""
 
-HEARTBEAT_INTERVAL_MS = 200
-HEARTBEAT_TIMEOUT_MS = 600
-LINGER_MS = 500
 PROGRESS_INTERVAL_SECONDS = 0.05
 
 Arrays: TypeAlias = Sequence[Array]
+LoadRequest = TypeVar("LoadRequest", Init, Describe)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptModel:
+    """A loaded model, and what was asked for: it serves the next engine that asks for the same."""
+
+    asked: Init
+    executor: Executor
+    loaded: Loaded
 
 
 class Server:
-    """Owns the socket and the executor of one worker process."""
+    """Answers an SDK, or one after the other. Owns the loaded model, which outlives a conversation."""
+
+    link: Link
+    credentials: Credentials
 
     def __init__(
         self,
-        endpoint: str,
-        credentials: Credentials,
         make_executor: Callable[[], Executor],
+        *,
+        device: str = "auto",
+        note: Callable[[str], None] = lambda _: None,
         answer_timeout_ms: int = ANSWER_TIMEOUT_MS,
     ) -> None:
-        """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`."""
-        self.endpoint = endpoint
-        self.answer_timeout_ms = answer_timeout_ms
-        self.credentials = credentials
+        """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`.
+
+        `device` is where models go unless it is "auto": then the SDK decides. `note` tells whoever runs this worker
+        what goes on.
+        """
         self.make_executor = make_executor
+        self.device = device
+        self.note = note
+        self.answer_timeout_ms = answer_timeout_ms
+        self.kept: KeptModel | None = None
         self.executor: Executor | None = None
         self.books: SequenceBooks | None = None
         self.forward_count = 0
@@ -110,44 +133,53 @@ class Server:
         # ZeroMQ sockets may change threads, with a lock between them: the pulse sends while the main thread computes.
         self.sending = threading.Lock()
         self.pulse = Pulse(self.send_pulse)
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, LINGER_MS)
-        self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
-        if not endpoint.startswith("ipc:"):
-            # Within a machine the kernel tells of a dead peer, and a peer that was only stopped must not lose its link.
-            self.socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        self.socket.connect(endpoint)
 
-    def serve(self) -> int:
-        """Says hello, answers requests until `shutdown` or a fatal failure, and returns the exit code."""
-        self.send(
-            Hello(
-                epoch=self.credentials.epoch,
-                protocol_version=PROTOCOL_VERSION,
-                worker_version=__version__,
-                pid=os.getpid(),
-                token=self.credentials.token,
+    def serve(self, link: Link, credentials: Credentials) -> int:
+        """Says hello, answers requests until `shutdown`, `refuse` or a fatal failure, and returns the exit code.
+
+        Closes the link. Raises `LinkLost`, after which the server can serve again.
+        """
+        self.link = link
+        self.credentials = credentials
+        linger_ms = 0
+        try:
+            link.connect()
+            self.send(
+                Hello(
+                    epoch=credentials.epoch,
+                    protocol_version=PROTOCOL_VERSION,
+                    worker_version=__version__,
+                    pid=os.getpid(),
+                    token=credentials.token,
+                )
             )
-        )
-        exit_code = None if self.socket.poll(self.answer_timeout_ms) else self.give_up()
-        while exit_code is None:
-            exit_code = self.answer(self.receive())
-        self.socket.close()
-        self.context.term()
-        return exit_code
+            if not link.wait(self.answer_timeout_ms):
+                return self.give_up()
+            exit_code = None
+            while exit_code is None:
+                exit_code = self.answer(link.receive())
+            linger_ms = LINGER_MS
+            return exit_code
+        finally:
+            self.forget_sequences()
+            link.close(linger_ms)
 
     def give_up(self) -> int:
         """Ends a worker that dialled in to nobody."""
         print(
-            f"zipar_worker: nobody answered at {self.endpoint} within {self.answer_timeout_ms / 1000:g} s; "
-            "expected the SDK that started this worker to listen there",
+            f"zipar_worker: nobody answered at {self.link.endpoint} within {self.answer_timeout_ms / 1000:g} s; "
+            "expected the SDK that this worker belongs to",
             file=sys.stderr,
             flush=True,
         )
-        self.socket.setsockopt(zmq.LINGER, 0)
         return EXIT_NOBODY
+
+    def forget_sequences(self) -> None:
+        """Ends a conversation: the model stays loaded, and the next SDK starts from nothing else."""
+        if self.executor is not None and self.books is not None:
+            self.executor.release(self.books.release_(list(self.books.held)))
+        self.executor = None
+        self.books = None
 
     def answer(self, parts: Sequence[bytes]) -> int | None:
         """Answers one message; the exit code if the worker ends after it."""
@@ -158,6 +190,8 @@ class Server:
                 return None
             request, arrays = decoded
             request_number = request.request
+            if isinstance(request, Refuse):
+                return self.turn_back(request)
             if isinstance(request, Shutdown):
                 self.send_done(request_number)
                 return EXIT_DONE
@@ -174,11 +208,14 @@ class Server:
             raise unsupported_version(request.protocol_version)
         if self.books is not None:
             raise WorkerError("bad-request", "init: this worker has loaded a model already; start another worker")
-        # A failed load may leave half a model behind, so a second attempt starts from a new executor.
-        executor = self.make_executor()
-        loaded = executor.init(request, self.progress_reporter(request.request))
-        self.executor = executor
+        asked = msgspec.structs.replace(request, epoch=0, request=0)
+        kept = self.kept
+        if kept is None or kept.asked != asked:
+            kept = self.load(request, asked)
+        loaded = kept.loaded
+        self.executor = kept.executor
         self.books = SequenceBooks(loaded)
+        self.note(f"serving {loaded.card.name} on {loaded.device} as {loaded.dtype}")
         self.send(
             Ready(
                 epoch=self.credentials.epoch,
@@ -191,8 +228,31 @@ class Server:
             )
         )
 
+    def load(self, request: Init, asked: Init) -> KeptModel:
+        placed = self.place(request)
+        self.kept = None
+        gc.collect()  # the memory of an earlier model is free before that of the next is counted
+        self.note(f"loading {describe_source(request.model.weights)}")
+        # A failed load may leave half a model behind, so a second attempt starts from a new executor.
+        executor = self.make_executor()
+        loaded = executor.init(placed, self.progress_reporter(request.request))
+        self.kept = KeptModel(asked, executor, loaded)
+        return self.kept
+
+    def place(self, request: LoadRequest) -> LoadRequest:
+        """The request with this worker's own device. Raises `device` where another one is asked for."""
+        if self.device in ("auto", request.device):
+            return request
+        if request.device == "auto":
+            return msgspec.structs.replace(request, device=self.device)
+        raise WorkerError(
+            "device",
+            f"the engine asks for device {request.device!r}, and this worker was started with --device {self.device}; "
+            'leave the engine\'s device at "auto", or start the worker with another',
+        )
+
     def describe(self, request: Describe, _arrays: Arrays) -> None:
-        outline = self.make_executor().describe(request, self.progress_reporter(request.request))
+        outline = self.make_executor().describe(self.place(request), self.progress_reporter(request.request))
         self.send(
             Described(
                 epoch=self.credentials.epoch,
@@ -325,10 +385,17 @@ class Server:
 
         return report
 
+    def turn_back(self, refusal: Refuse) -> int:
+        """Ends a conversation that the SDK does not want."""
+        text = f"zipar_worker: turned away at {self.link.endpoint}: {refusal.message}"
+        print(text, file=sys.stderr, flush=True)
+        return EXIT_AGAIN if refusal.reason == "replayed" else EXIT_REFUSED
+
     def report_failure(self, error: Exception, request: int | None) -> int | None:
         """Answers `request` with what went wrong; the exit code if the worker cannot go on."""
         body, fatal = describe_failure(error)
         if request is not None and not fatal:
+            self.note(body.message)
             self.send(ErrorReply(epoch=self.credentials.epoch, request=request, frames=(), error=body))
             return None
         print(f"zipar worker ends: {body.message}", file=sys.stderr, flush=True)
@@ -348,22 +415,8 @@ class Server:
         self.send(reply, arrays)
 
     def send(self, reply: Reply, arrays: Arrays = ()) -> None:
-        # Part by part: `send_multipart` first inspects every part, which costs as much as sending them.
-        *parts, last = encode_reply(reply, arrays)
         with self.sending:
-            for part in parts:
-                self.socket.send(part, zmq.SNDMORE)
-            self.socket.send(last)
-
-    def receive(self) -> list[bytes]:
-        """The parts of the next message; parts beyond what a message may have are counted but not kept."""
-        parts: list[bytes] = []
-        while True:
-            # As a frame, which knows whether more follow; asking the socket costs as much as receiving.
-            frame = self.socket.recv(copy=False)
-            parts.append(frame.bytes if len(parts) <= FRAME_COUNT else b"")
-            if not frame.more:
-                return parts
+            self.link.send(encode_reply(reply, arrays))
 
 
 def _check_codes(operation: str, codes: Array, card: ModelCard) -> None:

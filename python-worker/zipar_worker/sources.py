@@ -11,6 +11,9 @@ from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.hub import fetch
 from zipar_worker.protocol import HubSource, ModelReference, PathSource, Source
 
+BUNDLED_DEMO = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"
+"""What an engine elsewhere means by "demo": it does not know where this machine keeps it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPaths:
@@ -77,5 +80,11 @@ def resolve_source(
 ) -> Path:
     """The path of a directory or file. Raises `checkpoint` where it cannot be had."""
     if isinstance(source, PathSource):
-        return Path(source.path)
+        path = Path(source.path)
+        return BUNDLED_DEMO if source.path == "demo" and not path.exists() else path
     return fetch(source, report, tokenizer_alone=tokenizer_alone, option=option)
+
+
+def describe_source(source: Source) -> str:
+    """In words, for whoever watches."""
+    return source.path if isinstance(source, PathSource) else source.repository

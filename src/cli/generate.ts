@@ -39,6 +39,10 @@ export interface GenerateArguments {
   readonly image: boolean;
   readonly tokens?: boolean;
   readonly trace?: string;
+  readonly listen?: string;
+  readonly keys?: string;
+  readonly tokenFile?: string;
+  readonly insecurePlaintext?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
 }
@@ -108,16 +112,36 @@ async function start(options: GenerateArguments, signal: AbortSignal): Promise<E
       ...(options.vq === undefined ? {} : { vq: options.vq }),
       ...(options.textEncoder === undefined ? {} : { textEncoder: options.textEncoder }),
       ...(typeof options.size === "object" ? { size: options.size } : {}),
+      ...workerOf(options),
       ...(options.verbose ? { logger: stderrLogger } : {}),
       maxQueue: 4096,
       signal,
       onProgress: ({ phase, completed, total, unit }) => {
         if (total !== null) bar.update(completed, total, `${phase} (${unit})`);
+        else if (options.listen !== undefined) process.stderr.write(`zipar: ${phase}\n`);
       },
     });
   } finally {
     bar.stop();
   }
+}
+
+/** Somebody has to start a remote worker: says where, and who is turned away meanwhile. */
+function workerOf(options: GenerateArguments): Pick<EngineOptions, "worker" | "logger"> {
+  const { listen, keys, tokenFile, insecurePlaintext } = options;
+  if (listen === undefined) {
+    if (keys === undefined && tokenFile === undefined && !insecurePlaintext) return {};
+    throw new ZiparError({
+      code: "invalid-options",
+      message:
+        "--keys, --token-file and --insecure-plaintext belong to --listen; say where to wait for a worker",
+    });
+  }
+  const warn = (message: string) => void process.stderr.write(`zipar: ${message}\n`);
+  return {
+    worker: { listen, ...defined({ keys, tokenFile, insecurePlaintext }) },
+    logger: { debug() {}, info() {}, warn },
+  };
 }
 
 async function generateAll(

@@ -84,6 +84,10 @@ program
   .option("--no-image", "tokens only")
   .option("--tokens", "with --json: the tokens too")
   .option("--trace <file>", 'record the run of one image, for "zipar trace"')
+  .option("--listen <endpoint>", 'wait for a worker that dials in, e.g. at "tcp://10.0.0.5:5555"')
+  .option("--keys <folder>", "with --listen: the engine's keys, made by zipar keys")
+  .option("--token-file <file>", "with --listen: by default ZIPAR_TOKEN, else the token beside the keys")
+  .option("--insecure-plaintext", "with --listen: plain TCP beyond this machine")
   .option("--json", "one JSON object on stdout")
   .option("--verbose", "the worker's log, and stack traces of errors")
   .action(runGenerate);
@@ -192,6 +196,33 @@ program
   .action(async (options) => {
     const { runProfile } = await import("./profile.ts");
     await runProfile(options);
+  });
+
+program
+  .command("worker")
+  .description("serve an engine on another machine, until stopped")
+  .requiredOption("--connect <endpoint>", 'where the engine listens, e.g. "tcp://10.0.0.5:5555"')
+  .option("--keys <folder>", "the worker's keys, made by zipar keys")
+  .option("--token-file <file>", "by default ZIPAR_TOKEN, else the token beside the keys")
+  .addOption(
+    new Option("--device <device>", "cpu, cuda or cuda:N; auto leaves it to the engine").default("auto"),
+  )
+  .option("--insecure-plaintext", "plain TCP beyond this machine")
+  .option("--verbose", "stack traces of errors")
+  .action(async (options) => {
+    const { runWorker } = await import("./worker.ts");
+    process.exitCode = await runWorker(options);
+  });
+
+program
+  .command("keys")
+  .description("make the keys of an engine and of a worker that dials in to it")
+  .argument("<folder>", "where the keys go; nothing is overwritten")
+  .option("--worker <name>", "name of the worker; with an engine's keys there, adds this one")
+  .option("--verbose", "stack traces of errors")
+  .action(async (folder, options) => {
+    const { runKeys } = await import("./keys.ts");
+    runKeys(folder, options);
   });
 
 program

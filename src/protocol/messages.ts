@@ -198,6 +198,22 @@ export const releaseSchema = z.strictObject({
 /** Reply: `stats-report`. */
 export const statsSchema = z.strictObject({ type: z.literal("stats"), ...requestBase });
 
+/**
+ * Turns away a worker that has said hello. No reply follows, and no other request. All versions of the protocol write this
+ * message and `hello` alike, so that each side can tell its user what is wrong.
+ */
+export const refuseSchema = z.strictObject({
+  type: z.literal("refuse"),
+  /** That of the hello. */
+  epoch: counter,
+  /** 0: it belongs to no conversation. */
+  request: counter,
+  frames: z.array(frameSchema).max(0),
+  /** `replayed`: the epoch of the hello was used before. */
+  reason: z.enum(["protocol-version", "token", "replayed"]),
+  message: z.string(),
+});
+
 /** Ends the worker. Reply: `done`, then the process exits with code 0. */
 export const shutdownSchema = z.strictObject({ type: z.literal("shutdown"), ...requestBase });
 
@@ -210,6 +226,7 @@ export const requestSchema = z.discriminatedUnion("type", [
   profileSchema,
   releaseSchema,
   statsSchema,
+  refuseSchema,
   shutdownSchema,
 ]);
 
@@ -217,9 +234,10 @@ export const requestSchema = z.discriminatedUnion("type", [
 
 const replyBase = { epoch: counter, request: counter, frames: z.array(frameSchema).max(LIMITS.frames) };
 
-/** The first message of a worker. It proves with the token that it is the one that was started. */
+/** The first message of a worker. It proves with the token that it is the one that is meant. */
 export const helloSchema = z.strictObject({
   type: z.literal("hello"),
+  /** The one that the engine gave to the worker that it started; a worker that dials in from elsewhere chooses a new one each time. */
   epoch: counter,
   frames: z.array(frameSchema).max(0),
   protocolVersion: index,
@@ -411,6 +429,7 @@ export const replySchema = z.discriminatedUnion("type", [
 export type Frame = z.infer<typeof frameSchema>;
 export type Request = z.infer<typeof requestSchema>;
 export type Reply = z.infer<typeof replySchema>;
+export type Refuse = z.infer<typeof refuseSchema>;
 export type ModelCard = z.infer<typeof modelCardSchema>;
 export type Source = z.infer<typeof sourceSchema>;
 export type Described = z.infer<typeof describedSchema>;

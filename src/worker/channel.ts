@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import * as zmq from "zeromq";
+import type * as zmq from "zeromq";
 import { ZiparError, type ZiparErrorCode } from "../errors.ts";
 import {
   decodeReply,
@@ -10,13 +7,18 @@ import {
   type NamedArray,
   type WireArrays,
 } from "../protocol/codec.ts";
-import { LIMITS, type Reply, type WorkerFailure } from "../protocol/messages.ts";
+import type { Refuse, Reply, WorkerFailure } from "../protocol/messages.ts";
+import type { BoundSocket, Transport } from "./transport.ts";
 import { type Patience, Vigil } from "./vigil.ts";
 
 /** A reply that a request can end with. */
 export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "pulse" | "error" | "fatal" }>;
 export type Hello = Extract<Reply, { type: "hello" }>;
 export type Progress = Extract<Reply, { type: "progress" }>;
+/** Why a worker is turned away. */
+export type Refusal = Pick<Refuse, "reason" | "message">;
+
+const DISMISSAL_LINGER_MS = 200;
 
 /** How long a broken link waits for its cause, the exit of the process, to become known. */
 const CAUSE_GRACE_MS = 50;
@@ -31,35 +33,31 @@ interface PendingRequest {
 }
 
 /**
- * The socket that one worker dials into: a ROUTER in a private directory, request and reply matched by number.
+ * The socket that one worker dials into: a ROUTER, request and reply matched by number.
  *
  * It reads only while an answer is due, because a pending `receive()` keeps Node alive: an idle engine must let the
  * process end.
  */
 export class WorkerChannel {
   readonly endpoint: string;
-  readonly epoch: number;
   /** Resolves when the channel has been closed, with the reason. Never rejects. */
   readonly closed: Promise<ZiparError>;
   readonly #vigil: Vigil;
+  readonly #bound: BoundSocket;
   readonly #socket: zmq.Router;
-  readonly #removeDirectory: () => void;
   readonly #pending = new Map<number, PendingRequest>();
-  #awaitedHello: { resolve(hello: Hello): void; reject(error: unknown): void } | undefined;
+  #awaitedHello:
+    | { resolve(dialIn: { identity: Buffer; hello: Hello }): void; reject(error: unknown): void }
+    | undefined;
   #identity: Buffer | undefined;
+  #epoch = 0;
   #nextRequest = 1;
   #isReading = false;
   #writes: Promise<unknown> = Promise.resolve();
   #failure: ZiparError | undefined;
   #tellClosed: (reason: ZiparError) => void = () => {};
 
-  private constructor(
-    socket: zmq.Router,
-    endpoint: string,
-    epoch: number,
-    patience: Patience,
-    removeDirectory: () => void,
-  ) {
+  private constructor(bound: BoundSocket, patience: Patience) {
     this.closed = new Promise((resolve) => {
       this.#tellClosed = resolve;
     });
@@ -67,55 +65,31 @@ export class WorkerChannel {
       onSilence: () => this.#probe(),
       onHang: (what, ms) => this.close(hung(what, ms)),
     });
-    this.#socket = socket;
-    this.endpoint = endpoint;
-    this.epoch = epoch;
-    this.#removeDirectory = removeDirectory;
+    this.#bound = bound;
+    this.#socket = bound.socket;
+    this.endpoint = bound.endpoint;
   }
 
-  /** `heartbeatTimeoutMs`: how long the worker's threads may be silent; 0 waits for ever. */
-  static async open(epoch: number, heartbeatTimeoutMs: number, patience: Patience): Promise<WorkerChannel> {
-    zmq.context.blocky = false;
-    const socket = new zmq.Router({
-      linger: 0,
-      mandatory: true,
-      maxMessageSize: LIMITS.frameBytes,
-      // Nothing is ever too much to queue for a worker, so that a send which cannot be done at once finds it gone.
-      sendHighWaterMark: 0,
-      sendTimeout: 0,
-      heartbeatInterval: Math.ceil(heartbeatTimeoutMs / 3),
-      heartbeatTimeout: heartbeatTimeoutMs,
-    });
-    // Windows has no ipc transport in libzmq's default build
-    if (process.platform === "win32") {
-      await socket.bind("tcp://127.0.0.1:*");
-      return new WorkerChannel(socket, socket.lastEndpoint as string, epoch, patience, () => {});
-    }
-    const directory = mkdtempSync(join(tmpdir(), "zipar-")); // mode 0700
-    const removeDirectory = () => rmSync(directory, { recursive: true, force: true });
-    process.once("exit", removeDirectory);
-    const endpoint = `ipc://${join(directory, "w.sock")}`;
-    await socket.bind(endpoint);
-    return new WorkerChannel(socket, endpoint, epoch, patience, () => {
-      process.off("exit", removeDirectory);
-      removeDirectory();
-    });
+  static async open(transport: Transport, patience: Patience): Promise<WorkerChannel> {
+    return new WorkerChannel(await transport.bind(), patience);
   }
 
-  /** The first message of a worker that knows the token; strangers are ignored. */
-  async hello(token: string): Promise<Hello> {
+  /** The first message of the worker that is not refused; its epoch is that of the channel from now on. */
+  async hello(refusalOf: (hello: Hello) => Refusal | undefined): Promise<Hello> {
     for (;;) {
-      const hello = await new Promise<Hello>((resolve, reject) => {
+      const { identity, hello } = await new Promise<{ identity: Buffer; hello: Hello }>((resolve, reject) => {
         if (this.#failure !== undefined) return reject(this.#failure);
         this.#awaitedHello = { resolve, reject };
         this.#read();
       });
-      if (hello.token !== token || hello.epoch !== this.epoch) {
-        this.#identity = undefined;
-        continue;
+      const refusal = refusalOf(hello);
+      if (refusal === undefined) {
+        this.#identity = identity;
+        this.#epoch = hello.epoch;
+        this.#bound.seal(); // the link stands; nothing is left behind however we end
+        return hello;
       }
-      this.#removeDirectory(); // the link stands; nothing is left behind however we end
-      return hello;
+      this.#refuse(identity, hello.epoch, refusal);
     }
   }
 
@@ -133,7 +107,7 @@ export class WorkerChannel {
       if (this.#failure !== undefined) return reject(this.#failure);
       if (this.#pending.size === 0) this.#vigil.await(header.type);
       this.#pending.set(request, { what: header.type, onProgress, resolve, reject });
-      this.#send(encodeMessage({ ...header, epoch: this.epoch, request }, arrays));
+      this.#send(encodeMessage({ ...header, epoch: this.#epoch, request }, arrays));
       this.#read();
     });
   }
@@ -151,9 +125,16 @@ export class WorkerChannel {
     this.#awaitedHello?.reject(error);
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
+    this.#bound.seal();
     this.#socket.close();
-    this.#removeDirectory();
     this.#tellClosed(error);
+  }
+
+  /** Tells the worker why it cannot serve; the channel is to be closed then. */
+  async dismiss(refusal: Refusal): Promise<void> {
+    if (this.#identity !== undefined) this.#refuse(this.#identity, this.#epoch, refusal);
+    await this.#writes;
+    this.#socket.linger = DISMISSAL_LINGER_MS; // or closing would drop what was queued
   }
 
   /** Nothing was heard for a while: a message that the worker ignores cannot be sent once libzmq has dropped the link. */
@@ -169,11 +150,20 @@ export class WorkerChannel {
     setTimeout(() => this.close(unreachable(cause)), CAUSE_GRACE_MS);
   }
 
-  /** One writer at a time: a second concurrent send would throw EBUSY. */
   #send(parts: Uint8Array[]): void {
+    this.#write(this.#identity, parts, (cause) => this.#breakOff(cause));
+  }
+
+  #refuse(identity: Buffer, epoch: number, refusal: Refusal): void {
+    const parts = encodeMessage({ type: "refuse", epoch, request: 0, ...refusal }, []);
+    this.#write(identity, parts, () => {}); // whoever is turned away may be gone already
+  }
+
+  /** One writer at a time: a second concurrent send would throw EBUSY. */
+  #write(identity: Buffer | undefined, parts: Uint8Array[], onFailure: (cause: unknown) => void): void {
     this.#writes = this.#writes
-      .then(() => this.#socket.send([this.#identity ?? "", ...(parts as Buffer[])]))
-      .catch((cause: unknown) => this.#breakOff(cause));
+      .then(() => this.#socket.send([identity ?? "", ...(parts as Buffer[])]))
+      .catch(onFailure);
   }
 
   async #read(): Promise<void> {
@@ -192,15 +182,13 @@ export class WorkerChannel {
   }
 
   #handle(identity: Buffer, parts: readonly Buffer[]): void {
-    const { reply, arrays } = decodeReply(parts);
-    if (reply.type === "hello") {
-      const awaited = this.#awaitedHello;
-      this.#awaitedHello = undefined;
-      this.#identity ??= identity;
-      awaited?.resolve(reply);
+    if (this.#identity === undefined) {
+      this.#greet(identity, parts);
       return;
     }
-    if (!this.#identity?.equals(identity) || reply.epoch !== this.epoch) return; // stale, or not our worker
+    if (!this.#identity.equals(identity)) return; // a stranger: it will hear nothing, and give up
+    const { reply, arrays } = decodeReply(parts);
+    if (reply.type === "hello" || reply.epoch !== this.#epoch) return; // stale
     this.#vigil.heard();
     if (reply.type === "fatal") throw failureOf(reply.error, "the worker cannot go on");
     if (reply.type === "pulse") {
@@ -222,6 +210,23 @@ export class WorkerChannel {
     if (reply.type === "error")
       pending.reject(failureOf(reply.error, `the worker refused "${pending.what}"`));
     else pending.resolve({ reply, arrays });
+  }
+
+  /** A message of somebody who may become our worker. */
+  #greet(identity: Buffer, parts: readonly Buffer[]): void {
+    const reply = this.#bound.isPublic ? decodeIfPossible(parts) : decodeReply(parts).reply;
+    if (reply?.type !== "hello") return;
+    const awaited = this.#awaitedHello;
+    this.#awaitedHello = undefined;
+    awaited?.resolve({ identity, hello: reply });
+  }
+}
+
+function decodeIfPossible(parts: readonly Buffer[]): Reply | undefined {
+  try {
+    return decodeReply(parts).reply;
+  } catch {
+    return undefined;
   }
 }
 

@@ -31,6 +31,11 @@ export function resolvePartReference(reference: string, what: string): Source {
   );
 }
 
+/** About another machine, where only the worker can look: a hub id, or else a path as it was given. */
+export function resolveRemoteReference(reference: string): Source {
+  return hubSource(reference) ?? { type: "path", path: reference };
+}
+
 function resolveReference(reference: string, what: string, expected: string): Source {
   const path = resolve(reference);
   if (existsSync(path)) return { type: "path", path };

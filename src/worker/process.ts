@@ -82,7 +82,12 @@ function spawn({ python, workerDirectory, endpoint, arguments: extra }: WorkerPr
     stderr: "pipe",
     buffer: false, // a chatty worker would be killed at maxBuffer
     reject: false,
-    env: { PYTHONPATH: workerDirectory, PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" },
+    env: pythonVariables(workerDirectory),
     windowsHide: true,
   });
+}
+
+/** What the worker's interpreter finds in its environment. */
+export function pythonVariables(workerDirectory: string): Record<string, string> {
+  return { PYTHONPATH: workerDirectory, PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" };
 }

@@ -6,12 +6,10 @@ import type { Source } from "../protocol/messages.ts";
 import { type StubOptions, stubOptionsSchema } from "../stub/stub-worker.ts";
 import { workerFiles } from "./environment-location.ts";
 import { WorkerForwarder } from "./forwarder.ts";
+import { initRequest, loadRequest } from "./load-request.ts";
 import { resolveModelReference, resolvePartReference } from "./model-reference.ts";
 import { resolvePythonEnvironment } from "./python-environment.ts";
-import { describeModel, type LoadRequest, startWorker, type WorkerOptions } from "./start-worker.ts";
-
-/** Images decoded together unless the user says how many, where the memory suffices. */
-const DEFAULT_IMAGES = 8;
+import { describeModel, startWorker, type WorkerOptions } from "./start-worker.ts";
 
 /** The PyTorch worker, in a process of its own. */
 export function pythonWorker(): WorkerSource {
@@ -40,11 +38,7 @@ async function open(
 ): Promise<Backend> {
   const { channel, ready, pid, failure, stop } = await startWorker({
     ...workerOptions(options, extra),
-    init: {
-      ...loadRequest(options, weights),
-      imageCount: options.maxImages ?? DEFAULT_IMAGES,
-      fewerImages: options.maxImages === undefined,
-    },
+    init: initRequest(options, loadRequest(options, weights, resolvePartReference)),
   });
   const forwarder = new WorkerForwarder(channel, ready);
   return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, failure, stop };
@@ -55,7 +49,10 @@ async function describe(
   weights: Source,
   extra: readonly string[],
 ): Promise<ModelDescription> {
-  const described = await describeModel(workerOptions(options, extra), loadRequest(options, weights));
+  const described = await describeModel(
+    workerOptions(options, extra),
+    loadRequest(options, weights, resolvePartReference),
+  );
   const { card, device, dtype, slotCount, cacheBytesPerImage, freeBytes } = described;
   return { card, device, dtype, weights: described.weights, slotCount, cacheBytesPerImage, freeBytes };
 }
@@ -76,19 +73,5 @@ function workerOptions(options: ResolvedEngineOptions, extra: readonly string[])
     onProgress: ({ phase, completed, total, unit }) =>
       options.onProgress?.({ phase, completed, total, unit }),
     signal: options.signal,
-  };
-}
-
-function loadRequest(options: ResolvedEngineOptions, weights: Source): LoadRequest {
-  const { vq, textEncoder, size, device, dtype } = options;
-  return {
-    model: {
-      weights,
-      vq: vq === undefined ? null : resolvePartReference(vq, "image tokenizer"),
-      textEncoder: textEncoder === undefined ? null : resolvePartReference(textEncoder, "text encoder"),
-      size: size ?? null,
-    },
-    device,
-    dtype,
   };
 }

@@ -1,10 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { ZiparError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { type Described, PROTOCOL_VERSION, type Ready, type Source } from "../protocol/messages.ts";
-import { type Hello, type Progress, WorkerChannel } from "./channel.ts";
+import { type Described, PROTOCOL_VERSION, type Ready } from "../protocol/messages.ts";
+import { type Hello, type Progress, type Refusal, WorkerChannel } from "./channel.ts";
 import { expectReply } from "./forwarder.ts";
+import type { InitRequest, LoadRequest } from "./load-request.ts";
 import { WorkerProcess } from "./process.ts";
+import { privateTransport } from "./transport.ts";
+import type { Patience } from "./vigil.ts";
 
 const SHUTDOWN_GRACE_MS = 2_000;
 const HANG_FLOOR_MS = 30_000;
@@ -27,25 +30,6 @@ export interface WorkerOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The body of `describe`. Paths are absolute. */
-export interface LoadRequest {
-  readonly model: {
-    readonly weights: Source;
-    readonly vq: Source | null;
-    readonly textEncoder: Source | null;
-    readonly size: { readonly width: number; readonly height: number } | null;
-  };
-  readonly device: string;
-  readonly dtype: "auto" | "float32" | "bfloat16" | "float16";
-}
-
-/** The body of `init`. */
-export interface InitRequest extends LoadRequest {
-  /** Images that the K/V cache shall hold, and whether fewer will do. */
-  readonly imageCount: number;
-  readonly fewerImages: boolean;
-}
-
 /** A worker that has loaded its checkpoint. */
 export interface Worker {
   readonly channel: WorkerChannel;
@@ -65,7 +49,9 @@ let lastEpoch = 0;
  * @throws ZiparError `worker-start`, `worker-died`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `cancelled`
  */
 export async function startWorker(options: WorkerOptions & { readonly init: InitRequest }): Promise<Worker> {
-  const { reply: ready, ...worker } = await launch(options, (channel) => init(channel, options));
+  const { reply: ready, ...worker } = await launch(options, (channel) =>
+    init(channel, options.init, options.onProgress),
+  );
   return { ...worker, ready };
 }
 
@@ -74,10 +60,7 @@ export async function startWorker(options: WorkerOptions & { readonly init: Init
  * @throws ZiparError as `startWorker`
  */
 export async function describeModel(options: WorkerOptions, request: LoadRequest): Promise<Described> {
-  const { reply, stop } = await launch(options, async (channel) => {
-    const { reply } = await channel.request({ type: "describe", ...request }, [], options.onProgress);
-    return expectReply(reply, "described");
-  });
+  const { reply, stop } = await launch(options, (channel) => describe(channel, request, options.onProgress));
   await stop();
   return reply;
 }
@@ -89,11 +72,7 @@ async function launch<FirstReply>(
 ): Promise<Omit<Worker, "ready"> & { readonly reply: FirstReply }> {
   const epoch = ++lastEpoch;
   const token = randomBytes(32).toString("hex");
-  const channel = await WorkerChannel.open(epoch, options.heartbeatTimeoutMs, {
-    fixedMs: options.hangTimeoutMs,
-    floorMs: HANG_FLOOR_MS,
-    firstMs: options.firstHangTimeoutMs,
-  });
+  const channel = await WorkerChannel.open(privateTransport(options.heartbeatTimeoutMs), patienceOf(options));
   const process = new WorkerProcess({ ...options, endpoint: channel.endpoint, token, epoch });
   const death = process.ended.then((reason) => {
     channel.close(workerDied(reason, process));
@@ -112,7 +91,8 @@ async function launch<FirstReply>(
   options.signal?.addEventListener("abort", abort, { once: true });
   try {
     options.signal?.throwIfAborted();
-    checkVersion(await withinStartTime(channel.hello(token), options.startTimeoutMs, process));
+    const hello = channel.hello((hello) => refusalOf(hello, token, epoch));
+    await checkVersion(await withinStartTime(hello, options.startTimeoutMs, process), channel);
     const reply = await request(channel);
     return { channel, reply, pid: process.pid, failure, stop };
   } catch (error) {
@@ -125,26 +105,51 @@ async function launch<FirstReply>(
   }
 }
 
-async function init(
-  channel: WorkerChannel,
-  { init: request, onProgress }: WorkerOptions & { readonly init: InitRequest },
-): Promise<Ready> {
-  const { reply } = await channel.request(
-    { type: "init", protocolVersion: PROTOCOL_VERSION, ...request },
-    [],
-    onProgress,
-  );
-  return expectReply(reply, "ready");
+/** How long the worker may come no further. */
+export function patienceOf({
+  hangTimeoutMs,
+  firstHangTimeoutMs,
+}: {
+  readonly hangTimeoutMs?: number | undefined;
+  readonly firstHangTimeoutMs: number;
+}): Patience {
+  return { fixedMs: hangTimeoutMs, floorMs: HANG_FLOOR_MS, firstMs: firstHangTimeoutMs };
 }
 
-function checkVersion(hello: Hello): void {
+/** Lets a worker load a checkpoint. */
+export async function init(
+  channel: WorkerChannel,
+  request: InitRequest,
+  onProgress: (progress: Progress) => void,
+): Promise<Ready> {
+  const header = { type: "init", protocolVersion: PROTOCOL_VERSION, ...request };
+  return expectReply((await channel.request(header, [], onProgress)).reply, "ready");
+}
+
+/** Lets a worker read what a checkpoint is. */
+export async function describe(
+  channel: WorkerChannel,
+  request: LoadRequest,
+  onProgress: (progress: Progress) => void,
+): Promise<Described> {
+  const header = { type: "describe", ...request };
+  return expectReply((await channel.request(header, [], onProgress)).reply, "described");
+}
+
+/** Anybody but the worker that was started is a stranger. */
+function refusalOf(hello: Hello, token: string, epoch: number): Refusal | undefined {
+  if (hello.token === token && hello.epoch === epoch) return undefined;
+  return { reason: "token", message: "this engine has started another worker" };
+}
+
+/** @throws ZiparError `protocol-version`, after the worker was told too */
+export async function checkVersion(hello: Hello, channel: WorkerChannel): Promise<void> {
   if (hello.protocolVersion === PROTOCOL_VERSION) return;
-  throw new ZiparError({
-    code: "protocol-version",
-    message:
-      `the worker (version ${hello.workerVersion}) speaks protocol version ${hello.protocolVersion}, ` +
-      `this SDK speaks ${PROTOCOL_VERSION}; install matching versions`,
-  });
+  const message =
+    `the worker (version ${hello.workerVersion}) speaks protocol version ${hello.protocolVersion}, ` +
+    `this SDK speaks ${PROTOCOL_VERSION}; install matching versions`;
+  await channel.dismiss({ reason: "protocol-version", message });
+  throw new ZiparError({ code: "protocol-version", message });
 }
 
 async function withinStartTime(
@@ -183,19 +188,19 @@ function tailOf(process: WorkerProcess): string {
   return lines === "" ? "" : `; its last output was:\n${lines}`;
 }
 
-function internal(cause: unknown): ZiparError {
+export function internal(cause: unknown): ZiparError {
   return new ZiparError({ code: "internal", message: `starting a worker failed: ${String(cause)}`, cause });
 }
 
-function engineClosed(): ZiparError {
+export function engineClosed(): ZiparError {
   return new ZiparError({ code: "engine-closed", message: "the engine was closed" });
 }
 
-function cancelled(cause: unknown): ZiparError {
+export function cancelled(cause: unknown): ZiparError {
   return new ZiparError({ code: "cancelled", message: "starting the engine was cancelled", cause });
 }
 
 /** Resolves to undefined after a while, without keeping Node alive. */
-function after(ms: number): Promise<undefined> {
+export function after(ms: number): Promise<undefined> {
   return new Promise((resolve) => setTimeout(resolve, ms, undefined).unref());
 }

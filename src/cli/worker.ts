@@ -1,0 +1,83 @@
+import { execa } from "execa";
+import { ZiparError } from "../errors.ts";
+import { workerFiles } from "../worker/environment-location.ts";
+import { pythonVariables } from "../worker/process.ts";
+import { resolvePythonEnvironment } from "../worker/python-environment.ts";
+import { interruptSignal } from "./interrupt.ts";
+
+export interface WorkerArguments {
+  readonly connect: string;
+  readonly keys?: string;
+  readonly tokenFile?: string;
+  readonly device: string;
+  readonly insecurePlaintext?: boolean;
+}
+
+/** Exit codes of the Python side after which another try would end alike: told to end, bad input, turned away. */
+const FINAL_EXIT_CODES: ReadonlySet<number | undefined> = new Set([0, 2, 77]);
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+const STOP_GRACE_MS = 2_000;
+
+/** `zipar worker`: serves an engine elsewhere until it is stopped. Resolves to the exit code. */
+export async function runWorker(options: WorkerArguments): Promise<number> {
+  const environment = resolvePythonEnvironment();
+  if (!environment.installed)
+    throw new ZiparError({ code: "python-environment", message: environment.reason });
+  const interrupt = interruptSignal();
+  let pauseMs = FIRST_PAUSE_MS;
+  for (;;) {
+    const startedAt = performance.now();
+    const { exitCode, signal } = await runPython(environment.python, options, interrupt);
+    if (interrupt.aborted) return 130;
+    if (FINAL_EXIT_CODES.has(exitCode)) return exitCode as number;
+    if (performance.now() - startedAt > LONGEST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS;
+    const reason = signal === undefined ? `exit code ${exitCode}` : signal;
+    process.stderr.write(`zipar worker: it ended (${reason}); starting again in ${pauseMs / 1000} s\n`);
+    await pause(pauseMs, interrupt);
+    if (interrupt.aborted) return 130;
+    pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
+  }
+}
+
+async function runPython(python: string, options: WorkerArguments, interrupt: AbortSignal) {
+  const { directory } = workerFiles();
+  const child = execa(python, ["-m", "zipar_worker", ...describeOptions(options)], {
+    stdin: "pipe", // its end tells the worker that we died
+    stdout: "inherit",
+    stderr: "inherit",
+    buffer: false,
+    reject: false,
+    env: pythonVariables(directory),
+    windowsHide: true,
+  });
+  const stop = () => {
+    child.stdin.end();
+    setTimeout(() => child.kill("SIGKILL"), STOP_GRACE_MS).unref();
+  };
+  interrupt.addEventListener("abort", stop, { once: true });
+  if (interrupt.aborted) stop();
+  const { exitCode, signal } = await child;
+  interrupt.removeEventListener("abort", stop);
+  return { exitCode, signal };
+}
+
+function describeOptions(options: WorkerArguments): readonly string[] {
+  const { connect, keys, tokenFile, device, insecurePlaintext } = options;
+  return [
+    ...["--dial", connect, "--device", device, "--with-parent"],
+    ...(keys === undefined ? [] : ["--keys", keys]),
+    ...(tokenFile === undefined ? [] : ["--token-file", tokenFile]),
+    ...(insecurePlaintext ? ["--insecure-plaintext"] : []),
+  ];
+}
+
+function pause(ms: number, interrupt: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    interrupt.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

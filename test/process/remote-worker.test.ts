@@ -1,0 +1,281 @@
+import { copyFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import * as zmq from "zeromq";
+import { createEngine, type Engine, type RemoteWorkerOptions, remoteWorker } from "../../src/index.ts";
+import { KEY_FILES, readPublicKey } from "../../src/worker/remote/key-files.ts";
+import { ziparErrorOf } from "../support/errors.ts";
+import {
+  HandMadeWorker,
+  hello,
+  listening,
+  pack,
+  type RemoteProcess,
+  startRemoteWorker,
+  type TestKeys,
+  TOKEN,
+  testKeys,
+  tokenOf,
+  unpack,
+} from "../support/remote.ts";
+
+const REQUEST = { classLabel: 1, window: 2, seed: 5, image: false } as const;
+const LISTEN = "tcp://127.0.0.1:0";
+/** Longer than any worker takes to come up here. */
+const PATIENCE = { waitTimeoutMs: 20_000 };
+
+const open: { close(): unknown }[] = [];
+function closeLater<Thing>(thing: Thing, close: (thing: Thing) => unknown): Thing {
+  open.push({ close: () => close(thing) });
+  return thing;
+}
+afterEach(async () => {
+  for (const { close } of open.splice(0).reverse()) await close();
+});
+
+let keys: TestKeys;
+beforeAll(() => {
+  keys = testKeys();
+});
+afterAll(() => keys.remove());
+
+function startWorker(endpoint: string, ...options: readonly string[]): RemoteProcess {
+  return closeLater(startRemoteWorker(endpoint, { options }), (worker) => worker.kill());
+}
+
+/** An engine, and the worker that dials in to where it listens. */
+async function startBoth(
+  worker: RemoteWorkerOptions,
+  ...options: readonly string[]
+): Promise<{ engine: Engine; process: RemoteProcess; endpoint: string }> {
+  let process: RemoteProcess | undefined;
+  let endpoint = "";
+  const engine = await createEngine(
+    listening({ ...PATIENCE, ...worker }, (where) => {
+      endpoint = where;
+      process ??= startWorker(where, ...options);
+    }),
+  );
+  closeLater(engine, () => engine.dispose());
+  return { engine, process: process as RemoteProcess, endpoint };
+}
+
+/** What an engine that waits a second says, while somebody dials in. */
+async function failureOfWait(worker: RemoteWorkerOptions, onWait: (endpoint: string) => void) {
+  return ziparErrorOf(async () => {
+    const engine = await createEngine(listening({ waitTimeoutMs: 1_500, ...worker }, onWait));
+    closeLater(engine, () => engine.dispose());
+  });
+}
+
+describe("a remote worker with the right keys", () => {
+  test("serves one engine after another, and loads the same model only once", async () => {
+    const source = remoteWorker({ listen: LISTEN, keys: keys.engine, ...PATIENCE });
+    let process: RemoteProcess | undefined;
+    const results: unknown[] = [];
+    const phases: string[][] = [];
+    for (let k = 0; k < 2; k++) {
+      const seen: string[] = [];
+      const engine = await createEngine({
+        worker: source,
+        onProgress: ({ phase }) => {
+          seen.push(phase);
+          process ??= startWorker(phase.split(" ").at(-1) as string, "--keys", keys.worker);
+        },
+      });
+      results.push((await engine.generate(REQUEST)).tokens);
+      expect(engine.workerPid).toBeUndefined();
+      await engine.dispose();
+      phases.push(seen);
+    }
+    expect(results[0]).toEqual(results[1]);
+    expect(phases[0]?.at(-1)).toBe("load");
+    expect(phases[1]).toHaveLength(1); // the wait, at the port of the first time
+    expect(phases[1]?.[0]).toBe(phases[0]?.[0]);
+    expect(process?.said().match(/loading/g)).toHaveLength(1);
+  });
+
+  test("loads anew for an engine that asks for another model", async () => {
+    const { engine, process, endpoint } = await startBoth(
+      { listen: LISTEN, keys: keys.engine },
+      "--keys",
+      keys.worker,
+    );
+    await engine.dispose();
+    const other = await createEngine({
+      model: "another",
+      worker: { listen: endpoint, keys: keys.engine, ...PATIENCE },
+    });
+    await other.generate(REQUEST);
+    await other.dispose();
+    expect(process.said()).toMatch(/loading demo[\s\S]*loading another/);
+  });
+
+  test("leaves no room for a second one, which says so and takes over when the first has gone", async () => {
+    const { engine, process, endpoint } = await startBoth(
+      { listen: LISTEN, keys: keys.engine },
+      "--keys",
+      keys.worker,
+    );
+    const second = startWorker(endpoint, "--keys", keys.worker);
+    await expect
+      .poll(() => second.said(), { timeout: 10_000 })
+      .toContain("takes no worker now, as it has one");
+    await engine.generate(REQUEST); // undisturbed
+    await engine.dispose();
+    process.kill();
+    const next = await createEngine({ worker: { listen: endpoint, keys: keys.engine, ...PATIENCE } });
+    await next.generate(REQUEST);
+    await next.dispose();
+    expect(second.said()).toContain("serving stub");
+  });
+
+  test("refuses a device that is not its own, and puts the model on its own where the engine leaves it open", async () => {
+    const own = ["--keys", keys.worker, "--device", "cuda:1"];
+    const error = await ziparErrorOf(async () => {
+      let isStarted = false;
+      await createEngine({
+        ...listening({ listen: LISTEN, keys: keys.engine, ...PATIENCE }, (endpoint) => {
+          if (!isStarted) startWorker(endpoint, ...own);
+          isStarted = true;
+        }),
+        device: "cuda:0",
+      });
+    });
+    expect(error.code).toBe("device");
+    expect(error.message).toContain("--device cuda:1");
+    const { engine } = await startBoth({ listen: LISTEN, keys: keys.engine }, ...own);
+    expect((await engine.generate(REQUEST)).tokens).toHaveLength(4);
+  });
+});
+
+describe("a worker that may not dial in", () => {
+  test("because its key is unknown is told so, and the engine names the key", async () => {
+    const stranger = testKeys();
+    closeLater(stranger, () => stranger.remove());
+    // a worker that knows the engine's key and the token, and is not known to the engine
+    for (const file of [KEY_FILES.enginePublic, KEY_FILES.token])
+      copyFileSync(join(keys.worker, file), join(stranger.worker, file));
+    let worker: RemoteProcess | undefined;
+    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+      worker = startWorker(endpoint, "--keys", stranger.worker);
+    });
+    const key = readPublicKey(join(stranger.worker, KEY_FILES.workerPublic));
+    expect(error.code).toBe("worker-timeout");
+    expect(error.message).toContain(`the unknown key ${key}`);
+    expect(worker?.said()).toContain(`does not know this worker's key ${key}`);
+  });
+
+  test("because it holds another engine's key is told to look at engine.public", async () => {
+    const other = testKeys();
+    closeLater(other, () => other.remove());
+    let worker: RemoteProcess | undefined;
+    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+      worker = startWorker(endpoint, "--keys", other.worker);
+    });
+    expect(error.code).toBe("worker-timeout");
+    expect(worker?.said()).toContain("its key is not the one in engine.public");
+  });
+
+  test("because it speaks plain TCP to an engine with keys never gets a word in", async () => {
+    let worker: RemoteProcess | undefined;
+    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+      const plain = closeLater(new HandMadeWorker(endpoint), (plain) => plain.close());
+      void plain.say(hello(tokenOf(keys)));
+      worker = startWorker(endpoint, "--token-file", join(keys.worker, KEY_FILES.token));
+    });
+    expect(error.code).toBe("worker-timeout");
+    expect(worker?.said()).toContain("it wants keys");
+  });
+
+  test("because it has keys and the engine listens without says so", async () => {
+    let worker: RemoteProcess | undefined;
+    const error = await failureOfWait({ listen: LISTEN, token: TOKEN }, (endpoint) => {
+      worker = startWorker(endpoint, "--keys", keys.worker);
+    });
+    expect(error.code).toBe("worker-timeout");
+    expect(worker?.said()).toContain("it has no keys");
+  });
+
+  test("because its token is another one is turned away, says why and ends", async () => {
+    const file = join(keys.folder, "wrong-token");
+    writeFileSync(file, "another token of good length\n", { mode: 0o600 });
+    let worker: RemoteProcess | undefined;
+    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+      worker = startWorker(endpoint, "--keys", keys.worker, "--token-file", file);
+    });
+    expect(error.code).toBe("worker-timeout");
+    expect(error.message).toContain("token is not the one that the engine expects");
+    expect(await worker?.ended).toBe(77);
+    expect(worker?.said()).toContain("turned away");
+  });
+
+  test("because it says nonsense does not disturb the wait for the real one", async () => {
+    const source = { listen: LISTEN, token: TOKEN, ...PATIENCE };
+    let isFirst = true;
+    const engine = await createEngine(
+      listening(source, (endpoint) => {
+        if (!isFirst) return;
+        isFirst = false;
+        const stranger = closeLater(new HandMadeWorker(endpoint), (stranger) => stranger.close());
+        void stranger.say(Buffer.from([0xc1, 0xc1])).then(() => stranger.say({ type: "ready" }));
+        closeLater(startRemoteWorker(endpoint, { token: TOKEN }), (worker) => worker.kill());
+      }),
+    );
+    closeLater(engine, () => engine.dispose());
+    expect((await engine.generate(REQUEST)).tokens).toHaveLength(4);
+  });
+});
+
+describe("a hello", () => {
+  test("that was accepted before is refused", async () => {
+    const source = remoteWorker({ listen: LISTEN, keys: keys.engine, waitTimeoutMs: 3_000 });
+    const heard: unknown[] = [];
+    const dialIn = async (endpoint: string) => {
+      const worker = closeLater(HandMadeWorker.withKeys(endpoint, keys), (worker) => worker.close());
+      await worker.say(hello(tokenOf(keys), { epoch: 77 }));
+      const request = await worker.hear();
+      heard.push(request);
+      if (request.type !== "init") return;
+      const error = { code: "checkpoint", message: "no such model here" };
+      await worker.say({ type: "error", epoch: 77, request: request.request, frames: [], error });
+    };
+    const start = () =>
+      createEngine({
+        worker: source,
+        onProgress: ({ phase }) => void dialIn(phase.split(" ").at(-1) as string),
+      });
+    expect((await ziparErrorOf(start)).message).toContain("no such model here");
+    const again = await ziparErrorOf(start);
+    expect(again.code).toBe("worker-timeout");
+    expect(again.message).toContain("epoch 77 was accepted before");
+    expect(heard).toMatchObject([{ type: "init" }, { type: "refuse", epoch: 77, reason: "replayed" }]);
+  });
+
+  test("of another version of the protocol is a typed error, and the worker is told both versions", async () => {
+    let heard: Promise<Record<string, unknown>> | undefined;
+    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+      const worker = closeLater(HandMadeWorker.withKeys(endpoint, keys), (worker) => worker.close());
+      heard = worker.say(hello(tokenOf(keys), { protocolVersion: 0 })).then(() => worker.hear());
+    });
+    expect(error.code).toBe("protocol-version");
+    expect(error.message).toContain("version 0");
+    expect(await heard).toMatchObject({ type: "refuse", reason: "protocol-version", message: error.message });
+  });
+
+  test("that an engine of another version refuses ends the worker with the engine's words", async () => {
+    const engine = closeLater(new zmq.Router({ linger: 500 }), (engine) => engine.close());
+    await engine.bind("tcp://127.0.0.1:*");
+    const worker = startRemoteWorker(engine.lastEndpoint as string, { token: TOKEN });
+    closeLater(worker, () => worker.kill());
+    const [identity, header] = (await engine.receive()) as [Buffer, Buffer];
+    const { epoch } = unpack(header);
+    const message = "the worker speaks protocol version 1, this SDK speaks 7; install matching versions";
+    await engine.send([
+      identity,
+      pack({ type: "refuse", epoch, request: 0, frames: [], reason: "protocol-version", message }),
+    ]);
+    expect(await worker.ended).toBe(77);
+    expect(worker.said()).toContain(message);
+  });
+});
