@@ -77,15 +77,25 @@ def test_a_file_that_is_missing_or_holds_no_key_is_named(keys: Path) -> None:
 def test_plain_tcp_beyond_this_machine_is_refused_unless_a_name_says_what_it_is(keys: Path, endpoint: str) -> None:
     token = keys / "token"
     with pytest.raises(ValueError, match="--insecure-plaintext"):
-        resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=False)
-    assert resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=True).keys is None
-    assert resolve_engine(endpoint, keys=keys, token_file=None, insecure_plaintext=False).token == TOKEN
+        resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=False, heartbeat_timeout_ms=3_000)
+    assert (
+        resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=True, heartbeat_timeout_ms=3_000).keys
+        is None
+    )
+    assert (
+        resolve_engine(endpoint, keys=keys, token_file=None, insecure_plaintext=False, heartbeat_timeout_ms=3_000).token
+        == TOKEN
+    )
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://localhost:5555", "tcp://[::1]:5555"])
 def test_plain_tcp_within_this_machine_needs_only_the_token(keys: Path, endpoint: str) -> None:
-    engine = resolve_engine(endpoint, keys=None, token_file=keys / "token", insecure_plaintext=False)
+    engine = resolve_engine(
+        endpoint, keys=None, token_file=keys / "token", insecure_plaintext=False, heartbeat_timeout_ms=3_000
+    )
     assert (engine.endpoint, engine.keys) == (endpoint, None)
+    with pytest.raises(ValueError, match="heartbeat timeout"):
+        resolve_engine(endpoint, keys=keys, token_file=None, insecure_plaintext=False, heartbeat_timeout_ms=0)
 
 
 class Engine:
@@ -138,7 +148,7 @@ class Conversation:
 
     def run(self, server: Server, endpoint: str) -> None:
         try:
-            self.outcome = server.serve(RemoteLink(endpoint, None), Credentials(TOKEN, EPOCH))
+            self.outcome = server.serve(RemoteLink(endpoint, None, 3_000), Credentials(TOKEN, EPOCH))
         except LinkLost as lost:
             self.outcome = lost
 

@@ -48,6 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     remote.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto leaves it to the engine")
     remote.add_argument("--insecure-plaintext", action="store_true", help="plain TCP beyond this machine")
+    remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
     return parser.parse_args(arguments)
@@ -97,6 +98,7 @@ def serve_remotely(options: argparse.Namespace) -> int:
             keys=options.keys,
             token_file=options.token_file,
             insecure_plaintext=options.insecure_plaintext,
+            heartbeat_timeout_ms=options.heartbeat_timeout,
         )
         make_executor = choose_executor(options.stub)
     except ValueError as error:

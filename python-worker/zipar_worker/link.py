@@ -17,9 +17,6 @@ LINGER_MS = 500
 FOREVER = -1
 
 HANDSHAKE_TIMEOUT_MS = 5_000
-REMOTE_HEARTBEAT_INTERVAL_MS = 5_000
-"""The engine sends heartbeats that say how soon the next is due. These are for a link that breaks before the first."""
-REMOTE_HEARTBEAT_TIMEOUT_MS = 10_000
 
 
 class LinkLost(Exception):
@@ -76,14 +73,15 @@ class RemoteLink(Link):
     It never connects again by itself: the engine would know nothing of what was said before.
     """
 
-    def __init__(self, endpoint: str, keys: WorkerKeys | None) -> None:
+    def __init__(self, endpoint: str, keys: WorkerKeys | None, heartbeat_timeout_ms: int) -> None:
+        """`heartbeat_timeout_ms`: silence after which the link counts as lost."""
         super().__init__(endpoint)
         self.keys = keys
         self.socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self.socket.setsockopt(zmq.IPV6, 1)
         self.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, REMOTE_HEARTBEAT_INTERVAL_MS)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, REMOTE_HEARTBEAT_TIMEOUT_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, -(-heartbeat_timeout_ms // 3))
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
         if keys is not None:
             self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
@@ -110,7 +108,7 @@ class RemoteLink(Link):
         raise LinkLost(f"nobody answered at {self.endpoint}")
 
     def wait(self, timeout_ms: int) -> bool:
-        """Raises `LinkLost`, at the latest when the engine has been silent for as long as it told."""
+        """Raises `LinkLost`."""
         while not self.is_lost:
             ready = dict(self.poller.poll(timeout_ms))
             if self.monitor in ready:

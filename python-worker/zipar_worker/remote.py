@@ -35,9 +35,13 @@ class Engine:
     endpoint: str
     keys: WorkerKeys | None
     token: str
+    heartbeat_timeout_ms: int
+    """Silence after which the link counts as lost."""
 
 
-def resolve_engine(endpoint: str, *, keys: Path | None, token_file: Path | None, insecure_plaintext: bool) -> Engine:
+def resolve_engine(
+    endpoint: str, *, keys: Path | None, token_file: Path | None, insecure_plaintext: bool, heartbeat_timeout_ms: int
+) -> Engine:
     """Checks what the command line says, and reads the files. Raises `ValueError`."""
     if re.fullmatch(r"tcp://\S+:\d+", endpoint) is None:
         raise ValueError(f'expected an endpoint such as "tcp://10.0.0.5:5555", received {endpoint!r}')
@@ -46,10 +50,13 @@ def resolve_engine(endpoint: str, *, keys: Path | None, token_file: Path | None,
             f"plain TCP to {endpoint} would show the token and everything else to everybody on the way, and let them "
             "change it; give --keys (`zipar keys` makes them), or --insecure-plaintext"
         )
+    if not 100 <= heartbeat_timeout_ms <= 600_000:
+        raise ValueError(f"expected a heartbeat timeout of 100 to 600000 ms, received {heartbeat_timeout_ms}")
     return Engine(
         endpoint=endpoint,
         keys=None if keys is None else read_keys(keys),
         token=read_token(token_file, keys, os.environ),
+        heartbeat_timeout_ms=heartbeat_timeout_ms,
     )
 
 
@@ -59,7 +66,7 @@ def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: 
     server = Server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS)
     pause = FIRST_PAUSE_SECONDS
     while True:
-        link = RemoteLink(engine.endpoint, engine.keys)
+        link = RemoteLink(engine.endpoint, engine.keys, engine.heartbeat_timeout_ms)
         # Each hello has an epoch of its own, so that none is good twice and no reply is taken for another's.
         credentials = Credentials(engine.token, 1 + secrets.randbelow(LAST_EPOCH))
         started = time.monotonic()

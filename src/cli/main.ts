@@ -207,6 +207,11 @@ program
   .addOption(
     new Option("--device <device>", "cpu, cuda or cuda:N; auto leaves it to the engine").default("auto"),
   )
+  .option(
+    "--heartbeat-timeout <ms>",
+    "silence after which the link counts as lost; 3000 by default",
+    wholeNumber,
+  )
   .option("--insecure-plaintext", "plain TCP beyond this machine")
   .option("--verbose", "stack traces of errors")
   .action(async (options) => {

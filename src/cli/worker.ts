@@ -10,6 +10,7 @@ export interface WorkerArguments {
   readonly keys?: string;
   readonly tokenFile?: string;
   readonly device: string;
+  readonly heartbeatTimeout?: number;
   readonly insecurePlaintext?: boolean;
 }
 
@@ -63,11 +64,12 @@ async function runPython(python: string, options: WorkerArguments, interrupt: Ab
 }
 
 function describeOptions(options: WorkerArguments): readonly string[] {
-  const { connect, keys, tokenFile, device, insecurePlaintext } = options;
+  const { connect, keys, tokenFile, device, heartbeatTimeout, insecurePlaintext } = options;
   return [
     ...["--dial", connect, "--device", device, "--with-parent"],
     ...(keys === undefined ? [] : ["--keys", keys]),
     ...(tokenFile === undefined ? [] : ["--token-file", tokenFile]),
+    ...(heartbeatTimeout === undefined ? [] : ["--heartbeat-timeout", String(heartbeatTimeout)]),
     ...(insecurePlaintext ? ["--insecure-plaintext"] : []),
   ];
 }

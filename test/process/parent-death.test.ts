@@ -1,10 +1,11 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { buildIfStale } from "../support/build.ts";
 import { childrenOf, isAlive, msUntil, socketDirectories } from "../support/processes.ts";
-import { PACKAGE_ROOT, type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
 const HOST = join(import.meta.dirname, "fixtures/host.mjs");
 
@@ -109,13 +110,4 @@ function hasLoaded(pid: number, library: string): boolean {
   } catch {
     return false;
   }
-}
-
-async function buildIfStale(): Promise<void> {
-  const source = join(PACKAGE_ROOT, "src");
-  const newest = Math.max(
-    ...readdirSync(source, { recursive: true }).map((file) => statSync(join(source, String(file))).mtimeMs),
-  );
-  const built = statSync(join(PACKAGE_ROOT, "dist/index.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built < newest) await execa("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: PACKAGE_ROOT });
 }

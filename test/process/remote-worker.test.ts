@@ -1,15 +1,25 @@
 import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import * as zmq from "zeromq";
-import { createEngine, type Engine, type RemoteWorkerOptions, remoteWorker } from "../../src/index.ts";
+import {
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  type GenerationResult,
+  type RemoteWorkerOptions,
+  remoteWorker,
+} from "../../src/index.ts";
 import { KEY_FILES, readPublicKey } from "../../src/worker/remote/key-files.ts";
+import { buildIfStale } from "../support/build.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import {
   HandMadeWorker,
   hello,
   listening,
   pack,
+  portOf,
   type RemoteProcess,
   startRemoteWorker,
   type TestKeys,
@@ -18,6 +28,7 @@ import {
   tokenOf,
   unpack,
 } from "../support/remote.ts";
+import { type TcpProxy, tcpProxy } from "../support/tcp-proxy.ts";
 
 const REQUEST = { classLabel: 1, window: 2, seed: 5, image: false } as const;
 const LISTEN = "tcp://127.0.0.1:0";
@@ -149,6 +160,18 @@ describe("a remote worker with the right keys", () => {
   });
 });
 
+test("a program whose engine is idle ends by itself, and its remote worker waits for the next one", async () => {
+  const program = join(import.meta.dirname, "fixtures/remote-host.mjs");
+  await buildIfStale();
+  const host = execa(process.execPath, [program, keys.engine]);
+  const endpoint = await new Promise<string>((resolve) => {
+    host.stdout.setEncoding("utf8").once("data", (line: string) => resolve(line.trim()));
+  });
+  const worker = startWorker(endpoint, "--keys", keys.worker);
+  expect((await host).exitCode).toBe(0);
+  await expect.poll(() => worker.said(), { timeout: 5_000 }).toContain("nobody listens");
+});
+
 describe("a worker that may not dial in", () => {
   test("because its key is unknown is told so, and the engine names the key", async () => {
     const stranger = testKeys();
@@ -277,5 +300,97 @@ describe("a hello", () => {
     ]);
     expect(await worker.ended).toBe(77);
     expect(worker.said()).toContain(message);
+  });
+});
+
+describe("a link that breaks", () => {
+  const GRID = { rows: 24, columns: 24, delayMs: 10 };
+  let proxy: TcpProxy;
+  let worker: RemoteProcess;
+
+  /** An engine whose worker dials in through a network that can be broken. */
+  async function startThroughProxy(options: EngineOptions = {}): Promise<Engine> {
+    let port = 0;
+    proxy = closeLater(await tcpProxy(() => port), (proxy) => proxy.close());
+    worker = closeLater(
+      startRemoteWorker(`tcp://127.0.0.1:${proxy.port}`, {
+        options: ["--keys", keys.worker, "--heartbeat-timeout", "600"],
+        stub: GRID,
+      }),
+      (worker) => worker.kill("SIGKILL"),
+    );
+    const remote = { listen: LISTEN, keys: keys.engine, ...PATIENCE };
+    const engine = await createEngine({
+      ...listening(remote, (endpoint) => {
+        port = portOf(endpoint);
+      }),
+      ...options,
+    });
+    return closeLater(engine, () => engine.dispose());
+  }
+
+  /** Generates, and breaks something after the fifth forward. */
+  async function generateAnd(engine: Engine, breakLink: () => void): Promise<GenerationResult> {
+    const generation = engine.generate(REQUEST);
+    for await (const event of generation) if (event.type === "step" && event.forward === 5) breakLink();
+    return generation;
+  }
+
+  /** How long the engine takes to notice what breaks the link. */
+  async function msUntilNoticed(engine: Engine, breakLink: () => void): Promise<number> {
+    let brokenAt = 0;
+    const error = await ziparErrorOf(() =>
+      generateAnd(engine, () => {
+        brokenAt = performance.now();
+        breakLink();
+      }),
+    );
+    expect(error.code).toBe("worker-died");
+    return performance.now() - brokenAt;
+  }
+
+  test.each([
+    ["carries nothing any more", () => proxy.freeze()],
+    ["ends", () => proxy.cut()],
+  ])("because the connection %s is noticed within a second, on both sides", async (_, breakLink) => {
+    const engine = await startThroughProxy({ restarts: { max: 0 } });
+    expect(await msUntilNoticed(engine, breakLink)).toBeLessThan(1_000);
+    await expect.poll(() => worker.said(), { timeout: 2_000 }).toContain("was lost");
+  });
+
+  test("because the worker was stopped is noticed within a second, and by the worker once it goes on", async () => {
+    const engine = await startThroughProxy({ restarts: { max: 0 } });
+    expect(await msUntilNoticed(engine, () => worker.kill("SIGSTOP"))).toBeLessThan(1_000);
+    await engine.dispose();
+    worker.kill("SIGCONT");
+    await expect.poll(() => worker.said(), { timeout: 5_000 }).toContain("was lost");
+  });
+
+  test.each([
+    ["is cut", () => proxy.cut()],
+    ["carries nothing any more", () => proxy.freeze()],
+  ])(
+    "because the connection %s for a while costs a replay and no image, and the model is not loaded again",
+    async (_, breakLink) => {
+      const engine = await startThroughProxy();
+      const undisturbed = await engine.generate(REQUEST);
+      const result = await generateAnd(engine, () => {
+        breakLink();
+        setTimeout(() => proxy.restore(), 1_500);
+      });
+      expect(result.tokens).toEqual(undisturbed.tokens);
+      expect(result.stats.restarts).toBe(1);
+      expect(worker.said().match(/loading/g)).toHaveLength(1);
+      expect(worker.said().match(/serving/g)).toHaveLength(2);
+    },
+  );
+
+  test("while the engine is idle is mended before its next image", async () => {
+    const engine = await startThroughProxy();
+    const undisturbed = await engine.generate(REQUEST);
+    proxy.cut();
+    await expect.poll(() => worker.said(), { timeout: 5_000 }).toContain("takes no worker now");
+    proxy.restore();
+    expect((await engine.generate(REQUEST)).tokens).toEqual(undisturbed.tokens);
   });
 });

@@ -48,7 +48,7 @@ async function bind({
     zapDomain: ZAP_DOMAIN,
     zapEnforceDomain: true,
     handshakeInterval: HANDSHAKE_TIMEOUT_MS,
-    // The worker is told how long to wait for a sign of life, so that both sides agree.
+    // An idle worker, which hears nothing but heartbeats, takes its patience from them.
     heartbeatTimeToLive: heartbeatTimeoutMs,
     ...(curve === undefined ? {} : { curveServer: true, curveSecretKey: curve.secretKey }),
   });

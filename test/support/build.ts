@@ -1,0 +1,14 @@
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { execa } from "execa";
+import { PACKAGE_ROOT } from "./tiny-checkpoint.ts";
+
+/** Builds what programs outside of the tests import. */
+export async function buildIfStale(): Promise<void> {
+  const source = join(PACKAGE_ROOT, "src");
+  const newest = Math.max(
+    ...readdirSync(source, { recursive: true }).map((file) => statSync(join(source, String(file))).mtimeMs),
+  );
+  const built = statSync(join(PACKAGE_ROOT, "dist/index.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (built < newest) await execa("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: PACKAGE_ROOT });
+}
