@@ -29,14 +29,10 @@ export async function runDemo({ out, device, seed }: DemoArguments): Promise<voi
     const classes = classNamesOf(engine);
     const settings: Setting[] = [];
     for (const window of WINDOWS) {
-      settings.push({ window, results: await generateClasses(engine, classes, window, seed, signal) });
-    }
-    for (const { window, results } of settings) {
-      for (const [k, result] of results.entries()) {
-        await result.image.save(
-          join(out, `${classes[k]}-${window === "full" ? "full" : `window-${window}`}.png`),
-        );
-      }
+      settings.push({
+        window,
+        results: await generateClasses(engine, classes, window, { seed, signal, out }),
+      });
     }
     const sheet = join(out, "contact-sheet.png");
     await (await drawContactSheet(classes, settings.map(sheetRow))).png().toFile(sheet);
@@ -58,20 +54,21 @@ function classNamesOf({ card }: Engine): readonly string[] {
   return card.conditioning.classNames;
 }
 
-/** One after the other, so that each one's time is that of a single image. */
+/** One after the other, so that each one's time is that of a single image; each is saved at once. */
 async function generateClasses(
   engine: Engine,
   classes: readonly string[],
   window: Setting["window"],
-  seed: number,
-  signal: AbortSignal,
+  { seed, signal, out }: { seed: number; signal: AbortSignal; out: string },
 ): Promise<readonly GenerationResult[]> {
   const bar = progressBar(window === "full" ? "next-token" : `window ${window}`);
   const results: GenerationResult[] = [];
   try {
     for (const [classLabel, name] of classes.entries()) {
       bar.update(classLabel, classes.length, name);
-      results.push(await engine.generate({ classLabel, window, seed: seed + classLabel, signal }));
+      const result = await engine.generate({ classLabel, window, seed: seed + classLabel, signal });
+      await result.image.save(join(out, `${name}-${window === "full" ? "full" : `window-${window}`}.png`));
+      results.push(result);
     }
     bar.update(classes.length, classes.length, "");
   } finally {

@@ -3,11 +3,12 @@ import { dirname, extname, join, relative, resolve } from "node:path";
 import { createEngine, type Engine } from "../engine.ts";
 import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
-import type { Generation, GenerationResult } from "../generation.ts";
+import type { GenerationResult } from "../generation.ts";
 import { imageFormatOf } from "../image.ts";
 import type { ImageSize } from "../image-size.ts";
 import type { GenerateOptions } from "../options.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
+import { generateAll, throwFailure } from "./generate-all.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";
@@ -76,27 +77,13 @@ export async function runGenerate(prompt: string | undefined, options: GenerateA
   try {
     const startedAt = performance.now();
     const request = { ...requestOf(prompt, options), ...defined({ trace }), signal: interrupt };
-    const results = await generateAll(engine, request, options.count, seed);
+    const outcomes = await generateAll(engine, request, { count: options.count, seed, files });
     const wallMs = performance.now() - startedAt;
-    for (const [k, result] of results.entries()) {
-      const file = files?.[k];
-      if (file !== undefined) await result.image.save(file);
-    }
-    const images = results.map((result, k) => describeImage(result, options, files?.[k]));
-    const { device, dtype, startMs } = engine;
-    if (options.json) {
-      const report = {
-        model: options.model,
-        device,
-        dtype,
-        startMs: round(startMs),
-        wallMs: round(wallMs),
-        images,
-      };
-      process.stdout.write(`${JSON.stringify(report)}\n`);
-    } else {
-      process.stdout.write(`${describeRun(engine, images, wallMs)}\n`);
-    }
+    const images = outcomes.flatMap((outcome, k) =>
+      outcome.status === "fulfilled" ? [describeImage(outcome.value, options, files?.[k])] : [],
+    );
+    if (images.length > 0) process.stdout.write(`${describeOutcome(engine, options, images, wallMs)}\n`);
+    throwFailure(outcomes, files !== undefined);
   } finally {
     await engine.dispose();
   }
@@ -142,33 +129,6 @@ function workerOf(options: GenerateArguments): Pick<EngineOptions, "worker" | "l
     worker: { listen, ...defined({ keys, tokenFile, insecurePlaintext }) },
     logger: { debug() {}, info() {}, warn },
   };
-}
-
-async function generateAll(
-  engine: Engine,
-  request: GenerateOptions,
-  count: number,
-  seed: number,
-): Promise<readonly GenerationResult[]> {
-  const bar = progressBar("generating");
-  const generations = Array.from({ length: count }, (_, k) =>
-    engine.generate({ ...request, seed: seed + k }),
-  );
-  const decodedCounts = new Array<number>(count).fill(0);
-  const watch = async (generation: Generation, k: number) => {
-    for await (const event of generation) {
-      if (event.type !== "step") continue;
-      decodedCounts[k] = event.decodedCount;
-      const decoded = decodedCounts.reduce((sum, count) => sum + count, 0);
-      bar.update(decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
-    }
-    return generation;
-  };
-  try {
-    return await Promise.all(generations.map(watch));
-  } finally {
-    bar.stop();
-  }
 }
 
 function requestOf(prompt: string | undefined, options: GenerateArguments): GenerateOptions {
@@ -248,6 +208,24 @@ function describeImage(
     ...(options.tokens ? { tokens: result.tokens } : {}),
     ...(adaptive === undefined ? {} : { adaptive }),
   };
+}
+
+function describeOutcome(
+  engine: Engine,
+  options: GenerateArguments,
+  images: readonly ImageReport[],
+  wallMs: number,
+): string {
+  if (!options.json) return describeRun(engine, images, wallMs);
+  const { device, dtype, startMs } = engine;
+  return JSON.stringify({
+    model: options.model,
+    device,
+    dtype,
+    startMs: round(startMs),
+    wallMs: round(wallMs),
+    images,
+  });
 }
 
 function describeRun(engine: Engine, images: readonly ImageReport[], wallMs: number): string {

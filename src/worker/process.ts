@@ -42,9 +42,14 @@ export class WorkerProcess {
     return this.#child.pid;
   }
 
+  /** Keeps Node alive until the process has ended. */
+  ref(): void {
+    this.#child.ref();
+  }
+
   /** Ends the process, whatever state it is in. Nothing but our own child: its number is not given away before we waited. */
   async kill(): Promise<void> {
-    this.#child.ref();
+    this.ref();
     this.#child.stdin.end();
     this.#child.kill("SIGKILL");
     await this.ended;

@@ -80,6 +80,7 @@ async function launch<FirstReply>(
   channel.closed.then(() => process.kill()); // whatever is left of a worker that was given up
 
   const stop = async (): Promise<void> => {
+    process.ref();
     const shutdown = channel.request({ type: "shutdown" }).then(() => death); // it exits by itself
     await Promise.race([shutdown.catch(() => {}), after(SHUTDOWN_GRACE_MS)]);
     channel.close(engineClosed());

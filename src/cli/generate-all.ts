@@ -1,0 +1,50 @@
+import type { Engine } from "../engine.ts";
+import { ZiparError } from "../errors.ts";
+import type { Generation, GenerationResult } from "../generation.ts";
+import type { GenerateOptions } from "../options.ts";
+import { progressBar } from "./progress.ts";
+
+/** Images are saved as they are finished, so that neither an interrupt nor the failure of one costs the others. */
+export async function generateAll(
+  engine: Engine,
+  request: GenerateOptions,
+  { count, seed, files }: { count: number; seed: number; files: readonly string[] | undefined },
+): Promise<readonly PromiseSettledResult<GenerationResult>[]> {
+  const bar = progressBar("generating");
+  const generations = Array.from({ length: count }, (_, k) =>
+    engine.generate({ ...request, seed: seed + k }),
+  );
+  const decodedCounts = new Array<number>(count).fill(0);
+  const finish = async (generation: Generation, k: number) => {
+    for await (const event of generation) {
+      if (event.type !== "step") continue;
+      decodedCounts[k] = event.decodedCount;
+      const decoded = decodedCounts.reduce((sum, count) => sum + count, 0);
+      bar.update(decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
+    }
+    const result = await generation;
+    const file = files?.[k];
+    if (file !== undefined) await result.image.save(file);
+    return result;
+  };
+  try {
+    return await Promise.allSettled(generations.map(finish));
+  } finally {
+    bar.stop();
+  }
+}
+
+/** Throws what the first image failed with, if one did, with word of those that did not. */
+export function throwFailure(
+  outcomes: readonly PromiseSettledResult<GenerationResult>[],
+  areSaved: boolean,
+): void {
+  const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
+  const [first] = failures;
+  if (first === undefined) return;
+  if (outcomes.length === 1 || !ZiparError.is(first)) throw first;
+  const finishedCount = outcomes.length - failures.length;
+  const finished = `${finishedCount} of ${outcomes.length} images were finished${areSaved && finishedCount > 0 ? " and are saved" : ""}`;
+  const { code, message, details } = first;
+  throw new ZiparError({ code, message: `${message}; ${finished}`, details, cause: first });
+}
