@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,6 @@ def serve(endpoint: str, stub_options: str | None) -> int:
     """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
     from zipar_worker import lifeline
 
-    lifeline.die_with_parent(PARENT_ID)
     # Ctrl-C in a terminal reaches the whole process group; the SDK decides when its worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -66,13 +66,16 @@ def serve(endpoint: str, stub_options: str | None) -> int:
         make_executor = choose_executor(stub_options)
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
+        lifeline.remove_socket(endpoint)
         return 2
-    lifeline.watch_stdin()
+    lifeline.watch_stdin(endpoint)
 
     from zipar_worker.link import Link
     from zipar_worker.server import EXIT_FATAL, Server
 
-    exit_code = Server(make_executor).serve(Link(endpoint), credentials)
+    # Only once the link stands: the kernel's signal would come before the socket of a dead parent could be removed.
+    die_with_parent = partial(lifeline.die_with_parent, PARENT_ID)
+    exit_code = Server(make_executor, on_answer=die_with_parent).serve(Link(endpoint), credentials)
     if exit_code == EXIT_FATAL:
         # The destructors of a broken CUDA context may hang.
         os._exit(exit_code)

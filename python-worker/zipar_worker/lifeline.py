@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -71,14 +73,32 @@ def read_credentials() -> Credentials:
     return Credentials(first_line.token, first_line.epoch)
 
 
-def watch_stdin() -> None:
-    """Ends the process as soon as stdin is closed. Call after `read_credentials`."""
-    threading.Thread(target=_exit_on_end_of_stdin, name="lifeline", daemon=True).start()
+def watch_stdin(endpoint: str | None = None) -> None:
+    """Ends the process as soon as stdin is closed. Call after `read_credentials`.
+
+    `endpoint`: where the parent listens; see `remove_socket`.
+    """
+    threading.Thread(target=_exit_on_end_of_stdin, args=(endpoint,), name="lifeline", daemon=True).start()
 
 
-def _exit_on_end_of_stdin() -> None:
+def remove_socket(endpoint: str) -> None:
+    """Removes the socket of a parent that was killed, and the directory that the parent made for it alone.
+
+    A parent that lives does that itself, once the worker has dialled in.
+    """
+    path = Path(endpoint.removeprefix("ipc://"))
+    if not endpoint.startswith("ipc://") or not path.parent.name.startswith("zipar-worker-"):
+        return
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
+def _exit_on_end_of_stdin(endpoint: str | None) -> None:
     try:
         while os.read(_STDIN, 4096):
             pass
+        if endpoint is not None:
+            remove_socket(endpoint)
     finally:
         os._exit(EXIT_PARENT_GONE)

@@ -104,16 +104,18 @@ class Server:
         *,
         device: str = "auto",
         note: Callable[[str], None] = lambda _: None,
+        on_answer: Callable[[], None] = lambda: None,
         answer_timeout_ms: int = ANSWER_TIMEOUT_MS,
     ) -> None:
         """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`.
 
         `device` is where models go unless it is "auto": then the SDK decides. `note` tells whoever runs this worker
-        what goes on.
+        what goes on. `on_answer` is called when the SDK has let the worker in.
         """
         self.make_executor = make_executor
         self.device = device
         self.note = note
+        self.on_answer = on_answer
         self.answer_timeout_ms = answer_timeout_ms
         self.kept: KeptModel | None = None
         self.executor: Executor | None = None
@@ -155,6 +157,7 @@ class Server:
             )
             if not link.wait(self.answer_timeout_ms):
                 return self.give_up()
+            self.on_answer()
             exit_code = None
             while exit_code is None:
                 exit_code = self.answer(link.receive())

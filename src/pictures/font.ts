@@ -1,8 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inflateSync } from "node:zlib";
+import { makeTemporaryDirectory, TEMPORARY_FILE, temporaryPath } from "../temporary-directory.ts";
 
 export const FONT_FAMILY = "DejaVu Sans";
 
@@ -12,14 +12,20 @@ let unpacked: string | undefined;
 
 /**
  * The path of a TrueType file with the font of all labels: servers often have none. It is unpacked once per process,
- * because sharp's text renderer passes over WOFF files without a word, and removed when the process ends.
+ * because sharp's text renderer passes over WOFF files without a word. On Linux the file has no name, so that nothing
+ * is left of it however the process ends; elsewhere it is removed when the process exits.
  */
 export function fontFile(): string {
   if (unpacked !== undefined) return unpacked;
-  const folder = mkdtempSync(join(tmpdir(), "zipar-font-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
-  unpacked = join(folder, "dejavu-sans.ttf");
-  writeFileSync(unpacked, unpackWoff(readFileSync(fileURLToPath(import.meta.resolve(PACKED)))));
+  const folder = temporaryPath("font");
+  const remove = makeTemporaryDirectory(folder);
+  const file = join(folder, TEMPORARY_FILE.font);
+  writeFileSync(file, unpackWoff(readFileSync(fileURLToPath(import.meta.resolve(PACKED)))));
+  unpacked = file;
+  if (process.platform === "linux") {
+    unpacked = `/proc/self/fd/${openSync(file, "r")}`;
+    remove();
+  }
   return unpacked;
 }
 

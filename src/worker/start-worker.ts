@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { tmpdir } from "node:os";
 import { ZiparError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { type Described, PROTOCOL_VERSION, type Ready } from "../protocol/messages.ts";
@@ -72,8 +73,15 @@ async function launch<FirstReply>(
 ): Promise<Omit<Worker, "ready"> & { readonly reply: FirstReply }> {
   const epoch = ++lastEpoch;
   const token = randomBytes(32).toString("hex");
-  const channel = await WorkerChannel.open(privateTransport(options.heartbeatTimeoutMs), patienceOf(options));
-  const process = new WorkerProcess({ ...options, endpoint: channel.endpoint, token, epoch });
+  const spawn = (endpoint: string) => new WorkerProcess({ ...options, endpoint, token, epoch });
+  const transport = privateTransport(options.heartbeatTimeoutMs);
+  // The process comes before the socket's directory: whenever we are killed, it is there to remove that.
+  const early = transport.endpoint === undefined ? undefined : spawn(transport.endpoint);
+  const channel = await WorkerChannel.open(transport, patienceOf(options)).catch(async (error: unknown) => {
+    await early?.kill();
+    throw cannotListen(error);
+  });
+  const process = early ?? spawn(channel.endpoint);
   const death = process.ended.then((reason) => {
     channel.close(workerDied(reason, process));
   });
@@ -187,6 +195,17 @@ function withOutput(error: ZiparError | undefined, process: WorkerProcess): Zipa
 function tailOf(process: WorkerProcess): string {
   const lines = process.output.toString().split("\n").slice(-12).join("\n");
   return lines === "" ? "" : `; its last output was:\n${lines}`;
+}
+
+function cannotListen(cause: unknown): ZiparError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ZiparError({
+    code: "worker-start",
+    message:
+      `cannot make a socket for the worker in ${tmpdir()} (${reason}); ` +
+      "give a directory that can be written and has a short path (TMPDIR)",
+    cause,
+  });
 }
 
 export function internal(cause: unknown): ZiparError {

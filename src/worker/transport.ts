@@ -1,11 +1,17 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as zmq from "zeromq";
 import { LIMITS } from "../protocol/messages.ts";
+import {
+  makeTemporaryDirectory,
+  sweepTemporaryDirectories,
+  TEMPORARY_FILE,
+  temporaryPath,
+} from "../temporary-directory.ts";
 
 /** How a worker reaches the engine. */
 export interface Transport {
+  /** What the worker will connect to, where that is known before it is bound. */
+  readonly endpoint?: string;
   bind(): Promise<BoundSocket>;
 }
 
@@ -36,25 +42,28 @@ export function routerOptions(heartbeatTimeoutMs: number) {
 
 /** For a worker on this machine: a socket in a directory that only this user can enter, and that is gone once the link stands. */
 export function privateTransport(heartbeatTimeoutMs: number): Transport {
-  return { bind: () => bind(heartbeatTimeoutMs) };
+  zmq.context.blocky = false;
+  // Windows has no ipc transport in libzmq's default build
+  if (process.platform === "win32") return { bind: () => bindLoopback(heartbeatTimeoutMs) };
+  const directory = temporaryPath("worker");
+  const endpoint = `ipc://${join(directory, TEMPORARY_FILE.worker)}`;
+  return { endpoint, bind: () => bindPrivately(heartbeatTimeoutMs, directory, endpoint) };
 }
 
-async function bind(heartbeatTimeoutMs: number): Promise<BoundSocket> {
-  zmq.context.blocky = false;
+async function bindPrivately(
+  heartbeatTimeoutMs: number,
+  directory: string,
+  endpoint: string,
+): Promise<BoundSocket> {
+  void sweepTemporaryDirectories();
   const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
-  // Windows has no ipc transport in libzmq's default build
-  if (process.platform === "win32") {
-    await socket.bind("tcp://127.0.0.1:*");
-    return { socket, endpoint: socket.lastEndpoint as string, isPublic: false, seal() {} };
-  }
-  const directory = mkdtempSync(join(tmpdir(), "zipar-")); // mode 0700
-  const removeDirectory = () => rmSync(directory, { recursive: true, force: true });
-  process.once("exit", removeDirectory);
-  const endpoint = `ipc://${join(directory, "w.sock")}`;
+  const seal = makeTemporaryDirectory(directory);
   await socket.bind(endpoint);
-  const seal = () => {
-    process.off("exit", removeDirectory);
-    removeDirectory();
-  };
   return { socket, endpoint, isPublic: false, seal };
+}
+
+async function bindLoopback(heartbeatTimeoutMs: number): Promise<BoundSocket> {
+  const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
+  await socket.bind("tcp://127.0.0.1:*");
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: false, seal() {} };
 }

@@ -1,0 +1,78 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { lstat, readdir } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** What lies in a directory of each kind; nothing else is ever removed. */
+export const TEMPORARY_FILE = { worker: "w.sock", font: "dejavu-sans.ttf" } as const;
+export type TemporaryKind = keyof typeof TEMPORARY_FILE;
+
+const NAME = /^zipar-(worker|font)-(\d+)-[0-9a-f]{12}$/;
+/** A directory this young may be one that is just being filled. */
+const YOUNG_MS = 60_000;
+
+/** A path in the directory for temporary files that nobody can guess. It names this process, for `sweepTemporaryDirectories`. */
+export function temporaryPath(kind: TemporaryKind): string {
+  return join(tmpdir(), `zipar-${kind}-${process.pid}-${randomBytes(6).toString("hex")}`);
+}
+
+/** Makes the directory, for this user alone. It is gone when the process exits, or when the returned function is called. */
+export function makeTemporaryDirectory(path: string): () => void {
+  mkdirSync(path, { mode: 0o700 });
+  const remove = () => {
+    process.off("exit", remove);
+    rmSync(path, { recursive: true, force: true });
+  };
+  process.once("exit", remove);
+  return remove;
+}
+
+/**
+ * Removes what processes left behind that were killed, together with whatever else would have removed it. Only
+ * directories of this user that bear our name, whose process has ended, and in which nobody listens.
+ */
+export async function sweepTemporaryDirectories(directory = tmpdir()): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  for (const name of names) {
+    const [, kind, pid] = NAME.exec(name) ?? [];
+    if (kind === undefined || isRunning(Number(pid))) continue;
+    await sweep(join(directory, name), kind as TemporaryKind).catch(() => {}); // another process sweeps too
+  }
+}
+
+async function sweep(path: string, kind: TemporaryKind): Promise<void> {
+  const file = join(path, TEMPORARY_FILE[kind]);
+  const found = await lstat(path);
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) return;
+  const entries = await readdir(path);
+  const isYoung = Date.now() - found.mtimeMs < YOUNG_MS;
+  if (entries.length === 0 && isYoung) return;
+  if (entries.length > 0) {
+    if (entries.length > 1 || entries[0] !== TEMPORARY_FILE[kind]) return;
+    // The same number may belong to a process of another container that shares this directory.
+    if (kind === "worker" ? await isListening(file) : isYoung) return;
+    unlinkSync(file);
+  }
+  rmdirSync(path);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** Whether anybody accepts connections at a socket, or may: only a refusal is a no. */
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => resolve(true));
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code !== "ECONNREFUSED"));
+    socket.once("connect", () => socket.destroy());
+  });
+}
