@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: what the SDK and the wire cost per forward, and what ZipAR gains on a CPU with the real
- * LlamaGen-B shape. Writes bench-output/bench.json and prints the tables. `--wire` or `--model` run one part alone.
+ * LlamaGen-B shape, and what it costs to go on after the loss of a worker. Writes bench-output/bench.json and prints the
+ * tables. `--wire`, `--model` or `--recovery` run one part alone.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -9,15 +10,18 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { benchRecovery, describeRecovery } from "./bench-recovery.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const output = join(root, "bench-output");
-const { values: flags } = parseArgs({ options: { wire: { type: "boolean" }, model: { type: "boolean" } } });
-const everything = !flags.wire && !flags.model;
+const part = { type: "boolean" };
+const { values: flags } = parseArgs({ options: { wire: part, model: part, recovery: part } });
+const everything = !flags.wire && !flags.model && !flags.recovery;
 
 const setUp = spawnSync(process.execPath, [join(root, "scripts", "setup.mjs")], { stdio: "inherit" });
 if (setUp.status !== 0) process.exit(setUp.status ?? 1);
-const { createEngine, stubProcess } = await load("index.js");
+const { createEngine, pythonWorker, stubProcess } = await load("index.js");
+const { planRebuild } = await load("schedule/rebuild.js");
 const { resolvePythonEnvironment } = await load("worker/python-environment.js");
 const { python } = resolvePythonEnvironment();
 
@@ -25,6 +29,7 @@ mkdirSync(output, { recursive: true });
 const report = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
 if (everything || flags.wire) report.wire = await benchWire();
 if (everything || flags.model) report.model = await benchModel();
+if (everything || flags.recovery) report.recovery = await benchBothRecoveries();
 writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
 console.log(describe(report));
 
@@ -68,25 +73,20 @@ async function benchWire() {
   });
 }
 
+/** The demo checkpoint, and LlamaGen-B with random weights. */
+async function benchBothRecoveries() {
+  const code = { createEngine, pythonWorker, planRebuild };
+  const options = { device: "cpu", dtype: "float32" };
+  const request = { classLabel: 1, guidanceScale: 4 };
+  return {
+    demo: await benchRecovery(code, { ...options, model: "demo" }, ["full", 8, 4, 2], request),
+    llamagenB: await benchRecovery(code, { ...options, model: llamagenB() }, [8, 4], request),
+  };
+}
+
 /** LlamaGen-B, random weights, float32, guidance 4, top-k 2,000, 16x16 tokens: next-token order against windows. */
 async function benchModel() {
-  const model = join(output, "c2i_B_256.pt");
-  if (!existsSync(model)) {
-    console.error("bench: making random weights of the LlamaGen-B shape");
-    runPython([
-      "-m",
-      "zipar_worker.tiny",
-      "llamagen",
-      "--shape",
-      "B",
-      "--size",
-      "256",
-      "--seed",
-      "1",
-      "--out",
-      output,
-    ]);
-  }
+  const model = llamagenB();
   const options = { model, dtype: "float32", device: "cpu" };
   return withEngine(await createEngine(options), async (engine) => {
     await engine.generate({ classLabel: 1, window: 4, image: false }); // warm-up
@@ -124,6 +124,28 @@ async function benchModel() {
   });
 }
 
+/** The weights file, made at its first use. */
+function llamagenB() {
+  const model = join(output, "c2i_B_256.pt");
+  if (!existsSync(model)) {
+    console.error("bench: making random weights of the LlamaGen-B shape");
+    runPython([
+      "-m",
+      "zipar_worker.tiny",
+      "llamagen",
+      "--shape",
+      "B",
+      "--size",
+      "256",
+      "--seed",
+      "1",
+      "--out",
+      output,
+    ]);
+  }
+  return model;
+}
+
 /** The least time in which this machine reads as many float32 weights once, in ms. */
 function readWeights(parameterCount) {
   const script = [
@@ -136,7 +158,7 @@ function readWeights(parameterCount) {
   return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
 }
 
-function describe({ wire, model }) {
+function describe({ wire, model, recovery }) {
   const lines = [];
   if (wire) {
     const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
@@ -162,6 +184,10 @@ function describe({ wire, model }) {
           `${(full.secondsPerImage / s.secondsPerImage).toFixed(2).padStart(8)}x`,
       ),
     );
+  }
+  if (recovery) {
+    lines.push("", describeRecovery("the demo checkpoint", recovery.demo));
+    lines.push("", describeRecovery("LlamaGen-B, random weights", recovery.llamagenB));
   }
   return lines.join("\n");
 }

@@ -59,6 +59,7 @@ def serve(endpoint: str, stub_options: str | None) -> int:
     """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
     from zipar_worker import lifeline
 
+    lifeline.watch_parent(PARENT_ID, endpoint)
     # Ctrl-C in a terminal reaches the whole process group; the SDK decides when its worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

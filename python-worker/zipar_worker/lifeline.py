@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ FIRST_LINE_BYTES = 4096
 EXIT_PARENT_GONE = 0
 """A closed stdin is the parent's last word, whether it died or gave the worker up; either way nothing failed here."""
 
+_PARENT_CHECK_SECONDS = 0.1
 _STDIN = 0
 _PR_SET_PDEATHSIG = 1
 
@@ -81,6 +83,11 @@ def watch_stdin(endpoint: str | None = None) -> None:
     threading.Thread(target=_exit_on_end_of_stdin, args=(endpoint,), name="lifeline", daemon=True).start()
 
 
+def watch_parent(parent_id: int, endpoint: str) -> None:
+    """Ends the process soon after the parent's end, for the time before `die_with_parent`; stdin may be held open."""
+    threading.Thread(target=_exit_when_orphaned, args=(parent_id, endpoint), name="orphan", daemon=True).start()
+
+
 def remove_socket(endpoint: str) -> None:
     """Removes the socket of a parent that was killed, and the directory that the parent made for it alone.
 
@@ -92,6 +99,13 @@ def remove_socket(endpoint: str) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
         path.parent.rmdir()
+
+
+def _exit_when_orphaned(parent_id: int, endpoint: str) -> None:
+    while os.getppid() == parent_id:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    remove_socket(endpoint)
+    os._exit(EXIT_PARENT_GONE)
 
 
 def _exit_on_end_of_stdin(endpoint: str | None) -> None:
