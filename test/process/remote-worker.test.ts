@@ -141,6 +141,29 @@ describe("a remote worker with the right keys", () => {
     expect(second.said()).toContain("serving stub");
   });
 
+  test("gets in to its own engine only, of several that wait in one program", async () => {
+    const others = closeLater(testKeys(), (others) => others.remove());
+    const [one, other] = await Promise.all(
+      [keys, others].map(({ engine, worker }) =>
+        startBoth({ listen: LISTEN, keys: engine }, "--keys", worker),
+      ),
+    );
+    if (one === undefined || other === undefined) return expect.unreachable();
+    expect((await one.engine.generate(REQUEST)).tokens).toEqual(
+      (await other.engine.generate(REQUEST)).tokens,
+    );
+    await other.engine.dispose();
+    let second: RemoteProcess | undefined;
+    const waiting = failureOfWait({ listen: other.endpoint, keys: others.engine }, (endpoint) => {
+      other.process.kill();
+      startWorker(endpoint, "--keys", keys.worker, "--token-file", join(others.worker, KEY_FILES.token));
+      second = startWorker(one.endpoint, "--keys", keys.worker);
+    });
+    // while one engine waits, the other has its worker and takes no second one
+    await expect.poll(() => second?.said()).toContain("takes no worker now");
+    expect((await waiting).code).toBe("worker-timeout");
+  });
+
   test("refuses a device that is not its own, and puts the model on its own where the engine leaves it open", async () => {
     const own = ["--keys", keys.worker, "--device", "cuda:1"];
     const error = await ziparErrorOf(async () => {

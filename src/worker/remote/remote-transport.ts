@@ -1,16 +1,12 @@
 import * as zmq from "zeromq";
 import { ZiparError } from "../../errors.ts";
 import { type BoundSocket, routerOptions, type Transport } from "../transport.ts";
+import { bindPatiently } from "./bind-patiently.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import type { Credentials } from "./remote-options.ts";
-import { type DialIn, ZapHandler } from "./zap-handler.ts";
+import { type DialIn, zapHandler } from "./zap-handler.ts";
 
-/** Without a domain libzmq would ask no handler about plain TCP, and with a handler gone let everybody in. */
-const ZAP_DOMAIN = "zipar";
 const HANDSHAKE_TIMEOUT_MS = 5_000;
-/** The port of the link that was lost is free again only when libzmq's thread has closed it. */
-const REBIND_PATIENCE_MS = 1_000;
-const REBIND_INTERVAL_MS = 20;
 
 export interface RemoteTransportOptions {
   readonly address: ListenAddress;
@@ -25,15 +21,17 @@ export function remoteTransport(options: RemoteTransportOptions): Transport {
   return { bind: () => bind(options) };
 }
 
+/** Tells the sockets of this process apart. */
+let lastDomain = 0;
+
 async function bind({
   address,
   curve,
   heartbeatTimeoutMs,
   onStranger,
 }: RemoteTransportOptions): Promise<BoundSocket> {
-  // A context of its own: it has one handler, and other engines of this process know other workers.
-  const context = new zmq.Context({ blocky: false });
-  const handler = await ZapHandler.open(context, (dialIn) => {
+  const domain = `zipar-${++lastDomain}`;
+  const seal = await zapHandler.expect(domain, (dialIn) => {
     const isKnown =
       curve === undefined
         ? dialIn.mechanism === "NULL"
@@ -43,9 +41,10 @@ async function bind({
   });
   const socket = new zmq.Router({
     ...routerOptions(heartbeatTimeoutMs),
-    context,
+    context: zapHandler.context,
     ipv6: address.isIpv6,
-    zapDomain: ZAP_DOMAIN,
+    // Without a domain libzmq would ask no handler about plain TCP, and let everybody in where there is none.
+    zapDomain: domain,
     zapEnforceDomain: true,
     handshakeInterval: HANDSHAKE_TIMEOUT_MS,
     // An idle worker, which hears nothing but heartbeats, takes its patience from them.
@@ -54,25 +53,12 @@ async function bind({
   });
   try {
     await bindPatiently(socket, address.endpoint);
-  } catch (error) {
-    handler.close();
+  } catch (cause) {
+    seal();
     socket.close();
-    throw error;
+    throw cannotListen(address.endpoint, cause);
   }
-  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, seal: () => handler.close() };
-}
-
-async function bindPatiently(socket: zmq.Router, endpoint: string): Promise<void> {
-  const deadline = performance.now() + REBIND_PATIENCE_MS;
-  for (;;) {
-    try {
-      return await socket.bind(endpoint);
-    } catch (cause) {
-      const isTaken = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
-      if (!isTaken || performance.now() > deadline) throw cannotListen(endpoint, cause);
-      await new Promise((resolve) => setTimeout(resolve, REBIND_INTERVAL_MS));
-    }
-  }
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, seal };
 }
 
 function cannotListen(endpoint: string, cause: unknown): ZiparError {

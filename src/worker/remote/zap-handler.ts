@@ -1,4 +1,5 @@
 import * as zmq from "zeromq";
+import { bindPatiently } from "./bind-patiently.ts";
 import { encodeZ85 } from "./z85.ts";
 
 /** Where libzmq looks for the handler, in the context of the socket that somebody dials in to. */
@@ -13,48 +14,64 @@ export interface DialIn {
   readonly key: string | undefined;
 }
 
+export type Admits = (dialIn: DialIn) => boolean;
+
 /**
- * Decides who may finish the handshake: ZeroMQ's authentication protocol (RFC 27).
+ * Decides who may finish the handshake: ZeroMQ's authentication protocol (RFC 27). CURVE alone proves that a client owns
+ * *some* key.
  *
- * CURVE alone proves that a client owns *some* key. Once this is closed, nobody gets in any more, given that the socket
- * has `zapEnforceDomain`. A context has one handler at most. It keeps Node alive while it is open.
+ * A context has one handler; the sockets of several engines are told apart by their domains. It is there only while
+ * somebody is expected, because it keeps Node alive; without it nobody gets in, given that sockets have `zapEnforceDomain`.
  */
-export class ZapHandler {
-  readonly #socket: zmq.Reply;
-  readonly #admits: (dialIn: DialIn) => boolean;
+class ZapHandler {
+  /** Of its own: the default context may have another library's handler. Its threads last as long as the process. */
+  readonly context = new zmq.Context({ blocky: false });
+  readonly #expected = new Map<string, Admits>();
+  #socket: zmq.Reply | undefined;
+  #opening: Promise<void> = Promise.resolve();
 
-  private constructor(socket: zmq.Reply, admits: (dialIn: DialIn) => boolean) {
+  /** Answers for a domain until the returned function is called, which may be called twice. */
+  async expect(domain: string, admits: Admits): Promise<() => void> {
+    this.#expected.set(domain, admits);
+    this.#opening = this.#opening.then(() => this.#open());
+    await this.#opening;
+    return () => {
+      this.#expected.delete(domain);
+      if (this.#expected.size === 0) this.#close();
+    };
+  }
+
+  async #open(): Promise<void> {
+    if (this.#socket !== undefined) return;
+    const socket = new zmq.Reply({ context: this.context, linger: 0 });
+    await bindPatiently(socket, ENDPOINT);
     this.#socket = socket;
-    this.#admits = admits;
+    this.#serve(socket).catch(() => this.#close()); // it was closed, or is of no use any more
   }
 
-  static async open(context: zmq.Context, admits: (dialIn: DialIn) => boolean): Promise<ZapHandler> {
-    const socket = new zmq.Reply({ context, linger: 0 });
-    await socket.bind(ENDPOINT);
-    const handler = new ZapHandler(socket, admits);
-    handler.#serve().catch(() => handler.close()); // without a handler nobody gets in
-    return handler;
+  #close(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
   }
 
-  close(): void {
-    this.#socket.close();
-  }
-
-  async #serve(): Promise<void> {
-    while (!this.#socket.closed) {
-      const request = await this.#socket.receive();
-      await this.#socket.send(this.#answer(request));
+  async #serve(socket: zmq.Reply): Promise<void> {
+    while (this.#socket === socket) {
+      const request = await socket.receive();
+      await socket.send(this.#answer(request));
     }
   }
 
-  #answer([version, request, , address, , mechanism, credential]: readonly Buffer[]): (string | Buffer)[] {
-    const dialIn = {
-      address: String(address),
-      mechanism: String(mechanism),
-      key: credential?.length === 32 ? encodeZ85(credential) : undefined,
-    };
-    const isAdmitted = String(version) === VERSION && this.#admits(dialIn);
+  #answer(request: readonly Buffer[]): (string | Buffer)[] {
+    const [version, id = "", domain, address, , mechanism, credential] = request;
+    const key = credential?.length === 32 ? encodeZ85(credential) : undefined;
+    const admits = this.#expected.get(String(domain));
+    // 300 closes the connection without a word, as it is without a handler: there is a worker already
+    if (admits === undefined) return [VERSION, id, "300", "nobody is expected", "", ""];
+    const dialIn = { address: String(address), mechanism: String(mechanism), key };
+    const isAdmitted = String(version) === VERSION && admits(dialIn);
     const [status, text] = isAdmitted ? ["200", "welcome"] : ["400", "this key is not known here"];
-    return [VERSION, request ?? "", status, text, dialIn.key ?? "", ""] as (string | Buffer)[];
+    return [VERSION, id, status as string, text as string, key ?? "", ""];
   }
 }
+
+export const zapHandler = new ZapHandler();
