@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from zipar_worker.lifeline import Credentials
+from zipar_worker.link import Link
 from zipar_worker.protocol import ErrorReply, Fatal, Reply
 from zipar_worker.server import EXIT_FATAL, Server
 from zipar_worker.stub import StubExecutor, StubOptions
@@ -28,8 +29,8 @@ from zipar_worker.stub import StubExecutor, StubOptions
 GOLDEN_FOLDER = Path(__file__).resolve().parents[2] / "proto" / "golden"
 EPOCH = 3
 TYPED_CODES = {"protocol", "protocol-version", "bad-request", "prompt", "not-ready", "out-of-memory"}
-MESSAGES_PER_SERVER = 200
-"""After so many messages, or after a fatal one, a new worker takes over, so that no state hides a defect for long."""
+MESSAGES_PER_START = 200
+"""After so many messages, or after a fatal one, a worker starts afresh, so that no state hides a defect for long."""
 
 ODD_VALUES: list[Any] = [
     *(None, True, False, "", "x", "x" * 300, "\0", "😀", [], {}, [[]], [None], b"\1\2\3"),
@@ -42,17 +43,13 @@ class DeafServer(Server):
     """A server whose replies are kept instead of sent."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "inproc://nobody", Credentials(token="", epoch=EPOCH), lambda: StubExecutor(StubOptions(slot_count=9000))
-        )
+        super().__init__(lambda: StubExecutor(StubOptions(slot_count=9000)))
+        self.credentials = Credentials(token="", epoch=EPOCH)
+        self.link = Link("inproc://nobody")
         self.replies: list[Reply] = []
 
     def send(self, reply: Reply, arrays: Any = ()) -> None:
         self.replies.append(reply)
-
-    def close(self) -> None:
-        self.socket.close(0)
-        self.context.term()
 
 
 class Mutator:
@@ -128,13 +125,15 @@ def fuzz(count: int, seed: int) -> dict[str, Any]:
     """Feeds `count` damaged requests; `problems` lists those that ended in anything but a reply or a typed error."""
     mutator = Mutator(seed)
     outcome: dict[str, Any] = {"messages": count, "taken": 0, "refused": 0, "fatal": 0, "slowestMs": 0, "problems": []}
-    server: DeafServer | None = None
+    server = DeafServer()
+    is_fresh = False
     for number in range(count):
-        if server is None:
-            server = DeafServer()
+        if not is_fresh:
+            server.forget_sequences()
             server.answer(mutator.valid("init"))
             server.answer(mutator.valid("encode-prompt"))
             server.replies.clear()
+            is_fresh = True
         parts = mutator.next()
         start = time.perf_counter()
         try:
@@ -150,9 +149,7 @@ def fuzz(count: int, seed: int) -> dict[str, Any]:
             exit_code = EXIT_FATAL
         outcome["slowestMs"] = max(outcome["slowestMs"], 1000 * (time.perf_counter() - start))
         server.replies.clear()
-        if exit_code is not None or number % MESSAGES_PER_SERVER == 0:
-            server.close()
-            server = None
+        is_fresh = exit_code is None and number % MESSAGES_PER_START != 0
     return outcome
 
 

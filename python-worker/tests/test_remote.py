@@ -116,7 +116,7 @@ class Engine:
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self.socket.send_multipart([self.identity, *pack(message)])
-        while (answer := self.receive())["type"] == "progress":
+        while (answer := self.receive())["type"] in ("progress", "pulse"):
             pass
         return answer
 
