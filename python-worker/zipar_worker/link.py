@@ -17,6 +17,8 @@ LINGER_MS = 500
 FOREVER = -1
 
 HANDSHAKE_TIMEOUT_MS = 5_000
+KEY_UNKNOWN = 400
+"""Status of ZeroMQ's authentication protocol (RFC 27)."""
 
 
 class LinkLost(Exception):
@@ -143,9 +145,11 @@ class RemoteLink(Link):
         return int(message["event"]), int(message["value"])
 
     def _handshake_failure(self, event: int, value: int) -> str | None:
-        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and value == KEY_UNKNOWN:
             key = "" if self.keys is None else f" {self.keys.public.decode()}; add that to the engine's known workers"
-            return f"the engine at {self.endpoint} does not know this worker's key{key} (status {value})"
+            return f"the engine at {self.endpoint} does not know this worker's key{key}"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return f"the engine at {self.endpoint} takes no worker now, as it has one"
         other = "it has no keys" if self.keys is not None else "it wants keys"
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return (

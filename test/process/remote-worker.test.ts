@@ -71,12 +71,29 @@ async function startBoth(
   return { engine, process: process as RemoteProcess, endpoint };
 }
 
-/** What an engine that waits a second says, while somebody dials in. */
-async function failureOfWait(worker: RemoteWorkerOptions, onWait: (endpoint: string) => void) {
-  return ziparErrorOf(async () => {
-    const engine = await createEngine(listening({ waitTimeoutMs: 1_500, ...worker }, onWait));
+/** Whom an engine turned away that waited in vain, until the worker who dialled in had said something. */
+async function waitInVain(
+  remote: RemoteWorkerOptions,
+  dialIn: (endpoint: string) => RemoteProcess,
+  said: string,
+): Promise<{ readonly worker: RemoteProcess; readonly warnings: readonly string[] }> {
+  const abort = new AbortController();
+  const warnings: string[] = [];
+  let worker: RemoteProcess | undefined;
+  const outcome = ziparErrorOf(async () => {
+    const engine = await createEngine({
+      ...listening({ ...PATIENCE, ...remote }, (endpoint) => {
+        worker = dialIn(endpoint);
+      }),
+      logger: { debug() {}, info() {}, warn: (message) => warnings.push(message) },
+      signal: abort.signal,
+    });
     closeLater(engine, () => engine.dispose());
   });
+  await expect.poll(() => worker?.said(), { timeout: 10_000 }).toContain(said);
+  abort.abort();
+  expect((await outcome).code).toBe("cancelled"); // until then it waited
+  return { worker: worker as RemoteProcess, warnings };
 }
 
 describe("a remote worker with the right keys", () => {
@@ -153,15 +170,26 @@ describe("a remote worker with the right keys", () => {
       (await other.engine.generate(REQUEST)).tokens,
     );
     await other.engine.dispose();
-    let second: RemoteProcess | undefined;
-    const waiting = failureOfWait({ listen: other.endpoint, keys: others.engine }, (endpoint) => {
-      other.process.kill();
-      startWorker(endpoint, "--keys", keys.worker, "--token-file", join(others.worker, KEY_FILES.token));
-      second = startWorker(one.endpoint, "--keys", keys.worker);
-    });
+    other.process.kill();
+    await other.process.ended;
+    // the key that the one engine knows, and all that the other engine tells its own worker
+    const intruder = closeLater(testKeys(), (intruder) => intruder.remove());
+    for (const [from, file] of [
+      [keys, KEY_FILES.workerPublic],
+      [keys, KEY_FILES.workerSecret],
+      [others, KEY_FILES.enginePublic],
+      [others, KEY_FILES.token],
+    ] as const)
+      copyFileSync(join(from.worker, file), join(intruder.worker, file));
+    const atOther = { listen: other.endpoint, keys: others.engine };
+    await waitInVain(
+      atOther,
+      (to) => startWorker(to, "--keys", intruder.worker),
+      "does not know this worker's key",
+    );
     // while one engine waits, the other has its worker and takes no second one
-    await expect.poll(() => second?.said()).toContain("takes no worker now");
-    expect((await waiting).code).toBe("worker-timeout");
+    await waitInVain(atOther, () => startWorker(one.endpoint, "--keys", keys.worker), "takes no worker now");
+    await one.engine.generate(REQUEST);
   });
 
   test("refuses a device that is not its own, and puts the model on its own where the engine leaves it open", async () => {
@@ -202,58 +230,54 @@ describe("a worker that may not dial in", () => {
     // a worker that knows the engine's key and the token, and is not known to the engine
     for (const file of [KEY_FILES.enginePublic, KEY_FILES.token])
       copyFileSync(join(keys.worker, file), join(stranger.worker, file));
-    let worker: RemoteProcess | undefined;
-    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
-      worker = startWorker(endpoint, "--keys", stranger.worker);
-    });
     const key = readPublicKey(join(stranger.worker, KEY_FILES.workerPublic));
-    expect(error.code).toBe("worker-timeout");
-    expect(error.message).toContain(`the unknown key ${key}`);
-    expect(worker?.said()).toContain(`does not know this worker's key ${key}`);
+    const { warnings } = await waitInVain(
+      { listen: LISTEN, keys: keys.engine },
+      (endpoint) => startWorker(endpoint, "--keys", stranger.worker),
+      `does not know this worker's key ${key}`,
+    );
+    expect(warnings).toEqual([`turned away: 127.0.0.1 came with the unknown key ${key}`]);
   });
 
   test("because it holds another engine's key is told to look at engine.public", async () => {
-    const other = testKeys();
-    closeLater(other, () => other.remove());
-    let worker: RemoteProcess | undefined;
-    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
-      worker = startWorker(endpoint, "--keys", other.worker);
-    });
-    expect(error.code).toBe("worker-timeout");
-    expect(worker?.said()).toContain("its key is not the one in engine.public");
+    const other = closeLater(testKeys(), (other) => other.remove());
+    await waitInVain(
+      { listen: LISTEN, keys: keys.engine },
+      (endpoint) => startWorker(endpoint, "--keys", other.worker),
+      "its key is not the one in engine.public",
+    );
   });
 
   test("because it speaks plain TCP to an engine with keys never gets a word in", async () => {
-    let worker: RemoteProcess | undefined;
-    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
-      const plain = closeLater(new HandMadeWorker(endpoint), (plain) => plain.close());
-      void plain.say(hello(tokenOf(keys)));
-      worker = startWorker(endpoint, "--token-file", join(keys.worker, KEY_FILES.token));
-    });
-    expect(error.code).toBe("worker-timeout");
-    expect(worker?.said()).toContain("it wants keys");
+    await waitInVain(
+      { listen: LISTEN, keys: keys.engine },
+      (endpoint) => {
+        const plain = closeLater(new HandMadeWorker(endpoint), (plain) => plain.close());
+        void plain.say(hello(tokenOf(keys)));
+        return startWorker(endpoint, "--token-file", join(keys.worker, KEY_FILES.token));
+      },
+      "it wants keys",
+    );
   });
 
   test("because it has keys and the engine listens without says so", async () => {
-    let worker: RemoteProcess | undefined;
-    const error = await failureOfWait({ listen: LISTEN, token: TOKEN }, (endpoint) => {
-      worker = startWorker(endpoint, "--keys", keys.worker);
-    });
-    expect(error.code).toBe("worker-timeout");
-    expect(worker?.said()).toContain("it has no keys");
+    await waitInVain(
+      { listen: LISTEN, token: TOKEN },
+      (endpoint) => startWorker(endpoint, "--keys", keys.worker),
+      "it has no keys",
+    );
   });
 
   test("because its token is another one is turned away, says why and ends", async () => {
     const file = join(keys.folder, "wrong-token");
     writeFileSync(file, "another token of good length\n", { mode: 0o600 });
-    let worker: RemoteProcess | undefined;
-    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
-      worker = startWorker(endpoint, "--keys", keys.worker, "--token-file", file);
-    });
-    expect(error.code).toBe("worker-timeout");
-    expect(error.message).toContain("token is not the one that the engine expects");
-    expect(await worker?.ended).toBe(77);
-    expect(worker?.said()).toContain("turned away");
+    const { worker, warnings } = await waitInVain(
+      { listen: LISTEN, keys: keys.engine },
+      (endpoint) => startWorker(endpoint, "--keys", keys.worker, "--token-file", file),
+      "turned away",
+    );
+    expect(warnings.join()).toContain("token is not the one that the engine expects");
+    expect(await worker.ended).toBe(77);
   });
 
   test("because it says nonsense does not disturb the wait for the real one", async () => {
@@ -300,10 +324,11 @@ describe("a hello", () => {
 
   test("of another version of the protocol is a typed error, and the worker is told both versions", async () => {
     let heard: Promise<Record<string, unknown>> | undefined;
-    const error = await failureOfWait({ listen: LISTEN, keys: keys.engine }, (endpoint) => {
+    const options = listening({ listen: LISTEN, keys: keys.engine, ...PATIENCE }, (endpoint) => {
       const worker = closeLater(HandMadeWorker.withKeys(endpoint, keys), (worker) => worker.close());
       heard = worker.say(hello(tokenOf(keys), { protocolVersion: 0 })).then(() => worker.hear());
     });
+    const error = await ziparErrorOf(() => createEngine(options));
     expect(error.code).toBe("protocol-version");
     expect(error.message).toContain("version 0");
     expect(await heard).toMatchObject({ type: "refuse", reason: "protocol-version", message: error.message });

@@ -65,8 +65,8 @@ class ZapHandler {
     const [version, id = "", domain, address, , mechanism, credential] = request;
     const key = credential?.length === 32 ? encodeZ85(credential) : undefined;
     const admits = this.#expected.get(String(domain));
-    // 300 closes the connection without a word, as it is without a handler: there is a worker already
-    if (admits === undefined) return [VERSION, id, "300", "nobody is expected", "", ""];
+    // 500, in place of the 300 of a passing trouble: libzmq would leave the client waiting after that
+    if (admits === undefined) return [VERSION, id, "500", "there is a worker already", "", ""];
     const dialIn = { address: String(address), mechanism: String(mechanism), key };
     const isAdmitted = String(version) === VERSION && admits(dialIn);
     const [status, text] = isAdmitted ? ["200", "welcome"] : ["400", "this key is not known here"];
