@@ -342,6 +342,7 @@ export class DecodeLoop {
       const { rows, allocated } = allocateRows(this.#rows, branchCount);
       this.#rows = rows;
       const live = await this.#start(queued, allocated);
+      if (live === undefined && this.#queued[0] === queued) break; // it waits until others have made room
       if (live === undefined) continue;
       this.#live.push(live);
       if (live.state.forwardCount > 0) returning.push(live);
@@ -371,7 +372,8 @@ export class DecodeLoop {
     } catch (error) {
       this.#rows = freeRows(this.#rows, cacheRows);
       const loss = this.#closedBy === undefined ? this.#supply.failure() : undefined;
-      if (loss === undefined) job.onError(withDecoded(error, queued.state));
+      if (loss === undefined && isOutOfMemory(error) && this.#live.length > 0) this.#queued.unshift(queued);
+      else if (loss === undefined) job.onError(withDecoded(error, queued.state));
       else if (lossCount + 1 < LOSS_LIMIT) this.#queued.unshift({ ...queued, lossCount: lossCount + 1 });
       else job.onError(withDecoded(lostTooOften("encoding a prompt", LOSS_LIMIT, loss), queued.state));
       return undefined;

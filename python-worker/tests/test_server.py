@@ -18,7 +18,7 @@ import zmq
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, model, pack, request, unpack
 
 from zipar_worker import __version__
-from zipar_worker.lifeline import Credentials
+from zipar_worker.lifeline import Credentials, remove_socket
 from zipar_worker.link import Link
 from zipar_worker.server import EXIT_NOBODY, Server
 from zipar_worker.stub import StubExecutor, StubOptions
@@ -268,6 +268,33 @@ def test_the_worker_leaves_in_the_middle_of_a_forward_when_stdin_ends(folder: Pa
         assert sdk.process.wait(1) == 0
     finally:
         sdk.close()
+
+
+@pytest.mark.parametrize("first_line", [FIRST_LINE, b""], ids=["after its first line", "before its first line"])
+def test_a_parent_that_dies_before_it_has_answered_leaves_no_socket_directory(folder: Path, first_line: bytes) -> None:
+    directory = folder / "zipar-worker-1"
+    directory.mkdir()
+    endpoint = f"ipc://{directory}/w.sock"
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.bind(endpoint)
+    worker = [sys.executable, "-m", "zipar_worker", "--connect", endpoint, "--stub"]
+    with subprocess.Popen(worker, env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(first_line)
+        process.stdin.close()
+        process.wait(5)
+    assert not directory.exists()
+    context.destroy(linger=0)
+
+
+def test_a_directory_that_holds_other_things_or_has_another_name_is_left_alone(folder: Path) -> None:
+    other = folder / "zipar-worker-2"
+    other.mkdir()
+    (other / "precious").touch()
+    remove_socket(f"ipc://{other}/w.sock")
+    remove_socket(f"ipc://{folder}/w.sock")
+    assert (other / "precious").exists()
 
 
 def test_ctrl_c_in_the_terminal_is_left_to_the_sdk(sdk: Sdk) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zipar_worker.executor_interface import Executor
+    from zipar_worker.server import Server
 
 PARENT_ID = os.getppid()
 """Read before anything slow is imported, so that a parent that dies meanwhile is noticed."""
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return print_probe()
     if options.dial is not None:
         return serve_remotely(options)
-    return serve(options.connect, options.stub)
+    return serve(options.connect, options.stub, options.faults)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,10 +53,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
+    parser.add_argument("--faults", metavar="JSON", help="misbehave as planned (for tests of the SDK; see faults.py)")
     return parser.parse_args(arguments)
 
 
-def serve(endpoint: str, stub_options: str | None) -> int:
+def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
     """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
     from zipar_worker import lifeline
 
@@ -65,6 +67,7 @@ def serve(endpoint: str, stub_options: str | None) -> int:
     try:
         credentials = lifeline.read_credentials()
         make_executor = choose_executor(stub_options)
+        make_server = choose_server(faults)
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
         lifeline.remove_socket(endpoint)
@@ -72,11 +75,11 @@ def serve(endpoint: str, stub_options: str | None) -> int:
     lifeline.watch_stdin(endpoint)
 
     from zipar_worker.link import Link
-    from zipar_worker.server import EXIT_FATAL, Server
+    from zipar_worker.server import EXIT_FATAL
 
     # Only once the link stands: the kernel's signal would come before the socket of a dead parent could be removed.
-    die_with_parent = partial(lifeline.die_with_parent, PARENT_ID)
-    exit_code = Server(make_executor, on_answer=die_with_parent).serve(Link(endpoint), credentials)
+    server = make_server(make_executor, on_answer=partial(lifeline.die_with_parent, PARENT_ID))
+    exit_code = server.serve(Link(endpoint), credentials)
     if exit_code == EXIT_FATAL:
         # The destructors of a broken CUDA context may hang.
         os._exit(exit_code)
@@ -122,6 +125,18 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
 
     options = decode_options(stub_options)
     return lambda: StubExecutor(options)
+
+
+def choose_server(faults: str | None) -> Callable[..., Server]:
+    """The server, or the one of the tests that misbehaves as planned. Raises `ValueError` for a bad plan."""
+    if faults is None:
+        from zipar_worker.server import Server
+
+        return Server
+    from zipar_worker.fault_plan import decode_plan
+    from zipar_worker.faults import FaultyServer
+
+    return partial(FaultyServer, plan=decode_plan(faults))
 
 
 def make_torch_executor() -> Executor:

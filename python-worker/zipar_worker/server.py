@@ -160,12 +160,15 @@ class Server:
             self.on_answer()
             exit_code = None
             while exit_code is None:
-                exit_code = self.answer(link.receive())
+                exit_code = self.answer(self.receive())
             linger_ms = LINGER_MS
             return exit_code
         finally:
             self.forget_sequences()
             link.close(linger_ms)
+
+    def receive(self) -> list[bytes]:
+        return self.link.receive()
 
     def give_up(self) -> int:
         """Ends a worker that dialled in to nobody."""

@@ -70,13 +70,14 @@ export function decodeReply(parts: readonly Uint8Array[]): { reply: Reply; array
 }
 
 /**
- * An array that a reply must carry.
- * @throws ZiparError `protocol` when it is missing or of another dtype
+ * An array that a reply must carry, of `rank` dimensions.
+ * @throws ZiparError `protocol` when it is missing, of another dtype or of another rank
  */
 export function takeArray<Dtype extends keyof typeof constructors>(
   arrays: WireArrays,
   name: string,
   dtype: Dtype,
+  rank = 1,
 ): InstanceType<(typeof constructors)[Dtype]> {
   const array = arrays.get(name);
   if (array === undefined)
@@ -84,6 +85,8 @@ export function takeArray<Dtype extends keyof typeof constructors>(
   if (!(array.data instanceof constructors[dtype])) {
     throw malformed(`frame "${name}" of dtype ${dtypeOf(array.data)}; expected ${dtype}`);
   }
+  if (array.shape.length !== rank)
+    throw malformed(`frame "${name}" with shape [${array.shape}]; expected ${rank} dimensions`);
   return array.data as InstanceType<(typeof constructors)[Dtype]>;
 }
 

@@ -64,10 +64,12 @@ export class WorkerForwarder implements Forwarder {
     ]);
     return this.#read(() => {
       expectReply(reply, "image-decoded");
-      const data = takeArray(arrays, "pixels", "uint8");
-      const [height, width, channels] = arrays.get("pixels")?.shape ?? [];
-      if (height === undefined || width === undefined || channels !== 3)
-        throw malformed("pixels that are not RGB");
+      const data = takeArray(arrays, "pixels", "uint8", 3);
+      const { pixelsPerToken } = this.#ready.card.imageDecoder ?? { pixelsPerToken: 0 };
+      const [height, width] = [rows * pixelsPerToken, columns * pixelsPerToken];
+      const received = arrays.get("pixels")?.shape;
+      if (String(received) !== String([height, width, 3]))
+        throw malformed(`pixels with shape [${received}]; expected [${[height, width, 3]}]`);
       return { width, height, data };
     });
   }
@@ -155,6 +157,9 @@ function readResults(
   const distributionProbabilities = takeArray(arrays, "distributionProbabilities", "float32");
   checkTokens(tokens, codeCount);
   checkTokens(distributionTokens, codeCount);
+  checkProbabilities(probabilities);
+  checkProbabilities(distributionProbabilities);
+  if (lengths.some((length) => length < 0)) throw malformed("a distribution of negative length");
   let draw = 0;
   let distribution = 0;
   let offset = 0;
@@ -189,7 +194,7 @@ function readResults(
 function readMasses(arrays: WireArrays, rows: number, columns: number): AttentionMasses {
   const [layers = 0, heads = 0] = arrays.get("otherMass")?.shape ?? [];
   const take = (name: string, ...shape: readonly number[]) => {
-    const data = takeArray(arrays, name, "float32");
+    const data = takeArray(arrays, name, "float32", shape.length);
     const received = arrays.get(name)?.shape ?? [];
     if (String(received) !== String(shape)) {
       throw malformed(`frame "${name}" with shape [${received}]; expected [${shape}]`);
@@ -211,6 +216,12 @@ function readMasses(arrays: WireArrays, rows: number, columns: number): Attentio
 function checkTokens(tokens: Int32Array, codeCount: number): void {
   const stray = tokens.find((token) => token < 0 || token >= codeCount);
   if (stray !== undefined) throw malformed(`token ${stray}; expected 0 to ${codeCount - 1}`);
+}
+
+/** NaN fails every comparison; float32 sums may round to a little over 1. */
+function checkProbabilities(probabilities: Float32Array): void {
+  const stray = probabilities.find((probability) => !(probability >= 0 && probability < 1.001));
+  if (stray !== undefined) throw malformed(`probability ${stray}; expected 0 to 1`);
 }
 
 function concatenate(arrays: readonly Int32Array[]): Int32Array {

@@ -14,7 +14,7 @@ import { describeModel, startWorker, type WorkerOptions } from "./start-worker.t
 /** The PyTorch worker, in a process of its own. */
 export function pythonWorker(): WorkerSource {
   return {
-    open: (options) => open(options, resolveModelReference(options.model), []),
+    open: (options) => openPythonWorker(options, resolveModelReference(options.model), []),
     describe: (options) => describe(options, resolveModelReference(options.model), []),
   };
 }
@@ -26,12 +26,13 @@ export function stubProcess(options: StubOptions & { delayMs?: number } = {}): W
   const weights: Source = { type: "path", path: "stub" };
   const extra = ["--stub", JSON.stringify(resolved)];
   return {
-    open: (engine) => open(engine, weights, extra),
+    open: (engine) => openPythonWorker(engine, weights, extra),
     describe: (engine) => describe(engine, weights, extra),
   };
 }
 
-async function open(
+/** @internal The harness of the faults passes `--faults`. */
+export async function openPythonWorker(
   options: ResolvedEngineOptions,
   weights: Source,
   extra: readonly string[],

@@ -141,6 +141,13 @@ describe("a message that breaks the protocol is a protocol error that says what 
     const { arrays } = decodeReply(encodeMessage(DONE, [{ name: "x", data: Float32Array.of(1) }]));
     expect(() => takeArray(arrays, "x", "int32")).toThrow(/"x" of dtype float32; expected int32/);
   });
+
+  test("an array with another number of dimensions", () => {
+    const list = { name: "x", data: Int32Array.of(1, 2), shape: [1, 2] };
+    const { arrays } = decodeReply(encodeMessage(DONE, [list]));
+    expect(() => takeArray(arrays, "x", "int32")).toThrow(/"x" with shape \[1,2\]; expected 1 dimensions/);
+    expect([...takeArray(arrays, "x", "int32", 2)]).toEqual([1, 2]);
+  });
 });
 
 describe("nothing that arrives makes decoding fail in any other way", () => {

@@ -1,0 +1,40 @@
+/** What a run leaves behind: worker processes and socket directories, found by the run's own folder for temporary files. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/**
+ * Workers whose endpoint lies in `folder`, dead ones excluded (Linux).
+ * The endpoint is on their command line, so that nothing which a worker does can hide it.
+ */
+export function workersIn(folder) {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => readProc(pid, "cmdline").includes(`ipc://${folder}/`))
+    .filter((pid) => !/^State:\s+[ZX]/m.test(readProc(pid, "status")))
+    .map(Number);
+}
+
+export function directoriesIn(folder) {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
+
+/** Waits until nothing is left in `folder`, for at most `limitMs`; then tells what is, and how long it took. */
+export async function leftoversOf(folder, limitMs) {
+  const startedAt = performance.now();
+  for (;;) {
+    const processes = workersIn(folder);
+    const directories = directoriesIn(folder);
+    const ms = performance.now() - startedAt;
+    if (processes.length + directories.length === 0 || ms > limitMs) return { processes, directories, ms };
+    await sleep(5);
+  }
+}
+
+/** Empty where the process has ended. */
+function readProc(pid, file) {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,173 @@
+import { runInLanes } from "./lanes.mjs";
+import { QUICK_ENGINE } from "./quick-engine.mjs";
+import { randomOf } from "./random.mjs";
+
+const LIMIT_MS = 120_000;
+/** Workers that an engine of the soak may lose before its plan ends. */
+const INCARNATIONS = 8;
+const REQUESTS = 16;
+
+/** Faults that the images must survive, and the phases in which a worker that makes progress may meet them. */
+const PROCESS = [
+  "die",
+  "segfault",
+  "exit",
+  "stop",
+  "hang",
+  "device-assert",
+  "out-of-memory",
+  "slow",
+  "flood",
+];
+const REPLY = ["corrupt-header", "wrong-request", "duplicate-reply", "wrong-epoch", "late-reply"];
+const FRAMES = [
+  "corrupt-frame",
+  "truncate-frame",
+  "wrong-dtype",
+  "wrong-shape",
+  "reshape",
+  "nan-probabilities",
+];
+const BEFORE_PROGRESS = ["start", "load", "encode-prompt", "rebuild"];
+
+/** Streams under faults for so many seconds. `onStream(tally)` is called as each ends. */
+export async function runSoak(seconds, { worker, seed, laneCount, onStream }) {
+  const tally = {
+    seconds: 0,
+    streams: 0,
+    images: 0,
+    equal: 0,
+    cancelled: 0,
+    wrong: [],
+    restarts: 0,
+    left: 0,
+    strikes: {},
+  };
+  const startedAt = performance.now();
+  const secondsSince = () => (performance.now() - startedAt) / 1000;
+  await runInLanes(plans(), {
+    laneCount,
+    onRow(plan, observed) {
+      tally.seconds = secondsSince();
+      count_(tally, plan, observed);
+      onStream(tally);
+    },
+  });
+  return tally;
+
+  function* plans() {
+    for (let k = 0; secondsSince() < seconds; k++) yield planSoak(seed + k, worker);
+  }
+}
+
+function count_(
+  tally,
+  plan,
+  { lost, message, outcomes, expected, restartCount, strikes, processes, directories },
+) {
+  tally.streams += 1;
+  tally.images += plan.requests.length;
+  tally.restarts += restartCount ?? 0;
+  tally.left += processes.length + directories.length;
+  for (const { fault } of strikes) tally.strikes[fault] = (tally.strikes[fault] ?? 0) + 1;
+  if (outcomes.length !== plan.requests.length) {
+    tally.wrong.push({ seed: plan.seed, what: lost ?? outcomes[0]?.message, message });
+    return;
+  }
+  for (const [k, outcome] of outcomes.entries()) {
+    const mayBeCancelled = plan.requests[k].cancelAtForward !== undefined;
+    if (outcome.digest === expected[k]) tally.equal += 1;
+    else if (outcome.code === "cancelled" && mayBeCancelled) tally.cancelled += 1;
+    else tally.wrong.push({ seed: plan.seed, request: k, what: outcome.message ?? "another image" });
+  }
+}
+
+export function isSound({ wrong, left }) {
+  return wrong.length === 0 && left === 0;
+}
+
+export function describeSoak({ seconds, streams, images, equal, cancelled, wrong, restarts, left, strikes }) {
+  const faults = Object.entries(strikes).sort(([, a], [, b]) => b - a);
+  const struck = faults.reduce((total, [, count]) => total + count, 0);
+  return [
+    `${seconds.toFixed(0)} s, ${streams} engines, ${images} images: ${equal} equal to the run without faults, ${cancelled} ` +
+      `cancelled as asked, ${wrong.length} wrong`,
+    `${struck} faults struck (${faults.map(([fault, count]) => `${fault} ${count}`).join(", ")})`,
+    `${restarts} workers replaced; left behind: ${left} processes and directories`,
+    ...wrong.map((entry) => `WRONG: ${JSON.stringify(entry)}`),
+  ].join("\n");
+}
+
+/**
+ * A stream of requests with random options, cancellations among them, at random times, and one fault in each of the
+ * worker's first incarnations.
+ */
+export function planSoak(seed, worker) {
+  const random = randomOf(seed);
+  return {
+    seed,
+    worker,
+    limitMs: LIMIT_MS,
+    faults: Array.from({ length: INCARNATIONS }, (_, k) => planFault(k + 1, random)),
+    requests: Array.from({ length: REQUESTS }, () => planRequest(random)),
+    engine: { maxImages: random.integer(1, 5), ...QUICK_ENGINE, restarts: { max: 100, backoffMs: 0 } },
+  };
+}
+
+/**
+ * Every second incarnation gets somewhere before its fault strikes: an image whose same step costs three workers in a
+ * row is given up, as is promised.
+ */
+function planFault(incarnation, random) {
+  const early = incarnation % 2 === 0;
+  const at = early
+    ? random.pick(BEFORE_PROGRESS)
+    : random.pick(["decode", "decode", "prefill", "decode-image", "idle"]);
+  const nth = early ? 1 : random.integer(2, at === "decode" ? 40 : 4);
+  return {
+    fault: random.pick(faultsAt(at)),
+    at,
+    nth,
+    firstIncarnation: incarnation,
+    lastIncarnation: incarnation,
+    ms: random.integer(10, 200),
+  };
+}
+
+function faultsAt(phase) {
+  switch (phase) {
+    case "start":
+    case "load":
+      return ["die", "segfault", "exit", "corrupt-header", "slow", "flood"];
+    case "encode-prompt":
+      return [...PROCESS, ...REPLY];
+    case "decode-image":
+      return [...PROCESS, ...REPLY, "truncate-frame", "wrong-dtype", "wrong-shape", "reshape"];
+    case "rebuild":
+      return [...PROCESS, ...REPLY];
+    case "idle":
+      return ["die", "segfault", "exit", "stop", "hang", "flood", "corrupt-header", "wrong-request"];
+    default:
+      return [...PROCESS, ...REPLY, ...FRAMES];
+  }
+}
+
+function planRequest(random) {
+  const test = random.pick(["rejection", "coupled"]);
+  const verification = random.pick(["overlapped", "sequential"]);
+  const adaptive = { kind: "adaptive", min: random.integer(1, 5), test, verification };
+  return {
+    options: {
+      classLabel: random.integer(0, 9),
+      seed: random.integer(0, 2 ** 31),
+      window: random.pick([random.integer(1, 10), "full", adaptive, adaptive]),
+      temperature: random.pick([0, 0.7, 1, 1.3]),
+      topK: random.pick([0, 0, 2, 5]),
+      topP: random.pick([1, 1, 0.8]),
+      guidanceScale: random.pick([1, 1.5, 3]),
+      partialImages: random.pick([0, 0, 1, 3]),
+    },
+    afterMs: random.integer(0, 1_500),
+    cancelAtForward: random.next() < 0.1 ? random.integer(1, 20) : undefined,
+  };
+}
