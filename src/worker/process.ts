@@ -85,6 +85,8 @@ function spawn({ python, workerDirectory, endpoint, arguments: extra }: WorkerPr
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
+    // The worker ends when its stdin does, and removes what this process could not; a signal would leave it no time.
+    cleanup: false,
     buffer: false, // a chatty worker would be killed at maxBuffer
     reject: false,
     env: pythonVariables(workerDirectory),
