@@ -1,2 +1,5 @@
 /** Engine options under which the harness need not wait long for what it wants to see. */
 export const QUICK_ENGINE = { startTimeoutMs: 3_000, hangTimeoutMs: 1_500, firstHangTimeoutMs: 3_000 };
+
+/** The same for a worker that imports PyTorch, on a machine that has other work. */
+export const DEMO_ENGINE = { startTimeoutMs: 20_000, hangTimeoutMs: 2_000, firstHangTimeoutMs: 8_000 };

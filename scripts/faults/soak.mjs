@@ -1,5 +1,5 @@
 import { runInLanes } from "./lanes.mjs";
-import { QUICK_ENGINE } from "./quick-engine.mjs";
+import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.mjs";
 import { randomOf } from "./random.mjs";
 
 const LIMIT_MS = 120_000;
@@ -110,7 +110,11 @@ export function planSoak(seed, worker) {
     limitMs: LIMIT_MS,
     faults: Array.from({ length: INCARNATIONS }, (_, k) => planFault(k + 1, random)),
     requests: Array.from({ length: REQUESTS }, () => planRequest(random)),
-    engine: { maxImages: random.integer(1, 5), ...QUICK_ENGINE, restarts: { max: 100, backoffMs: 0 } },
+    engine: {
+      maxImages: random.integer(1, 5),
+      ...(worker === "stub" ? QUICK_ENGINE : DEMO_ENGINE),
+      restarts: { max: 100, backoffMs: 0 },
+    },
   };
 }
 

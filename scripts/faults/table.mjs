@@ -2,7 +2,7 @@
  * The table of the faults: every fault in every phase in which it can strike, and what must come of it.
  * An expectation is judged in `judge.mjs`; what the table does not explain makes the command fail.
  */
-import { QUICK_ENGINE } from "./quick-engine.mjs";
+import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.mjs";
 
 /** The images finish with their fault-free tokens and pixels, and the worker is not replaced. */
 const untouched = { ends: "equal" };
@@ -11,7 +11,7 @@ const replayed = (signal) => ({ ends: "replayed equal", signal, withinMs: BOUNDS
 const fails = (code, signal) => ({ ends: `error ${code}`, signal, withinMs: BOUNDS[signal] });
 
 /** Within how many ms a loss is noticed, by signal. Deadlines are those of `quick-engine.mjs`, not the defaults. */
-const BOUNDS = { exit: 1_000, heartbeat: 1_000, fatal: 1_000, protocol: 1_000, deadline: 4_000 };
+const BOUNDS = { exit: 1_000, heartbeat: 1_000, fatal: 1_000, protocol: 1_000, deadline: 10_000 };
 
 /** In these phases no engine exists yet: `createEngine` rejects, and there is nothing to replay. */
 const BEFORE_READY = ["start", "load"];
@@ -80,7 +80,7 @@ const FAULTS = {
     workers: ["demo"],
   },
   silence: loss("deadline", "worker-timeout", ["start"]),
-  "wrong-token": loss("deadline", "worker-timeout", ["start"]),
+  "wrong-token": loss("exit", "worker-died", ["start"]), // it is turned away
   "wrong-version": { at: ["start"], ends: () => fails("protocol-version") },
 };
 
@@ -186,7 +186,7 @@ function numbered(rows) {
   return rows.map((row, id) => ({
     id,
     limitMs: row.worker === "stub" ? 30_000 : 90_000,
-    engine: QUICK_ENGINE,
+    engine: row.worker === "stub" ? QUICK_ENGINE : DEMO_ENGINE,
     ...row,
   }));
 }
