@@ -1,6 +1,6 @@
-import type { Forwarder } from "./decode.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";
 import type { ZiparError } from "./errors.ts";
+import type { Forwarder } from "./forwarder.ts";
 import type { ModelCard } from "./protocol/messages.ts";
 
 /** What an engine runs on: a loaded model that executes forwards. */

@@ -1,8 +1,9 @@
 import { randomInt } from "node:crypto";
 import type { Backend, WorkerSource } from "./backend.ts";
-import { DecodeLoop, type Pixels, type WorkerStats } from "./decode.ts";
+import { DecodeLoop } from "./decode.ts";
 import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { ZiparError } from "./errors.ts";
+import type { Pixels, WorkerStats } from "./forwarder.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./options.ts";

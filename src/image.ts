@@ -1,6 +1,6 @@
 import sharp, { type Sharp } from "sharp";
-import type { Pixels } from "./decode.ts";
 import { ZiparError } from "./errors.ts";
+import type { Pixels } from "./forwarder.ts";
 
 const FORMATS = { png: "png", webp: "webp", jpg: "jpeg", jpeg: "jpeg" } as const;
 export type ImageFormat = (typeof FORMATS)[keyof typeof FORMATS];

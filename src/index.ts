@@ -1,8 +1,8 @@
 export type { Backend, ModelDescription, WorkerSource } from "./backend.ts";
-export type { WorkerStats } from "./decode.ts";
 export { createEngine, Engine } from "./engine.ts";
 export type { EngineOptions, StartProgress } from "./engine-options.ts";
 export { ZiparError, type ZiparErrorCode } from "./errors.ts";
+export type { WorkerStats } from "./forwarder.ts";
 export {
   type AdaptiveReport,
   Generation,

@@ -1,5 +1,5 @@
-import type { Forwarder, Pixels } from "./decode.ts";
 import type { ZiparError } from "./errors.ts";
+import type { Forwarder, Pixels } from "./forwarder.ts";
 import { isOutOfMemory, lostTooOften } from "./recovery.ts";
 
 /** A token grid that is to become pixels. */

@@ -1,5 +1,5 @@
-import type { Forwarder, ForwardStep } from "./decode.ts";
 import { ZiparError } from "./errors.ts";
+import type { Forwarder, ForwardStep } from "./forwarder.ts";
 import type { Sampling } from "./options.ts";
 import { planRebuild, REBUILD_QUERIES, type RebuildForward } from "./schedule/rebuild.ts";
 import { decodedIn, type SequenceState } from "./schedule/sequence-state.ts";

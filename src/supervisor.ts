@@ -1,6 +1,6 @@
 import type { Backend } from "./backend.ts";
-import type { Forwarder, WorkerSupply } from "./decode.ts";
 import { ZiparError, type ZiparErrorCode } from "./errors.ts";
+import type { Forwarder, WorkerSupply } from "./forwarder.ts";
 import type { Logger } from "./logger.ts";
 
 /** How often a lost worker is replaced. */

@@ -1,5 +1,5 @@
-import type { Forwarder } from "../decode.ts";
 import type { Engine } from "../engine.ts";
+import type { Forwarder } from "../forwarder.ts";
 import type { GenerationResult } from "../generation.ts";
 import type { GeneratedImage } from "../image.ts";
 import type { SettingSamples } from "./result-store.ts";

@@ -1,4 +1,5 @@
-import { FIRST_SPARE_SEQUENCE, type Forwarder, type ForwardStep } from "../decode.ts";
+import { FIRST_SPARE_SEQUENCE } from "../decode.ts";
+import type { Forwarder, ForwardStep } from "../forwarder.ts";
 import type { ResolvedGeneration, Sampling } from "../options.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";

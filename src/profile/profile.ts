@@ -1,8 +1,9 @@
 import type { Backend, WorkerSource } from "../backend.ts";
-import { FIRST_SPARE_SEQUENCE, type Forwarder, type PromptRequest } from "../decode.ts";
+import { FIRST_SPARE_SEQUENCE } from "../decode.ts";
 import { createEngine, type Engine } from "../engine.ts";
 import type { EngineOptions } from "../engine-options.ts";
 import { ZiparError } from "../errors.ts";
+import type { Forwarder, PromptRequest } from "../forwarder.ts";
 import type { GenerationResult } from "../generation.ts";
 import type { GenerateOptions } from "../options.ts";
 import { pythonWorker } from "../worker/python-worker.ts";

@@ -1,3 +1,4 @@
+import { ZiparError } from "../errors.ts";
 import type {
   AttentionMasses,
   Forwarder,
@@ -5,8 +6,7 @@ import type {
   Pixels,
   PromptRequest,
   WorkerStats,
-} from "../decode.ts";
-import { ZiparError } from "../errors.ts";
+} from "../forwarder.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
 import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";

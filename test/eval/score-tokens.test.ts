@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Forwarder } from "../../src/decode.ts";
 import { createEngine } from "../../src/engine.ts";
 import { type ScoredImage, scoreTokens } from "../../src/eval/score-tokens.ts";
+import type { Forwarder } from "../../src/forwarder.ts";
 import type { Draw } from "../../src/schedule/commit-step.ts";
 import { type StubOptions, stubWorker } from "../../src/stub/stub-worker.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { AttentionMasses } from "../../src/decode.ts";
+import type { AttentionMasses } from "../../src/forwarder.ts";
 import { drawLocalitySvg } from "../../src/pictures/locality-svg.ts";
 import { renderSvg } from "../../src/pictures/svg-png.ts";
 import { profileLocality } from "../../src/profile/profile.ts";

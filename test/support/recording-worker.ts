@@ -1,6 +1,6 @@
 import type { Backend, WorkerSource } from "../../src/backend.ts";
-import type { Forwarder, ForwardStep } from "../../src/decode.ts";
 import { ZiparError } from "../../src/errors.ts";
+import type { Forwarder, ForwardStep } from "../../src/forwarder.ts";
 import { type StubOptions, stubWorker } from "../../src/stub/stub-worker.ts";
 
 /** The stub worker with its calls written down, and a hook before every forward. */
