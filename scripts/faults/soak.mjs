@@ -128,14 +128,11 @@ function planFault(incarnation, random) {
     ? random.pick(BEFORE_PROGRESS)
     : random.pick(["decode", "decode", "prefill", "decode-image", "idle"]);
   const nth = early ? 1 : random.integer(2, at === "decode" ? 40 : 4);
-  return {
-    fault: random.pick(faultsAt(at)),
-    at,
-    nth,
-    firstIncarnation: incarnation,
-    lastIncarnation: incarnation,
-    ms: random.integer(10, 200),
-  };
+  const fault = random.pick(faultsAt(at));
+  // An image that does not fit alone is refused, as is promised.
+  const moreThan = fault === "out-of-memory" && at !== "decode-image" ? 1 : 0;
+  const during = { firstIncarnation: incarnation, lastIncarnation: incarnation };
+  return { fault, at, nth, ...during, ms: random.integer(10, 200), moreThan };
 }
 
 function faultsAt(phase) {
