@@ -21,6 +21,7 @@ from zipar_worker.families.emu3_config import OFFICIAL_IMAGE_AREA, kv_head_count
 from zipar_worker.families.emu3_layouts import Emu3Files, adapt_vq_tensor, open_files
 from zipar_worker.families.emu3_vocabulary import END_ROW, NEGATIVE_PROMPT, PADDING, POSITIVE_SUFFIX, Vocabulary
 from zipar_worker.families.family import Description, OpenOptions, Prompt
+from zipar_worker.families.image_decoder import load_image_decoder_
 from zipar_worker.families.transformers_backbone import build_backbone, run_backbone
 from zipar_worker.kv_cache import KvShape
 from zipar_worker.protocol import (
@@ -110,13 +111,11 @@ class Emu3Checkpoint:
             adapt=lambda name, tensor: tensor[first : first + count] if name == "lm_head.weight" else tensor,
         )
         if self.image_decoder is not None and self.files.image_tokenizer is not None:
-            # Always float32, as in the official code: it runs once per image.
-            load_module_(
+            load_image_decoder_(
                 self.image_decoder,
                 self.files.image_tokenizer.weights,
-                dtype=torch.float32,
                 device=device,
-                report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
+                report=report,
                 adapt=adapt_vq_tensor,
             )
         self.transformer.eval()

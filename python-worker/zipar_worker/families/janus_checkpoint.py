@@ -13,6 +13,7 @@ from zipar_worker.checkpoint import Checkpoint, load_module_, open_checkpoint, p
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.families.family import Description, OpenOptions
+from zipar_worker.families.image_decoder import load_image_decoder_
 from zipar_worker.families.janus import BRANCHES, CONFIG_NAME, NAME, Janus
 from zipar_worker.families.janus_layouts import read_layout, translate
 from zipar_worker.families.janus_model import JanusConfig, JanusTransformer
@@ -88,13 +89,7 @@ class OpenedJanus:
             device=device,
             report=lambda completed, total: report("load the transformer", completed, total, "bytes"),
         )
-        load_module_(
-            decoder,
-            self.image_tokenizer,
-            dtype=torch.float32,
-            device=device,
-            report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
-        )
+        load_image_decoder_(decoder, self.image_tokenizer, device=device, report=report)
         return Janus(
             self.describe(dtype).card, self._longest_prompt(), self.tokenizer, transformer.eval(), decoder.eval()
         )

@@ -18,6 +18,7 @@ from zipar_worker.checkpoint import load_module_, parameter_count, without_weigh
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter
 from zipar_worker.families.family import Description, OpenOptions, Prompt
+from zipar_worker.families.image_decoder import is_beside_decoder, load_image_decoder_
 from zipar_worker.families.llamagen_checkpoint import OFFICIAL_PIXELS_PER_TOKEN, Contents, examine, is_official_name
 from zipar_worker.families.llamagen_model import (
     ClassCondition,
@@ -84,14 +85,12 @@ class OpenedLlamaGen:
             ignored=lambda name: name == "freqs_cis",
         )
         if contents.tokenizer is not None and self._image_decoder is not None:
-            # Always float32, as in the official code: it runs once per image.
-            load_module_(
+            load_image_decoder_(
                 self._image_decoder,
                 contents.tokenizer.checkpoint,
-                dtype=torch.float32,
                 device=device,
-                report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
-                ignored=lambda name: not name.startswith(("decoder.", "post_quant_conv.", "quantize.embedding.")),
+                report=report,
+                ignored=is_beside_decoder,
             )
         self._transformer.eval()
         prompts = self._load_prompts(dtype, device, report)

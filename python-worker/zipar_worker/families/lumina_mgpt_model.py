@@ -20,6 +20,7 @@ from zipar_worker.checkpoint import load_module_, parameter_count, without_weigh
 from zipar_worker.errors import WorkerError
 from zipar_worker.executor_interface import ProgressReporter, PromptBranch
 from zipar_worker.families.family import Description, Prompt
+from zipar_worker.families.image_decoder import is_beside_decoder, load_image_decoder_
 from zipar_worker.families.lumina_mgpt import NAME
 from zipar_worker.families.lumina_mgpt_checkpoint import Config, Contents, decoder_config
 from zipar_worker.families.lumina_mgpt_prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, known_sizes
@@ -80,14 +81,12 @@ class OpenedLuminaMgpt:
             adapt=self._adapt,
         )
         if contents.image_tokenizer is not None and self._image_decoder is not None:
-            # Always float32, as in the official code: it runs once per image.
-            load_module_(
+            load_image_decoder_(
                 self._image_decoder,
                 contents.image_tokenizer.checkpoint,
-                dtype=torch.float32,
                 device=device,
-                report=lambda completed, total: report("load the image tokenizer", completed, total, "bytes"),
-                ignored=lambda name: not name.startswith(("decoder.", "post_quant_conv.", "quantize.embedding.")),
+                report=report,
+                ignored=is_beside_decoder,
             )
         return LuminaMgpt(contents.name, self._transformer, contents.tokenizer, self._grids, self._image_decoder)
 
