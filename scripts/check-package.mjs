@@ -15,6 +15,7 @@ const largestPackage = 25e6;
 const neededFiles = [
   "package.json",
   "README.md",
+  "LICENSE",
   "dist/index.js",
   "dist/index.d.ts",
   "dist/cli/main.js",
@@ -28,7 +29,7 @@ const neededFiles = [
 ];
 /** Sources, tests and left-overs of tools. */
 const unwanted =
-  /^(src|test|bench|scripts)\/|^python-worker\/(tests|zipar_demo|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
+  /^(src|test|scripts)\/|^python-worker\/(tests|zipar_demo|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
 
 const { values: flags } = parseArgs({ options: { lint: { type: "boolean" }, install: { type: "boolean" } } });
 const scratch = mkdtempSync(join(tmpdir(), "zipar-package-"));
