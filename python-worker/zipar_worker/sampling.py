@@ -1,4 +1,4 @@
-"""From logits to tokens: guidance, temperature, top-k, top-p and the draw, in that order (zipar.md, section 6).
+"""From logits to tokens: guidance, temperature, top-k, top-p and the draw, in that order (docs/algorithm.md).
 
 Batched over the queries that want something, each with its own parameters. Nothing here waits for the device: what
 decides the flow of control comes from the host. V is the number of codes, W the number of queries.

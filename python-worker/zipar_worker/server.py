@@ -107,7 +107,7 @@ class Server:
         on_answer: Callable[[], None] = lambda: None,
         answer_timeout_ms: int = ANSWER_TIMEOUT_MS,
     ) -> None:
-        """`make_executor` is called in `init`, so that a slow import of its library is covered by `progress`.
+        """`make_executor` is called in `init` and `describe`: a slow import of its library is covered by `progress`.
 
         `device` is where models go unless it is "auto": then the SDK decides. `note` tells whoever runs this worker
         what goes on. `on_answer` is called when the SDK has let the worker in.

@@ -1,4 +1,4 @@
-"""Which slots a query may attend to (zipar.md, section 3): the written ones up to its own, and never another."""
+"""Which slots a query may attend to (docs/algorithm.md): the written ones up to its own, and never another."""
 
 from __future__ import annotations
 

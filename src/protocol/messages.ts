@@ -161,8 +161,9 @@ export const forwardSequenceSchema = z.strictObject({
  * [first, end) pairs, ascending, those that this forward writes included), `steps` int32 [Q] or [0].
  * A query attends to exactly the written slots that are `<=` its own.
  *
- * `steps` serves to rebuild a lost K/V cache: it numbers the forwards in which the queries of a sequence were first fed,
- * and a query does not attend to slots that a query of a later step writes in this forward. Empty: all are of one step.
+ * `steps` serves to rebuild K/V that were lost, or that a branch missed while guidance was off: it numbers the forwards
+ * in which the queries of a sequence were first fed, and a query does not attend to slots that a query of a later step
+ * writes in this forward. Empty: all are of one step.
  */
 export const forwardSchema = z.strictObject({
   type: z.literal("forward"),

@@ -2,7 +2,7 @@ import type { Sampling } from "../options.ts";
 import type { Distribution } from "../schedule/distribution.ts";
 
 /**
- * The stub model's law, the same as in `python-worker/zipar_worker/stub.py`: a token's distribution is a hash of its
+ * The stub model's law, the same as in `python-worker/zipar_worker/stub_law.py`: a token's distribution is a hash of its
  * cell, its class, the token to the left and the visible tokens of the row above from its own column to `reach - 1`
  * further right. Nothing else matters, so every window of at least `reach` gives next-token order's tokens.
  */
