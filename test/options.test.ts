@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { resolveEngineOptions } from "../src/engine-options.ts";
 import { createEngine, type GenerateOptions, plan, stubWorker } from "../src/index.ts";
 import { resolveGeneration } from "../src/options.ts";
 import type { ModelCard } from "../src/protocol/messages.ts";
+import { resolveRemote } from "../src/worker/remote/remote-options.ts";
 import { ziparErrorOf } from "./support/errors.ts";
 
 const CARD: ModelCard = {
@@ -57,6 +59,36 @@ test("what is given wins over the card", () => {
     grid: { rows: 8, columns: 8 },
     sampling: { guidanceScale: 1, temperature: 0, topK: 0, topP: 0.5 },
     seed: 3,
+  });
+});
+
+describe("an option that is undefined is as good as one that is left out", () => {
+  const undefinedOptions = (names: string) =>
+    Object.fromEntries(names.split(" ").map((name) => [name, undefined]));
+
+  test("of generate", () => {
+    const names =
+      "prompt negativePrompt size window guidanceScale guidanceInterval temperature topK topP seed image " +
+      "partialImages refreshRowEnds surrogate trace signal";
+    expect(resolve({ classLabel: 1, ...undefinedOptions(names) })).toEqual(resolve({ classLabel: 1 }));
+  });
+
+  test("of the adaptive window", () => {
+    const window = { kind: "adaptive", ...undefinedOptions("min verification test") };
+    expect(resolve({ classLabel: 1, window })).toEqual(resolve({ classLabel: 1, window: "adaptive" }));
+  });
+
+  test("of createEngine", () => {
+    const names =
+      "model vq textEncoder size device dtype maxImages maxQueue startTimeoutMs heartbeatTimeoutMs hangTimeoutMs " +
+      "firstHangTimeoutMs restarts worker logger onProgress signal";
+    expect(resolveEngineOptions(undefinedOptions(names))).toEqual(resolveEngineOptions({}));
+  });
+
+  test("of a remote worker", () => {
+    const listen = "tcp://127.0.0.1:0";
+    const names = "keys clients token tokenFile insecurePlaintext waitTimeoutMs";
+    expect(resolveRemote({ listen, ...undefinedOptions(names) })).toEqual(resolveRemote({ listen }));
   });
 });
 

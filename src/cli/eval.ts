@@ -93,7 +93,7 @@ async function measure(options: EvalArguments): Promise<Evaluation> {
         device,
         dtype,
         maxImages,
-        ...(options.verbose ? { logger: stderrLogger } : {}),
+        logger: options.verbose ? stderrLogger : undefined,
         onProgress: ({ phase, completed, total, unit }) => {
           if (total !== null) bar.update(completed, total, `${phase} (${unit})`);
         },

@@ -76,7 +76,7 @@ export async function runGenerate(prompt: string | undefined, options: GenerateA
   const engine = await start(options, interrupt);
   try {
     const startedAt = performance.now();
-    const request = { ...requestOf(prompt, options), ...defined({ trace }), signal: interrupt };
+    const request = { ...requestOf(prompt, options), trace, signal: interrupt };
     const outcomes = await generateAll(engine, request, { count: options.count, seed, files });
     const wallMs = performance.now() - startedAt;
     const images = outcomes.flatMap((outcome, k) =>
@@ -96,9 +96,9 @@ async function start(options: GenerateArguments, signal: AbortSignal): Promise<E
       model: options.model,
       device: options.device,
       dtype: options.dtype,
-      ...(options.vq === undefined ? {} : { vq: options.vq }),
-      ...(options.textEncoder === undefined ? {} : { textEncoder: options.textEncoder }),
-      ...(typeof options.size === "object" ? { size: options.size } : {}),
+      vq: options.vq,
+      textEncoder: options.textEncoder,
+      size: typeof options.size === "object" ? options.size : undefined,
       ...workerOf(options),
       ...(options.verbose ? { logger: stderrLogger } : {}),
       maxQueue: 4096,
@@ -126,7 +126,7 @@ function workerOf(options: GenerateArguments): Pick<EngineOptions, "worker" | "l
   }
   const warn = (message: string) => void process.stderr.write(`zipar: ${message}\n`);
   return {
-    worker: { listen, ...defined({ keys, tokenFile, insecurePlaintext }) },
+    worker: { listen, keys, tokenFile, insecurePlaintext },
     logger: { debug() {}, info() {}, warn },
   };
 }
@@ -140,12 +140,12 @@ function requestOf(prompt: string | undefined, options: GenerateArguments): Gene
       message: "--verification and --window-test belong to the adaptive window; add --window adaptive",
     });
   }
-  const request = {
+  return {
     prompt,
     classLabel: options.class,
     negativePrompt: options.negativePrompt,
     size: options.size,
-    window: isAdaptive ? { ...window, ...defined({ verification, test: windowTest }) } : window,
+    window: isAdaptive ? { ...window, verification, test: windowTest } : window,
     surrogate: options.surrogate,
     guidanceScale: options.guidanceScale,
     guidanceInterval: options.guidanceInterval,
@@ -154,7 +154,6 @@ function requestOf(prompt: string | undefined, options: GenerateArguments): Gene
     topP: options.topP,
     image: options.image,
   };
-  return defined(request) as GenerateOptions;
 }
 
 /** Where the pictures go, checked before anything is loaded. */
@@ -236,13 +235,6 @@ function describeRun(engine: Engine, images: readonly ImageReport[], wallMs: num
   const where = `${engine.card.name} on ${engine.device}, ${engine.dtype}`;
   const time = `start ${seconds(engine.startMs)}, generation ${seconds(wallMs)}`;
   return [...lines, `${where}; ${time}`].join("\n");
-}
-
-/** The record without its undefined fields: zipar's schemas tell a missing option from an undefined one. */
-function defined<Value extends Record<string, unknown>>(record: Value): Partial<Value> {
-  return Object.fromEntries(
-    Object.entries(record).filter(([, value]) => value !== undefined),
-  ) as Partial<Value>;
 }
 
 function reason(cause: unknown): string {

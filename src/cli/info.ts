@@ -46,10 +46,10 @@ async function inspect(options: InfoArguments): Promise<ModelDescription> {
       model: options.model,
       device: options.device,
       dtype: options.dtype,
-      ...(options.vq === undefined ? {} : { vq: options.vq }),
-      ...(options.textEncoder === undefined ? {} : { textEncoder: options.textEncoder }),
-      ...(options.size === undefined ? {} : { size: options.size }),
-      ...(options.verbose ? { logger: stderrLogger } : {}),
+      vq: options.vq,
+      textEncoder: options.textEncoder,
+      size: options.size,
+      logger: options.verbose ? stderrLogger : undefined,
       signal: interruptSignal(),
       onProgress: ({ phase, completed, total, unit }) => {
         if (total !== null) bar.update(completed, total, `${phase} (${unit})`);

@@ -77,9 +77,9 @@ async function measure(options: ProfileArguments): Promise<LocalityReport> {
       engine: {
         device,
         dtype,
-        ...(vq === undefined ? {} : { vq }),
-        ...(textEncoder === undefined ? {} : { textEncoder }),
-        ...(verbose ? { logger: stderrLogger } : {}),
+        vq,
+        textEncoder,
+        logger: verbose ? stderrLogger : undefined,
         onProgress: ({ phase, completed, total, unit }) => {
           if (total !== null) show("loading", completed, total, `${phase} (${unit})`);
         },

@@ -74,7 +74,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     model: options.model,
     maxQueue: Number.MAX_SAFE_INTEGER,
     worker: { open: async (resolved) => (backend = await source.open(resolved)) },
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   });
   try {
     const plan = samplePlan(options, engine);

@@ -50,7 +50,7 @@ export async function sampleSetting(
         ...setting.options,
         ...request,
         image,
-        ...(signal ? { signal } : {}),
+        signal,
       });
       onProgress("images", ++completed, requests.length);
       return result;
@@ -100,7 +100,7 @@ export async function greedyTokensOf(
       const { tokens } = await engine.generate({
         ...setting.options,
         ...request,
-        ...(signal ? { signal } : {}),
+        signal,
       });
       onProgress("greedy", ++completed, classes.length);
       return tokens.flat();

@@ -53,18 +53,13 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
     model,
     maxQueue: Number.MAX_SAFE_INTEGER,
     worker: { open: async (resolved) => (backend = await source.open(resolved)) },
-    ...(signal === undefined ? {} : { signal }),
+    signal,
   });
   const subjects = subjectsOf(options, engine);
   let completed = 0;
   const results = await Promise.all(
     subjects.map(async (subject, k) => {
-      const settings = {
-        window: "full",
-        image: false,
-        seed: seed + k,
-        ...(signal ? { signal } : {}),
-      } as const;
+      const settings = { window: "full", image: false, seed: seed + k, signal } as const;
       const result = await engine.generate({ ...subject.options, ...settings });
       onProgress?.("images", ++completed, subjects.length);
       return result;
