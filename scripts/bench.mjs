@@ -22,7 +22,7 @@ const setUp = spawnSync(process.execPath, [join(root, "scripts", "setup.mjs")], 
 if (setUp.status !== 0) process.exit(setUp.status ?? 1);
 const { createEngine, pythonWorker, stubProcess } = await load("index.js");
 const { planRebuild } = await load("schedule/rebuild.js");
-const { resolvePythonEnvironment } = await load("worker/python-environment.js");
+const { resolvePythonEnvironment } = await load("python/environment.js");
 const { python } = resolvePythonEnvironment();
 
 mkdirSync(output, { recursive: true });
@@ -131,7 +131,7 @@ function llamagenB() {
     console.error("bench: making random weights of the LlamaGen-B shape");
     runPython([
       "-m",
-      "zipar_worker.tiny",
+      "zipar_testing.tiny",
       "llamagen",
       "--shape",
       "B",

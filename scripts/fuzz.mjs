@@ -37,7 +37,7 @@ process.exitCode = problems.length === 0 ? 0 : 1;
 async function fuzzTypeScript() {
   const fromBuild = (path) => import(pathToFileURL(join(root, "dist", path)).href);
   const { decodeReply } = await fromBuild("protocol/codec.js");
-  const { WorkerForwarder } = await fromBuild("worker/forwarder.js");
+  const { WorkerForwarder } = await fromBuild("worker/requests.js");
   const { ZiparError } = await fromBuild("errors.js");
   const before = process.memoryUsage.rss();
   const startedAt = performance.now();
@@ -60,7 +60,7 @@ async function fuzzTypeScript() {
 }
 
 async function fuzzPython() {
-  const { resolvePythonEnvironment } = await import("../dist/worker/python-environment.js");
+  const { resolvePythonEnvironment } = await import("../dist/python/environment.js");
   const environment = resolvePythonEnvironment();
   if (!environment.installed) throw new Error(environment.reason);
   const worker = join(root, "python-worker");

@@ -52,7 +52,7 @@ function nodeTool(path, ...parameters) {
 
 /** The environment that set-up has just made, or the user's own. */
 async function findPython() {
-  const { resolvePythonEnvironment } = await import("../dist/worker/python-environment.js");
+  const { resolvePythonEnvironment } = await import("../dist/python/environment.js");
   const environment = resolvePythonEnvironment({ includeTestTools: true });
   if (!environment.installed) throw new Error(environment.reason);
   return (...parameters) => ({

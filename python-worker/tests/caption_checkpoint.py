@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zipar_worker.tiny.__main__ import main as write_tiny
+from zipar_testing.tiny.__main__ import main as write_tiny
 
 
 def write_caption_checkpoint(directory: Path, seed: int, tokenizer: object, options: Mapping[str, int]) -> Path:

@@ -13,10 +13,10 @@ from plain_llamagen import PlainConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zipar_worker.executor import TorchExecutor
-from zipar_worker.executor_interface import ForwardResult, Loaded
-from zipar_worker.forward_batch import ForwardBatch
-from zipar_worker.protocol import (
+from zipar_worker.execute.contract import ForwardResult, Loaded
+from zipar_worker.execute.executor import TorchExecutor
+from zipar_worker.serve.forward_batch import ForwardBatch
+from zipar_worker.wire.protocol import (
     ClassConditioning,
     EncodePrompt,
     Forward,

@@ -20,11 +20,11 @@ from typing import Any
 
 import msgspec
 
-from zipar_worker.lifeline import Credentials
-from zipar_worker.link import Link
-from zipar_worker.protocol import ErrorReply, Fatal, Reply
-from zipar_worker.server import EXIT_FATAL, Server
-from zipar_worker.stub import StubExecutor, StubOptions
+from zipar_worker.serve.parent_watch import Credentials
+from zipar_worker.serve.server import EXIT_FATAL, Server
+from zipar_worker.stub.executor import StubExecutor, StubOptions
+from zipar_worker.wire.link import Link
+from zipar_worker.wire.protocol import ErrorReply, Fatal, Reply
 
 GOLDEN_FOLDER = Path(__file__).resolve().parents[2] / "proto" / "golden"
 EPOCH = 3

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zipar_worker.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "lumina_mgpt_official.json").read_text())["vq"]
 

@@ -16,9 +16,9 @@ from plain_llamagen import PlainConfig, seeded_state
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zipar_worker.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
+from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.linear import Linear, can_pack, pack_linears_
+from zipar_worker.execute.linear import Linear, can_pack, pack_linears_
 
 CONFIG = PlainConfig()
 STATE = seeded_state(CONFIG, 21)
@@ -174,7 +174,7 @@ def test_a_packed_product_equals_the_ordinary_one(shape: tuple[int, ...]) -> Non
 
 
 def test_a_module_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zipar_worker.linear.can_pack", lambda dtype, device_type: False)
+    monkeypatch.setattr("zipar_worker.execute.linear.can_pack", lambda dtype, device_type: False)
     linear = Linear(4, 3)
     pack_linears_(linear)
     assert not linear._is_packed and linear(torch.zeros(2, 4)).shape == (2, 3)

@@ -21,14 +21,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3TextConfig, Emu3VQVAEConfig
 
-from zipar_worker.checkpoint import Checkpoint, without_weights
+from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor import TorchExecutor
-from zipar_worker.executor_interface import Array
+from zipar_worker.execute.contract import Array
+from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
-from zipar_worker.families.emu3_layouts import Emu3Files, ImageTokenizerFiles
-from zipar_worker.families.emu3_model import Emu3Checkpoint, build_checkpoint, image_grids
-from zipar_worker.families.emu3_vocabulary import (
+from zipar_worker.families.emu3.layouts import Emu3Files, ImageTokenizerFiles
+from zipar_worker.families.emu3.model import Emu3Checkpoint, build_checkpoint, image_grids
+from zipar_worker.families.emu3.vocabulary import (
     BEGIN_IMAGE,
     END_ROW,
     NEGATIVE_PROMPT,
@@ -40,9 +41,8 @@ from zipar_worker.families.emu3_vocabulary import (
     read_tokenizer_json,
 )
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.protocol import ClassConditioning, EncodePrompt, TextConditioning
-from zipar_worker.tiny.__main__ import main as write_tiny
-from zipar_worker.vq.emu3 import Emu3VQDecoder
+from zipar_worker.families.vq.emu3 import Emu3VQDecoder
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "emu3_official.json").read_text())
 LAYOUTS = ("original", "hf")
@@ -582,9 +582,9 @@ def official_files(decoder: Emu3VQDecoder) -> Emu3Files:
 
 @pytest.fixture
 def official_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu3Checkpoint]:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: None)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
     with without_weights():
         decoder = Emu3VQDecoder(Emu3VQVAEConfig())
     with FakeTensorMode():

@@ -13,7 +13,7 @@ from plain_llamagen import PlainConfig, PlainSequence, greedy_tokens, seeded_sta
 from torch import Tensor
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor_interface import Array, ForwardResult, view_as
+from zipar_worker.execute.contract import Array, ForwardResult, view_as
 
 CONFIG = PlainConfig(dim=64, layers=2, heads=4, kv_heads=4, codes=48, classes=7, rows=4, columns=5)
 STATE = seeded_state(CONFIG, seed=11)
@@ -235,8 +235,8 @@ def test_an_absent_device_is_a_device_error(checkpoint: Path) -> None:
 
 
 def test_a_cache_that_cannot_fit_is_refused_with_figures(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: 1_000_000)
-    monkeypatch.setattr("zipar_worker.executor.free_memory", lambda device: 1_000_000)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: 1_000_000)
+    monkeypatch.setattr("zipar_worker.execute.executor.free_memory", lambda device: 1_000_000)
     with pytest.raises(WorkerError, match="K/V cache for 1024 images") as caught:
         start(checkpoint, image_count=1024)
     assert caught.value.code == "out-of-memory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.failures import describe_failure
+from zipar_worker.serve.failures import describe_failure
 
 
 class OutOfMemoryError(RuntimeError):

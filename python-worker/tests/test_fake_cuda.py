@@ -17,11 +17,11 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zipar_worker.checkpoint import Checkpoint, without_weights
-from zipar_worker.executor import TorchExecutor
+from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families.llamagen import OpenedLlamaGen
-from zipar_worker.families.llamagen_checkpoint import Contents, official_defaults
-from zipar_worker.families.llamagen_model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen.files import Contents, official_defaults
+from zipar_worker.families.llamagen.model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
 
 CUDA = torch.device("cuda", 0)
 SMALL = LlamaGenConfig(64, 2, 4, 2, 48, ClassCondition(7), 16, 16)
@@ -46,9 +46,9 @@ class UploadCounter(TorchDispatchMode):
 
 @pytest.fixture
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: None)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
     with FakeTensorMode():
         yield
 

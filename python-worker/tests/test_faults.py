@@ -8,10 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from zipar_worker.arrays import Array, view_as
-from zipar_worker.codec import describe_arrays, encode_reply
-from zipar_worker.fault_effects import STRIKES, spoilt_messages
-from zipar_worker.fault_plan import (
+from zipar_testing.faults.effects import STRIKES, spoilt_messages
+from zipar_testing.faults.plan import (
     Fault,
     FaultInjector,
     FaultPlan,
@@ -22,7 +20,9 @@ from zipar_worker.fault_plan import (
     decode_plan,
     phases_of,
 )
-from zipar_worker.protocol import ForwardDone, Hello
+from zipar_worker.wire.arrays import Array, view_as
+from zipar_worker.wire.codec import describe_arrays, encode_reply
+from zipar_worker.wire.protocol import ForwardDone, Hello
 
 ARRAYS = (
     Array("drawnTokens", "int32", (2,), view_as(bytes(8), "int32")),

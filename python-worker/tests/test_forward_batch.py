@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_messages import EPOCH, Entry, Query, forward
 
-from zipar_worker.codec import decode_request
 from zipar_worker.errors import WorkerError
-from zipar_worker.forward_batch import ForwardBatch, check_forward
-from zipar_worker.protocol import Forward, ModelCard
-from zipar_worker.sequence_books import HeldSequence
-from zipar_worker.stub import StubOptions, stub_card
+from zipar_worker.serve.forward_batch import ForwardBatch, check_forward
+from zipar_worker.serve.sequences import HeldSequence
+from zipar_worker.stub.executor import StubOptions, stub_card
+from zipar_worker.wire.codec import decode_request
+from zipar_worker.wire.protocol import Forward, ModelCard
 
 SLOT_COUNT = 100
 CARD = stub_card(StubOptions(code_count=16))

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hub_server import COMMIT, fake_hub
 
+from zipar_worker.checkpoints.hub.files import needed_files
+from zipar_worker.checkpoints.sources import COMPANIONS, companions_of
 from zipar_worker.errors import WorkerError
-from zipar_worker.hub_files import needed_files
-from zipar_worker.protocol import HubSource, PathSource
-from zipar_worker.sources import COMPANIONS, companions_of
+from zipar_worker.wire.protocol import HubSource, PathSource
 
 CHUNK_BYTES = 10 << 20
 """What `huggingface_hub` writes at a time."""
@@ -36,8 +36,8 @@ MODEL = {
 SCRIPT = """
 import json, sys
 from zipar_worker.errors import WorkerError
-from zipar_worker.hub import fetch
-from zipar_worker.protocol import HubSource
+from zipar_worker.checkpoints.hub.download import fetch
+from zipar_worker.wire.protocol import HubSource
 for request in json.loads(sys.argv[1]):
     reports = []
     source = HubSource(**request["source"])

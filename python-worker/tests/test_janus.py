@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import JanusForConditionalGeneration, LlamaConfig
 
-from zipar_worker.arrays import Array, view_as
-from zipar_worker.checkpoint import Checkpoint, without_weights
+from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_testing.tiny.janus import tiny_tokenizer
+from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor import TorchExecutor, _cache_row_bytes
+from zipar_worker.execute.executor import TorchExecutor, _cache_row_bytes
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
-from zipar_worker.families.janus_checkpoint import OpenedJanus
-from zipar_worker.families.janus_model import JanusConfig, JanusTransformer
-from zipar_worker.families.janus_prompt import ASSISTANT, BEGIN_OF_IMAGE, END_OF_SENTENCE, PADDING, USER, JanusTokenizer
-from zipar_worker.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
-from zipar_worker.tiny.__main__ import main as write_tiny
-from zipar_worker.tiny.janus import tiny_tokenizer
-from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.families.janus.files import OpenedJanus
+from zipar_worker.families.janus.model import JanusConfig, JanusTransformer
+from zipar_worker.families.janus.prompt import ASSISTANT, BEGIN_OF_IMAGE, END_OF_SENTENCE, PADDING, USER, JanusTokenizer
+from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.wire.arrays import Array, view_as
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "janus_official.json").read_text())
 SIDE = 5
@@ -415,8 +415,8 @@ def official_checkpoint(size: str, tokenizer: Path) -> OpenedCheckpoint:
 def test_the_official_shape_runs_on_cuda_in_the_bytes_that_are_promised(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, size: str, kv_kib: int
 ) -> None:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: None)
-    monkeypatch.setattr("zipar_worker.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
+    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
     with FakeTensorMode():
         opened = official_checkpoint(size, checkpoints["native"] / "tokenizer.json")
         description = opened.describe(torch.bfloat16)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zipar_worker.kv_cache import KvCache, KvShape
-from zipar_worker.visibility import visible_slots
+from zipar_worker.execute.kv_cache import KvCache, KvShape
+from zipar_worker.execute.visibility import visible_slots
 
 SHAPE = KvShape(layer_count=2, head_count=3, head_dim=4)
 

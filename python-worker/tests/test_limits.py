@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from zipar_worker import protocol
+from zipar_worker.wire import protocol
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 SCHEMA = json.loads((PROTO / "protocol.schema.json").read_bytes())

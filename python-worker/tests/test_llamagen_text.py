@@ -21,17 +21,19 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from zipar_worker.checkpoint import Checkpoint, without_weights
+from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_testing.tiny.llamagen_text_encoder import tiny_tokenizer, write_text_encoder
+from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor import TorchExecutor
-from zipar_worker.executor_interface import Array, view_as
+from zipar_worker.execute.contract import Array, view_as
+from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.llamagen import OpenedLlamaGen
-from zipar_worker.families.llamagen_caption import clean_caption
-from zipar_worker.families.llamagen_checkpoint import Contents, ImageTokenizer, examine, official_defaults
-from zipar_worker.families.llamagen_model import CaptionCondition, LlamaGenConfig, LlamaGenTransformer
-from zipar_worker.families.llamagen_text_encoder import (
+from zipar_worker.families.llamagen.caption import clean_caption
+from zipar_worker.families.llamagen.files import Contents, ImageTokenizer, examine, official_defaults
+from zipar_worker.families.llamagen.model import CaptionCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen.text_encoder import (
     OpenedTextEncoder,
     TextEncoder,
     TextEncoderSettings,
@@ -40,10 +42,8 @@ from zipar_worker.families.llamagen_text_encoder import (
     encoder_dtype,
     open_text_encoder,
 )
-from zipar_worker.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
-from zipar_worker.tiny.__main__ import main as write_tiny
-from zipar_worker.tiny.llamagen_text_encoder import tiny_tokenizer, write_text_encoder
-from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
 
 FIXTURE = load_fixture()
 CASES = FIXTURE["cases"]
@@ -484,9 +484,9 @@ OFFICIAL_TRANSFORMER = LlamaGenConfig(1280, 36, 20, 20, 16384, CaptionCondition(
 
 @pytest.fixture
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: None)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
     with FakeTensorMode():
         yield
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zipar_demo.encoder import Tokenizer
-from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "llamagen_vq_official.json").read_text())["cases"]
 

@@ -11,10 +11,10 @@ from executor_driver import Driver, start, write_checkpoint
 from plain_llamagen import PlainConfig, PlainSequence, seeded_state
 from torch import Tensor
 
-from zipar_worker import locality
-from zipar_worker.executor_interface import Array
-from zipar_worker.locality import AttentionBlock, LocalityReduction, SlotGrid, attend_in_blocks
-from zipar_worker.protocol import Profile
+from zipar_worker.execute import locality
+from zipar_worker.execute.contract import Array
+from zipar_worker.execute.locality import AttentionBlock, LocalityReduction, SlotGrid, attend_in_blocks
+from zipar_worker.wire.protocol import Profile
 
 GRIDS = [
     SlotGrid(3, 4, prompt_length=1),

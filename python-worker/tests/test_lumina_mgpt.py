@@ -15,15 +15,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import ChameleonModel
 
-from zipar_worker.checkpoint import open_checkpoint
+from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_worker.checkpoints.checkpoint import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.lumina_mgpt_checkpoint import Config, decoder_config
-from zipar_worker.families.lumina_mgpt_prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, code_ids, known_sizes
-from zipar_worker.protocol import EncodePrompt, TextCard, TextConditioning
-from zipar_worker.tiny.__main__ import main as write_tiny
-from zipar_worker.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.lumina_mgpt.files import Config, decoder_config
+from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, code_ids, known_sizes
+from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.wire.protocol import EncodePrompt, TextCard, TextConditioning
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "lumina_mgpt_official.json").read_text())
 CODE_COUNT = 64

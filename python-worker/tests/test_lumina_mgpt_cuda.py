@@ -13,16 +13,16 @@ from executor_driver import DRAW, NONE, Feed, forward_request
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from zipar_worker.checkpoint import Checkpoint, without_weights
-from zipar_worker.executor import TorchExecutor
+from zipar_testing.tiny.lumina_mgpt import token_names, write_tokenizer
+from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families.family import Description
-from zipar_worker.families.lumina_mgpt_checkpoint import Config, Contents
-from zipar_worker.families.lumina_mgpt_model import LuminaMgpt, LuminaTransformer, OpenedLuminaMgpt
-from zipar_worker.families.lumina_mgpt_prompt import PromptTokenizer
-from zipar_worker.families.lumina_mgpt_vq import ImageTokenizer
-from zipar_worker.protocol import EncodePrompt, TextConditioning
-from zipar_worker.tiny.lumina_mgpt import token_names, write_tokenizer
-from zipar_worker.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.lumina_mgpt.files import Config, Contents
+from zipar_worker.families.lumina_mgpt.model import LuminaMgpt, LuminaTransformer, OpenedLuminaMgpt
+from zipar_worker.families.lumina_mgpt.prompt import PromptTokenizer
+from zipar_worker.families.lumina_mgpt.vq import ImageTokenizer
+from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.wire.protocol import EncodePrompt, TextConditioning
 
 CUDA = torch.device("cuda", 0)
 OFFICIAL = Config(model_type="chameleon")
@@ -39,9 +39,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
 
 @pytest.fixture
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("zipar_worker.devices.free_memory", lambda device: None)
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
     with FakeTensorMode():
         yield
 

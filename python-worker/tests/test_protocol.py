@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, pack, request
 
-from zipar_worker import protocol
-from zipar_worker.arrays import FORMATS, Array, view_as
-from zipar_worker.codec import (
+from zipar_worker.errors import WorkerError
+from zipar_worker.wire import protocol
+from zipar_worker.wire.arrays import FORMATS, Array, view_as
+from zipar_worker.wire.codec import (
     DecodedRequest,
     RejectedRequest,
     UnreadableHeader,
@@ -24,7 +25,6 @@ from zipar_worker.codec import (
     describe_arrays,
     encode_reply,
 )
-from zipar_worker.errors import WorkerError
 
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 GOLDEN = sorted((PROTO / "golden").glob("*.json"))

@@ -12,13 +12,13 @@ import pytest
 import zmq
 from wire_messages import EPOCH, encode_prompt, init, model, pack, request, unpack
 
-from zipar_worker.executor_interface import Executor
-from zipar_worker.key_files import read_keys, read_token
-from zipar_worker.lifeline import Credentials
-from zipar_worker.link import LinkLost, RemoteLink
-from zipar_worker.remote import resolve_engine
-from zipar_worker.server import EXIT_AGAIN, EXIT_REFUSED, Server
-from zipar_worker.stub import StubExecutor, StubOptions
+from zipar_worker.execute.contract import Executor
+from zipar_worker.serve.parent_watch import Credentials
+from zipar_worker.serve.remote import resolve_engine
+from zipar_worker.serve.server import EXIT_AGAIN, EXIT_REFUSED, Server
+from zipar_worker.stub.executor import StubExecutor, StubOptions
+from zipar_worker.wire.key_files import read_keys, read_token
+from zipar_worker.wire.link import LinkLost, RemoteLink
 
 TOKEN = "a token that nobody guesses"
 TIMEOUT_MS = 10_000
@@ -227,7 +227,7 @@ def test_a_device_of_its_own_is_used_where_the_engine_leaves_it_open_and_no_othe
 
 
 def read_init(**fields: Any) -> Any:
-    from zipar_worker.codec import decode_request
+    from zipar_worker.wire.codec import decode_request
 
     decoded = decode_request(pack(init(**fields)), EPOCH)
     assert decoded is not None

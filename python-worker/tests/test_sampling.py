@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zipar_worker.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
+from zipar_worker.execute.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "llamagen_official.json").read_text())["sampling"]
 

@@ -18,10 +18,10 @@ import zmq
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, model, pack, request, unpack
 
 from zipar_worker import __version__
-from zipar_worker.lifeline import Credentials, remove_socket
-from zipar_worker.link import Link
-from zipar_worker.server import EXIT_NOBODY, Server
-from zipar_worker.stub import StubExecutor, StubOptions
+from zipar_worker.serve.parent_watch import Credentials, remove_socket
+from zipar_worker.serve.server import EXIT_NOBODY, Server
+from zipar_worker.stub.executor import StubExecutor, StubOptions
+from zipar_worker.wire.link import Link
 
 WORKER_FOLDER = Path(__file__).resolve().parents[1]
 TOKEN = "a-secret"
@@ -203,7 +203,7 @@ BROKEN = """
 import sys
 from zipar_worker import __main__ as program
 from zipar_worker.errors import WorkerError
-from zipar_worker.stub import StubExecutor, StubOptions
+from zipar_worker.stub.executor import StubExecutor, StubOptions
 
 class BrokenExecutor(StubExecutor):
     def init(self, request, report):

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, init
 
-from zipar_worker.arrays import Array, view_as
-from zipar_worker.codec import decode_request
 from zipar_worker.errors import WorkerError
-from zipar_worker.executor_interface import ForwardResult
-from zipar_worker.forward_batch import check_forward
-from zipar_worker.protocol import EncodePrompt, Forward, Init
-from zipar_worker.sequence_books import SequenceBooks
-from zipar_worker.stub import StubExecutor, StubOptions, decode_options
+from zipar_worker.execute.contract import ForwardResult
+from zipar_worker.serve.forward_batch import check_forward
+from zipar_worker.serve.sequences import SequenceBooks
+from zipar_worker.stub.executor import StubExecutor, StubOptions, decode_options
+from zipar_worker.wire.arrays import Array, view_as
+from zipar_worker.wire.codec import decode_request
+from zipar_worker.wire.protocol import EncodePrompt, Forward, Init
 
 CLASS_INDEX = 3
 

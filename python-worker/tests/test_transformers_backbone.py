@@ -9,11 +9,11 @@ from transformers import Emu3TextConfig, LlamaConfig, PretrainedConfig
 from transformers.models.emu3.modeling_emu3 import Emu3TextModel
 from transformers.models.llama.modeling_llama import LlamaModel
 
-from zipar_worker.attention import ProfileAttention, StepAttention
+from zipar_worker.execute.attention import ProfileAttention, StepAttention
+from zipar_worker.execute.kv_cache import KvCache, KvShape
+from zipar_worker.execute.locality import AttentionBlock
+from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families.transformers_backbone import DecoderClass, build_backbone, run_backbone
-from zipar_worker.kv_cache import KvCache, KvShape
-from zipar_worker.locality import AttentionBlock
-from zipar_worker.visibility import visible_slots
 
 SIZES = {
     "vocab_size": 40,

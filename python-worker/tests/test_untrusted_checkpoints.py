@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zipar_worker.checkpoint import open_checkpoint
+from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_worker.checkpoints.checkpoint import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.tiny.__main__ import main as write_tiny
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from zipar_demo.pixels import to_pixels
 from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
 from zipar_demo.train_tokenizer import draw_pool
-from zipar_worker.classifier import Classifier
+from zipar_worker.judge.classifier import Classifier
 
 RUN_NAME: Final = "classifier.safetensors"
 LOG_NAME: Final = "classifier.jsonl"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zipar_worker.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder, Resolution, middle, norm
+from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder, Resolution, middle, norm
 
 
 class Tokenizer(LlamaGenVQDecoder):

@@ -18,9 +18,9 @@ from zipar_demo.reference_features import write_reference_features
 from zipar_demo.sample import SamplingSettings
 from zipar_demo.scenes import CLASS_NAMES
 from zipar_demo.train_decoder import load_finished_tokenizer
-from zipar_worker.families.llamagen_sidecar import Sidecar, SidecarConfig, SidecarVq
-from zipar_worker.families.sidecar import SIDECAR_NAME
-from zipar_worker.protocol import SamplingDefaults
+from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
+from zipar_worker.families.llamagen.sidecar import Sidecar, SidecarConfig, SidecarVq
+from zipar_worker.wire.protocol import SamplingDefaults
 
 MODEL_NAME: Final = "model.safetensors"
 VQ_NAME: Final = "vq.safetensors"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from zipar_worker.classifier import to_pixels
+from zipar_worker.judge.classifier import to_pixels
 
 __all__ = ["save_sheet", "to_pictures", "to_pixels"]
 

@@ -17,9 +17,9 @@ from zipar_demo.encoder import Tokenizer
 from zipar_demo.pixels import to_pictures, to_pixels
 from zipar_demo.scenes import CLASS_NAMES, draw_batch
 from zipar_demo.train_decoder import load_finished_tokenizer
-from zipar_worker.classifier import Classifier, load_classifier, picture_features
-from zipar_worker.frechet import fit_gaussian
-from zipar_worker.reference_features import REFERENCE_NAME, ReferenceFeatures, save_reference
+from zipar_worker.judge.classifier import Classifier, load_classifier, picture_features
+from zipar_worker.judge.frechet import fit_gaussian
+from zipar_worker.judge.reference_features import REFERENCE_NAME, ReferenceFeatures, save_reference
 
 PER_CLASS: Final = 100
 """Drawn pictures of each class behind mean and covariance."""

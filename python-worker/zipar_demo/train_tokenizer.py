@@ -15,7 +15,7 @@ from zipar_demo.encoder import Tokenizer
 from zipar_demo.pixels import to_pixels
 from zipar_demo.run_state import Reporter, cosine_rate, load_run_, load_trained_, save_run_
 from zipar_demo.scenes import SIZE, draw_batch
-from zipar_worker.vq.llamagen import LlamaGenVQConfig
+from zipar_worker.families.vq.llamagen import LlamaGenVQConfig
 
 CONFIG: Final = LlamaGenVQConfig(
     codebook_size=512,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zipar_worker.executor_interface import Executor
-    from zipar_worker.server import Server
+    from zipar_worker.execute.contract import Executor
+    from zipar_worker.serve.server import Server
 
 PARENT_ID = os.getppid()
 """Read before anything slow is imported, so that a parent that dies meanwhile is noticed."""
@@ -53,32 +53,32 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
-    parser.add_argument("--faults", metavar="JSON", help="misbehave as planned (for tests of the SDK; see faults.py)")
+    parser.add_argument("--faults", metavar="JSON", help="misbehave as planned (see zipar_testing/faults)")
     return parser.parse_args(arguments)
 
 
 def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
     """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
-    from zipar_worker import lifeline
+    from zipar_worker.serve import parent_watch
 
-    lifeline.watch_parent(PARENT_ID, endpoint)
+    parent_watch.watch_parent(PARENT_ID, endpoint)
     # Ctrl-C in a terminal reaches the whole process group; the SDK decides when its worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        credentials = lifeline.read_credentials()
+        credentials = parent_watch.read_credentials()
         make_executor = choose_executor(stub_options)
         make_server = choose_server(faults)
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
-        lifeline.remove_socket(endpoint)
+        parent_watch.remove_socket(endpoint)
         return 2
-    lifeline.watch_stdin(endpoint)
+    parent_watch.watch_stdin(endpoint)
 
-    from zipar_worker.link import Link
-    from zipar_worker.server import EXIT_FATAL
+    from zipar_worker.serve.server import EXIT_FATAL
+    from zipar_worker.wire.link import Link
 
     # Only once the link stands: the kernel's signal would come before the socket of a dead parent could be removed.
-    server = make_server(make_executor, on_answer=partial(lifeline.die_with_parent, PARENT_ID))
+    server = make_server(make_executor, on_answer=partial(parent_watch.die_with_parent, PARENT_ID))
     exit_code = server.serve(Link(endpoint), credentials)
     if exit_code == EXIT_FATAL:
         # The destructors of a broken CUDA context may hang.
@@ -88,13 +88,13 @@ def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
 
 def serve_remotely(options: argparse.Namespace) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
-    from zipar_worker import lifeline
-    from zipar_worker.remote import resolve_engine, serve_engine
-    from zipar_worker.server import EXIT_FATAL
+    from zipar_worker.serve import parent_watch
+    from zipar_worker.serve.remote import resolve_engine, serve_engine
+    from zipar_worker.serve.server import EXIT_FATAL
 
     if options.with_parent:
-        lifeline.die_with_parent(PARENT_ID)
-        lifeline.watch_stdin()
+        parent_watch.die_with_parent(PARENT_ID)
+        parent_watch.watch_stdin()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         # At once, also within a kernel: there is nothing to save.
@@ -121,7 +121,7 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
     """Raises `ValueError` for bad stub options."""
     if stub_options is None:
         return make_torch_executor
-    from zipar_worker.stub import StubExecutor, decode_options
+    from zipar_worker.stub.executor import StubExecutor, decode_options
 
     options = decode_options(stub_options)
     return lambda: StubExecutor(options)
@@ -130,11 +130,11 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
 def choose_server(faults: str | None) -> Callable[..., Server]:
     """The server, or the one of the tests that misbehaves as planned. Raises `ValueError` for a bad plan."""
     if faults is None:
-        from zipar_worker.server import Server
+        from zipar_worker.serve.server import Server
 
         return Server
-    from zipar_worker.fault_plan import decode_plan
-    from zipar_worker.faults import FaultyServer
+    from zipar_testing.faults.plan import decode_plan
+    from zipar_testing.faults.server import FaultyServer
 
     return partial(FaultyServer, plan=decode_plan(faults))
 
@@ -142,8 +142,8 @@ def choose_server(faults: str | None) -> Callable[..., Server]:
 def make_torch_executor() -> Executor:
     # PyTorch would warn of it at import; the worker does without NumPy.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-    from zipar_worker.devices import release_unused_memory
-    from zipar_worker.executor import TorchExecutor
+    from zipar_worker.execute.devices import release_unused_memory
+    from zipar_worker.execute.executor import TorchExecutor
 
     release_unused_memory()
     return TorchExecutor()

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { load, root } from "./load.mjs";
 
-const { openPythonWorker } = await load("worker/python-worker.js");
+const { openPythonWorker } = await load("worker/local.js");
 
 /** Small enough to be quick, tall enough for rows that open early, wait and are drafted. */
 export const STUB = {
@@ -15,7 +15,7 @@ export const STUB = {
 };
 
 /**
- * A worker that misbehaves as planned (`python-worker/zipar_worker/fault_plan.py`).
+ * A worker that misbehaves as planned (`python-worker/zipar_testing/faults/plan.py`).
  * `worker` is "stub" or "demo", the checkpoint that comes with the package.
  */
 export function faultyWorker(worker, plan, stub = STUB) {

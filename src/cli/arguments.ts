@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
-import type { ImageSize } from "../image-size.ts";
-import type { GenerateOptions } from "../options.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
+import type { ImageSize } from "../api/image-size.ts";
 
 /** Parsers of command-line values; commander reports what they throw as bad input. */
 export function wholeNumber(text: string): number {

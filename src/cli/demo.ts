@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { createEngine, type Engine } from "../engine.ts";
+import { createEngine, type Engine } from "../api/engine.ts";
+import type { GenerationResult } from "../api/generation.ts";
+import { drawContactSheet } from "../drawings/contact-sheet.ts";
 import { ZiparError } from "../errors.ts";
-import type { GenerationResult } from "../generation.ts";
-import { drawContactSheet } from "../pictures/contact-sheet.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { makeFolder } from "./output.ts";
 import { progressBar } from "./progress.ts";

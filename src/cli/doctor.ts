@@ -1,10 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { packageRoot, thisMachine } from "../worker/environment-location.ts";
-import { inspectPythonEnvironment, type PythonEnvironment } from "../worker/python-environment.ts";
-import { type PythonProbe, probePython } from "../worker/python-probe.ts";
-import { findUv } from "../worker/uv.ts";
+import { inspectPythonEnvironment, type PythonEnvironment } from "../python/environment.ts";
+import { packageRoot, thisMachine } from "../python/environment-location.ts";
+import { type PythonProbe, probePython } from "../python/probe.ts";
+import { findUv } from "../python/uv.ts";
 
 export interface DoctorOptions {
   /** One JSON object on stdout. */

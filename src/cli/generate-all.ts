@@ -1,7 +1,7 @@
-import type { Engine } from "../engine.ts";
+import type { Engine } from "../api/engine.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
+import type { Generation, GenerationResult } from "../api/generation.ts";
 import { ZiparError } from "../errors.ts";
-import type { Generation, GenerationResult } from "../generation.ts";
-import type { GenerateOptions } from "../options.ts";
 import { progressBar } from "./progress.ts";
 
 /** Images are saved as they are finished, so that neither an interrupt nor the failure of one costs the others. */

@@ -1,12 +1,12 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname, extname, join, relative, resolve } from "node:path";
-import { createEngine, type Engine } from "../engine.ts";
-import type { EngineOptions } from "../engine-options.ts";
+import { createEngine, type Engine } from "../api/engine.ts";
+import type { EngineOptions } from "../api/engine-options.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
+import type { GenerationResult } from "../api/generation.ts";
+import { imageFormatOf } from "../api/image.ts";
+import type { ImageSize } from "../api/image-size.ts";
 import { ZiparError } from "../errors.ts";
-import type { GenerationResult } from "../generation.ts";
-import { imageFormatOf } from "../image.ts";
-import type { ImageSize } from "../image-size.ts";
-import type { GenerateOptions } from "../options.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
 import { generateAll, throwFailure } from "./generate-all.ts";
 import { interruptSignal } from "./interrupt.ts";

@@ -1,8 +1,8 @@
-import type { ModelDescription } from "../backend.ts";
-import type { EngineOptions } from "../engine-options.ts";
+import type { EngineOptions } from "../api/engine-options.ts";
+import { ratioName } from "../api/image-size.ts";
+import { estimateMemory, inspectModel, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
+import type { ModelDescription } from "../decode/backend.ts";
 import { ZiparError } from "../errors.ts";
-import { ratioName } from "../image-size.ts";
-import { estimateMemory, inspectModel, largestImageCount, weightBytesOf } from "../inspect-model.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { describeModel } from "./model-text.ts";
 import { progressBar } from "./progress.ts";

@@ -1,6 +1,6 @@
-import type { PlanOptions } from "../options.ts";
-import { drawWavefrontSvg } from "../pictures/wavefront-svg.ts";
-import { plan } from "../plan.ts";
+import type { PlanOptions } from "../api/generate-options.ts";
+import { plan } from "../api/plan.ts";
+import { drawWavefrontSvg } from "../drawings/wavefront-svg.ts";
 import { writeOutput } from "./output.ts";
 import { drawWavefront } from "./wavefront.ts";
 

@@ -1,9 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { EngineOptions } from "../engine-options.ts";
-import { drawLocalitySvg } from "../pictures/locality-svg.ts";
-import { renderSvg } from "../pictures/svg-png.ts";
-import { profileLocality } from "../profile/profile.ts";
+import type { EngineOptions } from "../api/engine-options.ts";
+import { drawLocalitySvg } from "../drawings/locality-svg.ts";
+import { renderSvg } from "../drawings/svg-png.ts";
+import { profileLocality } from "../profile/measure.ts";
 import type { LocalityReport } from "../profile/report.ts";
 import { drawLocalityTable } from "../profile/report-table.ts";
 import { interruptSignal } from "./interrupt.ts";

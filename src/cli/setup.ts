@@ -1,4 +1,4 @@
-import { installPythonEnvironment } from "../worker/python-environment.ts";
+import { installPythonEnvironment } from "../python/environment.ts";
 
 export interface SetupOptions {
   /** One JSON object on stdout, all else on stderr. */

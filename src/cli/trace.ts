@@ -1,5 +1,5 @@
-import { renderSvg } from "../pictures/svg-png.ts";
-import { drawTraceSvg } from "../pictures/trace-svg.ts";
+import { renderSvg } from "../drawings/svg-png.ts";
+import { drawTraceSvg } from "../drawings/trace-svg.ts";
 import { readTrace } from "../trace/read.ts";
 import { replayTrace } from "../trace/replay.ts";
 import { summarizeTrace } from "../trace/summary.ts";

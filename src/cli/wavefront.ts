@@ -1,5 +1,5 @@
-import type { Wavefront } from "../pictures/wavefront-svg.ts";
-import type { Plan } from "../plan.ts";
+import type { Plan } from "../api/plan.ts";
+import type { Wavefront } from "../drawings/wavefront-svg.ts";
 
 const MAX_LINES = 48;
 

@@ -1,8 +1,8 @@
 import { execa } from "execa";
 import { ZiparError } from "../errors.ts";
-import { workerFiles } from "../worker/environment-location.ts";
+import { resolvePythonEnvironment } from "../python/environment.ts";
+import { workerFiles } from "../python/environment-location.ts";
 import { pythonVariables } from "../worker/process.ts";
-import { resolvePythonEnvironment } from "../worker/python-environment.ts";
 import { interruptSignal } from "./interrupt.ts";
 
 export interface WorkerArguments {

@@ -3,8 +3,8 @@ import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
-import { workerFiles } from "../worker/environment-location.ts";
-import { resolvePythonEnvironment } from "../worker/python-environment.ts";
+import { resolvePythonEnvironment } from "../python/environment.ts";
+import { workerFiles } from "../python/environment-location.ts";
 
 const verdictSchema = z.object({
   /** Per picture: 1 where the classifier names its class. */

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
-import { GeneratedImage } from "../image.ts";
+import { GeneratedImage } from "../api/image.ts";
 
 /** Writes pictures of one size and their classes as one safetensors file, as `zipar_worker.judge` reads it. */
 export function writePictureSet(

@@ -1,7 +1,7 @@
-import type { Engine } from "../engine.ts";
-import type { Forwarder } from "../forwarder.ts";
-import type { GenerationResult } from "../generation.ts";
-import type { GeneratedImage } from "../image.ts";
+import type { Engine } from "../api/engine.ts";
+import type { GenerationResult } from "../api/generation.ts";
+import type { GeneratedImage } from "../api/image.ts";
+import type { Forwarder } from "../decode/worker.ts";
 import type { SettingSamples } from "./result-store.ts";
 import { scoreTokens } from "./score-tokens.ts";
 import type { EvalSetting } from "./settings.ts";

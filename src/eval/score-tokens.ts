@@ -1,6 +1,6 @@
-import { FIRST_SPARE_SEQUENCE } from "../decode.ts";
-import type { Forwarder, ForwardStep } from "../forwarder.ts";
-import type { ResolvedGeneration, Sampling } from "../options.ts";
+import type { ResolvedGeneration, Sampling } from "../api/generate-options.ts";
+import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
+import type { Forwarder, ForwardStep } from "../decode/worker.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";
 import type { Query, Want } from "../schedule/plan-step.ts";

@@ -1,4 +1,4 @@
-import type { GenerateOptions } from "../options.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
 
 export type WindowOption = NonNullable<GenerateOptions["window"]>;

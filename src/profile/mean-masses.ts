@@ -1,4 +1,4 @@
-import type { AttentionMasses } from "../forwarder.ts";
+import type { AttentionMasses } from "../decode/worker.ts";
 import type { RowStartAttention } from "./windows.ts";
 
 /** Attention averaged over images of one grid. Arrays as in `AttentionMasses`. */

@@ -1,9 +1,9 @@
-import { type WrittenSlots, writtenRuns } from "../kv/written-slots.ts";
 import { cellSlot, rowLastSlot } from "./grid.ts";
 import { PURPOSE, uniform } from "./random.ts";
 import { decodedIn, type SequenceState, tokenOf } from "./sequence-state.ts";
 import { surrogateToken } from "./surrogate.ts";
 import { smallestWindow } from "./window.ts";
+import { type WrittenSlots, writtenRuns } from "./written-slots.ts";
 
 /**
  * Why a query is fed.

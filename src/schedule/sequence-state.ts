@@ -1,10 +1,10 @@
-import { nothingWritten, type WrittenSlots } from "../kv/written-slots.ts";
 import type { Distribution } from "./distribution.ts";
 import { type FedQueries, nothingFed } from "./fed-queries.ts";
 import type { TokenGrid } from "./grid.ts";
 import type { RandomKey } from "./random.ts";
 import type { SurrogateRule } from "./surrogate.ts";
 import type { Window } from "./window.ts";
+import { nothingWritten, type WrittenSlots } from "./written-slots.ts";
 
 /** A draft of a row's first token: drawn, not committed, waiting for more context above it. */
 export interface Draft {

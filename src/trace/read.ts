@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import type { z } from "zod";
 import { ZiparError } from "../errors.ts";
+import { shorten, traceError } from "./error.ts";
 import {
   TRACE_VERSION,
   type Trace,
@@ -9,7 +10,6 @@ import {
   traceHeaderSchema,
   traceStepSchema,
 } from "./format.ts";
-import { shorten, traceError } from "./trace-error.ts";
 
 /**
  * Reads a trace file that `generate({ trace })` or `zipar generate --trace` wrote.

@@ -1,6 +1,6 @@
-import type { Backend } from "../backend.ts";
-import type { CommittedStep } from "../decode.ts";
-import type { ResolvedGeneration } from "../options.ts";
+import type { ResolvedGeneration } from "../api/generate-options.ts";
+import type { Backend } from "../decode/backend.ts";
+import type { CommittedStep } from "../decode/loop.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import type { Distribution } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";

@@ -3,9 +3,9 @@ import { planStep, type Query, type StepPlan } from "../schedule/plan-step.ts";
 import { randomKey } from "../schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../schedule/sequence-state.ts";
 import { firstDifference } from "./difference.ts";
+import { replayError, type TraceDifference } from "./error.ts";
 import type { Trace, TraceQuery, TraceStep } from "./format.ts";
 import { pairsOf } from "./record.ts";
-import { replayError, type TraceDifference } from "./trace-error.ts";
 
 /** A run that was replayed to its end. */
 export interface Replay {

@@ -9,7 +9,7 @@ import {
 } from "../protocol/codec.ts";
 import type { Refuse, Reply, WorkerFailure } from "../protocol/messages.ts";
 import type { BoundSocket, Transport } from "./transport.ts";
-import { type Patience, Vigil } from "./vigil.ts";
+import { type Patience, Vigil } from "./watchdog.ts";
 
 /** A reply that a request can end with. */
 export type FinalReply = Exclude<Reply, { type: "hello" | "progress" | "pulse" | "error" | "fatal" }>;

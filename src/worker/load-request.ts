@@ -1,4 +1,4 @@
-import type { ResolvedEngineOptions } from "../engine-options.ts";
+import type { ResolvedEngineOptions } from "../api/engine-options.ts";
 import type { Source } from "../protocol/messages.ts";
 
 /** The body of `describe`. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { createEngine } from "../../src/engine.ts";
+import { createEngine } from "../../src/api/engine.ts";
+import type { Forwarder } from "../../src/decode/worker.ts";
 import { type ScoredImage, scoreTokens } from "../../src/eval/score-tokens.ts";
-import type { Forwarder } from "../../src/forwarder.ts";
 import type { Draw } from "../../src/schedule/commit-step.ts";
-import { type StubOptions, stubWorker } from "../../src/stub/stub-worker.ts";
+import { type StubOptions, stubWorker } from "../../src/stub/source.ts";
 
 /** Bits per token of one image in next-token order, from the probabilities of its own draws, and as scored afterwards. */
 async function drawnAndScored(stub: StubOptions, copies: number) {

@@ -3,27 +3,26 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { packageRoot } from "../../src/worker/environment-location.ts";
+import { packageRoot } from "../../src/python/environment-location.ts";
 
 /** Directions that Biome must report: [file, what it imports]. */
 const forbidden = [
   ["src/schedule/x.ts", "zod"],
   ["src/schedule/x.ts", "node:crypto"],
   ["src/schedule/x.ts", "../protocol/messages.ts"],
-  ["src/kv/x.ts", "../decode.ts"],
+  ["src/schedule/x.ts", "../decode/loop.ts"],
   ["src/protocol/x.ts", "../schedule/grid.ts"],
   ["src/protocol/x.ts", "../worker/process.ts"],
-  ["src/decode.ts", "./worker/forwarder.ts"],
-  ["src/engine.ts", "./cli/main.ts"],
+  ["src/decode/x.ts", "../worker/requests.ts"],
+  ["src/api/x.ts", "../cli/main.ts"],
   ["src/worker/x.ts", "../cli/main.ts"],
 ] as const;
 
 const allowed = [
   ["src/schedule/x.ts", "./grid.ts"],
-  ["src/schedule/x.ts", "../kv/written-slots.ts"],
-  ["src/kv/x.ts", "../errors.ts"],
+  ["src/schedule/x.ts", "../errors.ts"],
   ["src/protocol/x.ts", "zod"],
-  ["src/engine/x.ts", "../schedule/grid.ts"],
+  ["src/api/x.ts", "../schedule/grid.ts"],
   ["src/cli/x.ts", "./main.ts"],
 ] as const;
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { fuzzReplies } from "../../scripts/fuzz/fuzz-replies.mjs";
 import { ZiparError } from "../../src/errors.ts";
 import { decodeReply } from "../../src/protocol/codec.ts";
-import { WorkerForwarder } from "../../src/worker/forwarder.ts";
+import { WorkerForwarder } from "../../src/worker/requests.ts";
 import { PACKAGE_ROOT } from "../support/tiny-checkpoint.ts";
 
 test("damaged replies are taken or refused with a typed error, never anything else", async () => {

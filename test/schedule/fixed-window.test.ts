@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { plan } from "../../src/plan.ts";
+import { plan } from "../../src/api/plan.ts";
 import type { TokenGrid } from "../../src/schedule/grid.ts";
 import { auditTrace } from "../support/audit-trace.ts";
 import { type Setting, settings } from "../support/grids.ts";

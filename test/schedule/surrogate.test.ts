@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { plan } from "../../src/plan.ts";
+import { plan } from "../../src/api/plan.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { startSequence } from "../../src/schedule/sequence-state.ts";
 import type { SurrogateRule } from "../../src/schedule/surrogate.ts";

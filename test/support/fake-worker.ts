@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import type { WorkerSource } from "../../src/backend.ts";
-import { WorkerForwarder } from "../../src/worker/forwarder.ts";
-import { resolvePythonEnvironment } from "../../src/worker/python-environment.ts";
-import { startWorker, type Worker } from "../../src/worker/start-worker.ts";
+import type { WorkerSource } from "../../src/decode/backend.ts";
+import { resolvePythonEnvironment } from "../../src/python/environment.ts";
+import { WorkerForwarder } from "../../src/worker/requests.ts";
+import { startWorker, type Worker } from "../../src/worker/start.ts";
 
 const FIXTURES = join(import.meta.dirname, "../process/fixtures");
 

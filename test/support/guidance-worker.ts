@@ -1,5 +1,5 @@
-import type { Backend, WorkerSource } from "../../src/backend.ts";
-import type { Forwarder, ForwardStep } from "../../src/forwarder.ts";
+import type { Backend, WorkerSource } from "../../src/decode/backend.ts";
+import type { Forwarder, ForwardStep } from "../../src/decode/worker.ts";
 import type { QueryResult } from "../../src/schedule/commit-step.ts";
 
 /** A worker whose forwards are written down, and which may be made to run all branches all along. */

@@ -3,9 +3,9 @@ import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { Window } from "../../src/schedule/window.ts";
-import { StubForwarder } from "../../src/stub/stub-forwarder.ts";
-import type { StubOptions } from "../../src/stub/stub-worker.ts";
-import { stubOptionsSchema } from "../../src/stub/stub-worker.ts";
+import type { StubOptions } from "../../src/stub/source.ts";
+import { stubOptionsSchema } from "../../src/stub/source.ts";
+import { StubForwarder } from "../../src/stub/worker.ts";
 import type { TraceStep } from "./run-schedule.ts";
 
 export interface StubRun {

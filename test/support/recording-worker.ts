@@ -1,7 +1,7 @@
-import type { Backend, WorkerSource } from "../../src/backend.ts";
+import type { Backend, WorkerSource } from "../../src/decode/backend.ts";
+import type { Forwarder, ForwardStep } from "../../src/decode/worker.ts";
 import { ZiparError } from "../../src/errors.ts";
-import type { Forwarder, ForwardStep } from "../../src/forwarder.ts";
-import { type StubOptions, stubWorker } from "../../src/stub/stub-worker.ts";
+import { type StubOptions, stubWorker } from "../../src/stub/source.ts";
 
 /** The stub worker with its calls written down, and a hook before every forward. */
 export interface RecordingWorker {

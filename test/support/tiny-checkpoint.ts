@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { resolvePythonEnvironment } from "../../src/worker/python-environment.ts";
+import { resolvePythonEnvironment } from "../../src/python/environment.ts";
 
 // Tiny models are not worth several threads: on a busy machine these wait for each other more than they compute.
 process.env.OMP_NUM_THREADS ??= "1";
@@ -25,7 +25,7 @@ export async function tinyCheckpointOf(
   ...options: readonly string[]
 ): Promise<TinyCheckpoint> {
   const directory = mkdtempSync(join(tmpdir(), "zipar-test-checkpoint-"));
-  await runPython(["-m", "zipar_worker.tiny", family, "--out", directory, ...options]);
+  await runPython(["-m", "zipar_testing.tiny", family, "--out", directory, ...options]);
   return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 

@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from zipar_worker.directory_links import refuse_outside_links
+from zipar_worker.checkpoints.links import refuse_outside_links
+from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
-from zipar_worker.families.sidecar import SIDECAR_NAME, read_family_name
 
 FAMILIES: Mapping[str, str] = {
     "llamagen": "llamagen",

@@ -10,10 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from zipar_worker.attention import Attention
-from zipar_worker.executor_interface import ProgressReporter, PromptBranch
-from zipar_worker.kv_cache import KvShape
-from zipar_worker.protocol import EncodePrompt, ModelCard
+from zipar_worker.execute.attention import Attention
+from zipar_worker.execute.contract import ProgressReporter, PromptBranch
+from zipar_worker.execute.kv_cache import KvShape
+from zipar_worker.wire.protocol import EncodePrompt, ModelCard
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from zipar_worker.checkpoint import Checkpoint, load_module_
-from zipar_worker.executor_interface import ProgressReporter
+from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_
+from zipar_worker.execute.contract import ProgressReporter
 
 _DECODER_KEYS = ("decoder.", "post_quant_conv.", "quantize.embedding.")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 
-from zipar_worker.attention import Attention
+from zipar_worker.execute.attention import Attention
 
 _NAME = "zipar_slots"
 

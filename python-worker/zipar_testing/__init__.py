@@ -1,0 +1,1 @@
+"""What tests and benchmarks need beside the worker; not part of the package."""

@@ -1,0 +1,1 @@
+"""Workers that misbehave on purpose."""

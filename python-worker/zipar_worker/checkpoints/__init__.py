@@ -1,0 +1,1 @@
+"""Files of checkpoints: where they come from and how they are read."""

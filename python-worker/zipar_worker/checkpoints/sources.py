@@ -1,0 +1,90 @@
+"""Where the files of a model reference lie on this machine, fetched where they come from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from zipar_worker.checkpoints.hub.download import fetch
+from zipar_worker.execute.contract import ProgressReporter
+from zipar_worker.wire.protocol import HubSource, ModelReference, PathSource, Source
+
+BUNDLED_DEMO = Path(__file__).resolve().parents[3] / "checkpoints" / "demo"
+"""What an engine elsewhere means by "demo": it does not know where this machine keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPaths:
+    """Existing or not: opening a checkpoint finds that out."""
+
+    weights: Path
+    vq: Path | None
+    text_encoder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """Repositories that the official code loads beside one."""
+
+    vq: HubSource | None = None
+    text_encoder: HubSource | None = None
+    tokenizer_alone: bool = False
+    """Of the text encoder's repository, which is another checkpoint of the same family."""
+
+
+def _hub(repository: str, path: str | None = None) -> HubSource:
+    return HubSource(repository=repository, path=path, revision=None)
+
+
+COMPANIONS: Mapping[str, Companions] = {
+    "BAAI/Emu3-Gen": Companions(vq=_hub("BAAI/Emu3-VisionTokenizer")),
+    "BAAI/Emu3-Stage1": Companions(vq=_hub("BAAI/Emu3-VisionTokenizer")),
+    "Alpha-VLLM/Lumina-mGPT-7B-512": Companions(
+        text_encoder=_hub("Alpha-VLLM/Lumina-mGPT-7B-768"), tokenizer_alone=True
+    ),
+    "FoundationVision/LlamaGen/c2i_*": Companions(vq=_hub("FoundationVision/LlamaGen", "vq_ds16_c2i.pt")),
+    "peizesun/llamagen_t2i/t2i_*": Companions(
+        vq=_hub("peizesun/llamagen_t2i", "vq_ds16_t2i.pt"), text_encoder=_hub("google/flan-t5-xl")
+    ),
+}
+"""By `owner/name` or a pattern of `owner/name/file`, from the README files of the official repositories."""
+
+
+def resolve_model(model: ModelReference, report: ProgressReporter) -> ModelPaths:
+    """Paths of all parts. What the user names wins over a companion. Raises `checkpoint` where one cannot be had."""
+    companions = companions_of(model.weights)
+    text_encoder = model.text_encoder or companions.text_encoder
+    alone = companions.tokenizer_alone and model.text_encoder is None
+    vq = model.vq or companions.vq
+    return ModelPaths(
+        weights=resolve_source(model.weights, report),
+        vq=resolve_source(vq, report, option="--vq") if vq else None,
+        text_encoder=resolve_source(text_encoder, report, tokenizer_alone=alone, option="--text-encoder")
+        if text_encoder
+        else None,
+    )
+
+
+def companions_of(weights: Source) -> Companions:
+    """None for a path: whoever brings files brings all of them."""
+    if isinstance(weights, PathSource):
+        return Companions()
+    name = f"{weights.repository}/{weights.path}" if weights.path else weights.repository
+    return next((found for pattern, found in COMPANIONS.items() if fnmatchcase(name, pattern)), Companions())
+
+
+def resolve_source(
+    source: Source, report: ProgressReporter, *, tokenizer_alone: bool = False, option: str = "--model"
+) -> Path:
+    """The path of a directory or file. Raises `checkpoint` where it cannot be had."""
+    if isinstance(source, PathSource):
+        path = Path(source.path)
+        return BUNDLED_DEMO if source.path == "demo" and not path.exists() else path
+    return fetch(source, report, tokenizer_alone=tokenizer_alone, option=option)
+
+
+def describe_source(source: Source) -> str:
+    """In words, for whoever watches."""
+    return source.path if isinstance(source, PathSource) else source.repository

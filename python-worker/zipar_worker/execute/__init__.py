@@ -1,0 +1,1 @@
+"""Forwards: batches, K/V cache, attention, sampling. Knows no model family."""

@@ -1,0 +1,158 @@
+"""What the server needs of something that executes a model. Implemented by `executor.py` (PyTorch) and `stub.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from zipar_worker.wire.arrays import Array, ArrayType, view_as
+
+if TYPE_CHECKING:
+    from zipar_worker.serve.forward_batch import ForwardBatch
+    from zipar_worker.wire.protocol import Describe, EncodePrompt, Forward, Init, ModelCard, Profile
+
+__all__ = [
+    "Array",
+    "ArrayType",
+    "EncodedPrompt",
+    "Executor",
+    "ForwardResult",
+    "Loaded",
+    "Outline",
+    "ProgressReporter",
+    "PromptBranch",
+    "Stats",
+    "view_as",
+]
+
+
+class ProgressReporter(Protocol):
+    """Sends a life sign of a long operation.
+
+    May be called as often as is handy: the server drops calls that follow each other too closely.
+    """
+
+    def __call__(self, phase: str, completed: float, total: float | None, unit: str) -> None:
+        """`phase` at most 64 characters, `unit` at most 16 ("bytes", "layers"); `total` is None where unknown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A loaded checkpoint. `device` e.g. "cpu" or "cuda:0 NVIDIA H100"; `slot_count` is slots per cache row."""
+
+    card: ModelCard
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    cache_row_count: int
+    slot_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A checkpoint that was not loaded. Bytes are those of the device; see `describedSchema` in `messages.ts`."""
+
+    card: ModelCard
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    weight_bytes: Mapping[str, int]
+    slot_count: int
+    cache_bytes_per_image: int
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBranch:
+    """A branch of an encoded prompt. Its slots below `padding` are left padding, never attended to.
+
+    What RoPE sees of a slot is `max(slot - position_offset, 0)`.
+    """
+
+    name: str
+    padding: int
+    position_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A held prompt: it occupies slots `0 .. prompt_length - 1` of every branch, in the order of the cache rows."""
+
+    prompt_length: int
+    branches: tuple[PromptBranch, ...]
+
+
+def empty_int32() -> memoryview:
+    return view_as(b"", "int32")
+
+
+def empty_float32() -> memoryview:
+    return view_as(b"", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardResult:
+    """What a forward was asked for, in query order over all sequences, as flat views.
+
+    drawn_tokens: int32 [D], drawn_probabilities: float32 [D] (under the filtered distribution),
+    distribution_lengths: int32 [N], distribution_tokens: int32 [sum of lengths] (ascending within a query),
+    distribution_probabilities: float32 [sum of lengths] (each query's sum to 1).
+    """
+
+    drawn_tokens: memoryview = field(default_factory=empty_int32)
+    drawn_probabilities: memoryview = field(default_factory=empty_float32)
+    distribution_lengths: memoryview = field(default_factory=empty_int32)
+    distribution_tokens: memoryview = field(default_factory=empty_int32)
+    distribution_probabilities: memoryview = field(default_factory=empty_float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What only the executor knows; the server counts forwards, their time and sequences itself."""
+
+    device_bytes: int | None
+    """Memory allocated on the accelerator; None on the CPU."""
+
+
+class Executor(Protocol):
+    """Executes what TypeScript planned. Failures are `WorkerError`s; anything else counts as a bug.
+
+    The server guarantees: `init` is called once and before all but `describe`; requests have passed `forward_batch.py`
+    and `serve/sequences.py` (known sequences and branches, free cache rows within the count, class index in range,
+    tokens, slots and runs in order); calls never overlap.
+    """
+
+    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+        """Reads what a checkpoint is, without loading it. Raises `checkpoint`, `device`."""
+        ...
+
+    def init(self, request: Init, report: ProgressReporter) -> Loaded:
+        """Loads the checkpoint and allocates the cache. Raises `checkpoint`, `device`, `out-of-memory`."""
+        ...
+
+    def encode_prompt(self, request: EncodePrompt) -> EncodedPrompt:
+        """Tokenises and holds the prompt of a new sequence. Raises `bad-request` for a grid it cannot serve."""
+        ...
+
+    def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
+        """One transformer forward. All sequences of the request succeed or all fail."""
+        ...
+
+    def decode_image(self, codes: Array) -> Array:
+        """codes: int32 [rows, columns], each in `0 .. codeCount-1` -> pixels: uint8 [height, width, 3], RGB."""
+        ...
+
+    def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
+        """Where attention goes in a finished image. codes: as for `decode_image`, of the grid of a held sequence.
+
+        Returns the arrays of `profile-done` in order: `mass` float32 [layers, heads, rows, 2 * columns - 1],
+        `otherMass` float32 [layers, heads], `rowStartMass` float32 [rows - 1, layers, heads, columns], `rowStartTotal`
+        float32 [rows - 1, layers, heads]; see `locality.py`. Raises `bad-request` where the model has no attention.
+        """
+        ...
+
+    def release(self, sequences: Sequence[int]) -> None:
+        """Forgets sequences; all of them are known."""
+        ...
+
+    def stats(self) -> Stats: ...

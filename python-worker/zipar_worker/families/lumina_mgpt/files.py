@@ -1,0 +1,210 @@
+"""What a Lumina-mGPT checkpoint is, before its tensors are read.
+
+The language model is a directory in the layout of the Hugging Face hub, without an image tokenizer: that is Meta's, see
+`vq.py`. Facts: Alpha-VLLM/Lumina-mGPT, README.md and `lumina_mgpt/model/chameleon/` (configuration and
+modeling).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from transformers import ChameleonConfig
+
+from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.small_files import read_small_file
+from zipar_worker.errors import WorkerError
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.lumina_mgpt.prompt import (
+    OFFICIAL_TARGETS,
+    PIXELS_PER_SIZE_UNIT,
+    PromptTokenizer,
+    known_sizes,
+)
+from zipar_worker.families.lumina_mgpt.vq import (
+    VQ_VOCABULARY_NAME,
+    ImageTokenizer,
+    find_image_tokenizer,
+    open_image_tokenizer,
+)
+
+CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
+
+_OFFICIAL_NAME = re.compile(r"Lumina-mGPT-\d+B-(\d{2,4})(?!\d)(?:-Omni)?", re.IGNORECASE)
+
+Count = Annotated[int, Meta(ge=1, le=2**24)]
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The part of `config.json` that shapes the decoder. Defaults are Chameleon-7B's, which the file may leave out."""
+
+    model_type: str
+    vocab_size: Count = 65536
+    hidden_size: Count = 4096
+    intermediate_size: Count = 11008
+    num_hidden_layers: Annotated[int, Meta(ge=1, le=1024)] = 32
+    num_attention_heads: Count = 32
+    num_key_value_heads: Count | None = None
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    swin_norm: bool = False
+
+    @property
+    def kv_head_count(self) -> int:
+        return self.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything known of a checkpoint before its tensors are read. `target`: see `known_sizes`."""
+
+    name: str
+    checkpoint: Checkpoint
+    config: Config
+    target: int
+    tokenizer: PromptTokenizer
+    image_tokenizer: ImageTokenizer | None
+
+
+def examine(path: Path, options: OpenOptions) -> Contents:
+    """What a directory holds. Reads shapes, not tensors. Raises `checkpoint`."""
+    config = _read_config(path / CONFIG_NAME)
+    target, name = _target(path, options.size)
+    vq_directory = find_image_tokenizer(path, options.vq_path)
+    tokenizer = PromptTokenizer(_find_text_tokenizer(path, options.text_encoder_path, vq_directory))
+    _check_vocabulary(path, config, tokenizer, target)
+    image_tokenizer = (
+        open_image_tokenizer(vq_directory, tokenizer.path, tokenizer.vocabulary.codes)
+        if vq_directory is not None
+        else None
+    )
+    checkpoint = open_checkpoint(path)
+    if any(key.startswith("model.vqmodel.") for key in checkpoint.tensors):
+        raise WorkerError(
+            "checkpoint",
+            f"{path} is Meta's Chameleon, which has an image encoder (model.vqmodel) and was not trained to draw. "
+            f"Expected a Lumina-mGPT, such as Alpha-VLLM/Lumina-mGPT-7B-768.",
+        )
+    return Contents(name, checkpoint, config, target, tokenizer, image_tokenizer)
+
+
+def decoder_config(config: Config) -> ChameleonConfig:
+    """For transformers' own Chameleon classes."""
+    return ChameleonConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_heads=config.kv_head_count,
+        rms_norm_eps=config.rms_norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        hidden_act=config.hidden_act,
+        attention_bias=config.attention_bias,
+        mlp_bias=config.mlp_bias,
+        swin_norm=config.swin_norm,
+        # Needed to build the class, not to run its decoder.
+        vocabulary_map={},
+    )
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        config = msgspec.json.decode(read_small_file(path), type=Config)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise WorkerError("checkpoint", f"{path} cannot be used: {error}.") from error
+    problem = None
+    if config.model_type != "chameleon":
+        problem = f"expected the model_type chameleon, received {config.model_type!r}"
+    elif config.hidden_size % config.num_attention_heads or config.head_dim % 2:
+        problem = f"hidden_size {config.hidden_size} does not give {config.num_attention_heads} heads an even size each"
+    elif config.num_attention_heads % config.kv_head_count:
+        problem = f"{config.num_attention_heads} heads cannot share {config.kv_head_count} key-value heads"
+    elif config.hidden_act != "silu":
+        problem = f"expected the hidden_act silu, received {config.hidden_act!r}"
+    elif config.rope_scaling is not None:
+        problem = f"no Lumina-mGPT scales its positions; received rope_scaling {config.rope_scaling}"
+    if problem is not None:
+        raise WorkerError("checkpoint", f"{path} is not the configuration of a Lumina-mGPT: {problem}.")
+    return config
+
+
+def _target(path: Path, size: tuple[int, int] | None) -> tuple[int, str]:
+    """The side of the square that the checkpoint was trained for, and what to call the checkpoint.
+
+    No file says it, and the official code has to be told: it is in the official name alone, which a directory of the
+    hub's cache has among its parents. Where no name says it, the user's size does.
+    """
+    known = f"{', '.join(map(str, OFFICIAL_TARGETS[:-1]))} or {OFFICIAL_TARGETS[-1]}"
+    for part in reversed(path.absolute().parts):
+        match = _OFFICIAL_NAME.search(part)
+        if match is not None:
+            target, name = int(match[1]), match[0]
+            if target % PIXELS_PER_SIZE_UNIT:
+                raise WorkerError("checkpoint", f"{path}: expected {known} after the B of {name}, received {target}.")
+            return target, name
+    if size is None:
+        raise WorkerError(
+            "checkpoint",
+            f"{path} does not say for which size it was trained: nothing in a Lumina-mGPT does but its name, such as "
+            f"Lumina-mGPT-7B-768. Give {known} with `--size`, or let the directory have the official name.",
+        )
+    name = f"Lumina-mGPT {path.absolute().name}"
+    if size[0] == size[1] and size[0] > 0 and size[0] % PIXELS_PER_SIZE_UNIT == 0:
+        return size[0], name
+    for target in OFFICIAL_TARGETS:
+        if size in known_sizes(target):
+            return target, name
+    raise WorkerError(
+        "checkpoint",
+        f"{size[0]} x {size[1]} pixels is a size of no Lumina-mGPT. Those of the 768 checkpoint, for example, are "
+        f"{', '.join(f'{width}x{height}' for width, height in known_sizes(768))}.",
+    )
+
+
+def _find_text_tokenizer(path: Path, given: Path | None, vq_directory: Path | None) -> Path:
+    """The tokenizer's file. Where a checkpoint has none, Meta's will do: that of Lumina-mGPT is a copy of it."""
+    if given is not None and given.is_file():
+        return given
+    for directory in (given,) if given is not None else (path,):
+        if (directory / TOKENIZER_NAME).is_file():
+            return directory / TOKENIZER_NAME
+    if given is None and vq_directory is not None and (vq_directory / VQ_VOCABULARY_NAME).is_file():
+        return vq_directory / VQ_VOCABULARY_NAME
+    raise WorkerError(
+        "checkpoint",
+        f"{given or path} holds no {TOKENIZER_NAME}. Download it from Alpha-VLLM/Lumina-mGPT-7B-768, whose tokenizer "
+        f"all sizes share, and give its directory with `--text-encoder DIR`.",
+    )
+
+
+def _check_vocabulary(path: Path, config: Config, tokenizer: PromptTokenizer, target: int) -> None:
+    """Raises `checkpoint` where the tokenizer names tokens that the model lacks, or lacks those of a size."""
+    units = {side // PIXELS_PER_SIZE_UNIT for size in known_sizes(target) for side in size}
+    unnamed = sorted(units - tokenizer.vocabulary.sizes.keys())
+    if unnamed:
+        raise WorkerError(
+            "checkpoint",
+            f"{tokenizer.path} has no tokens for the lengths {', '.join(str(32 * n) for n in unnamed)}, which images "
+            f"of a checkpoint for {target} x {target} have. Give the size that the checkpoint was trained for.",
+        )
+    if tokenizer.largest_id >= config.vocab_size:
+        raise WorkerError(
+            "checkpoint",
+            f"{tokenizer.path} has tokens up to {tokenizer.largest_id}, but {path / CONFIG_NAME} gives the model a "
+            f"vocabulary of {config.vocab_size}. They do not belong together.",
+        )

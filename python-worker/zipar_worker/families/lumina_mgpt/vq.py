@@ -1,0 +1,143 @@
+"""Meta's image tokenizer as Lumina-mGPT uses it: three files of the Chameleon release, side by side.
+
+`vqgan.yaml` and `vqgan.ckpt` are configuration and weights; `text_tokenizer.json` names the image tokens by their
+codes. Facts: `chameleon/inference/image_tokenizer.py`, `vqgan.py` and `vocab.py` of facebookresearch/chameleon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.small_files import read_small_file
+from zipar_worker.errors import WorkerError
+from zipar_worker.families.lumina_mgpt.prompt import code_ids, read_tokenizer_file
+from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
+
+VQ_CONFIG_NAME = "vqgan.yaml"
+VQ_WEIGHTS_NAME = "vqgan.ckpt"
+VQ_VOCABULARY_NAME = "text_tokenizer.json"
+
+VQ_PLACES = (".", "tokenizer", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
+"""Where the image tokenizer is looked for, below the directory that was given, the checkpoint's own and the one above:
+the last is where the official code has it, `tokenizer` where Meta's download puts it."""
+
+Count = Annotated[int, Meta(ge=1, le=2**24)]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTokenizer:
+    """The opened weights of the image tokenizer and the shape of its decoder."""
+
+    checkpoint: Checkpoint
+    config: ChameleonVQConfig
+
+
+def find_image_tokenizer(path: Path, given: Path | None) -> Path | None:
+    """The directory that holds `vqgan.ckpt`; None where none was given and none lies near the checkpoint."""
+    if given is not None and given.is_file():
+        return given.parent
+    for directory in (given,) if given is not None else (path, path.absolute().parent):
+        for place in VQ_PLACES:
+            if (directory / place / VQ_WEIGHTS_NAME).is_file():
+                return directory / place
+    if given is not None:
+        raise WorkerError(
+            "checkpoint",
+            f"{given} holds no {VQ_WEIGHTS_NAME}. Give the directory of Chameleon's image tokenizer with "
+            f"{VQ_CONFIG_NAME}, {VQ_WEIGHTS_NAME} and {VQ_VOCABULARY_NAME} from Meta.",
+        )
+    return None
+
+
+def open_image_tokenizer(directory: Path, text_tokenizer: Path, text_codes: tuple[int, ...]) -> ImageTokenizer:
+    """Reads shapes, not tensors. text_tokenizer, text_codes: the checkpoint's own. Raises `checkpoint`."""
+    for name in (VQ_CONFIG_NAME, VQ_VOCABULARY_NAME):
+        if not (directory / name).is_file():
+            raise WorkerError(
+                "checkpoint",
+                f"{directory} lacks {name}. Meta's image tokenizer is three files: {VQ_CONFIG_NAME}, "
+                f"{VQ_WEIGHTS_NAME} and {VQ_VOCABULARY_NAME}; put them side by side.",
+            )
+    config = _read_config(directory / VQ_CONFIG_NAME)
+    vocabulary_path = directory / VQ_VOCABULARY_NAME
+    codes = code_ids(vocabulary_path, read_tokenizer_file(vocabulary_path)["model"]["vocab"])
+    if codes != text_codes:
+        raise WorkerError(
+            "checkpoint",
+            f"{vocabulary_path} numbers its {len(codes)} image tokens differently from the {len(text_codes)} of "
+            f"{text_tokenizer}. They do not belong together.",
+        )
+    if config.codebook_size != len(codes):
+        raise WorkerError(
+            "checkpoint",
+            f"{directory / VQ_CONFIG_NAME} has {config.codebook_size} codes, but {vocabulary_path} names "
+            f"{len(codes)} image tokens. They do not belong together.",
+        )
+    return ImageTokenizer(open_checkpoint(directory / VQ_WEIGHTS_NAME), config)
+
+
+def _read_config(path: Path) -> ChameleonVQConfig:
+    """`vqgan.yaml`. Raises `checkpoint`."""
+    try:
+        content = yaml.safe_load(read_small_file(path))
+        params = msgspec.convert(content, _VqFile).model.params
+    except (yaml.YAMLError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise WorkerError(
+            "checkpoint",
+            f"{path} is no configuration of Chameleon's image tokenizer: {reason}. Download it again from Meta, "
+            f"together with {VQ_WEIGHTS_NAME}.",
+        ) from error
+    shape = params.ddconfig
+    if shape.ch % GROUPS or not shape.resamp_with_conv or shape.tanh_out or shape.attn_type != "vanilla":
+        raise WorkerError(
+            "checkpoint",
+            f"{path} describes another decoder than Chameleon's: expected ch a multiple of {GROUPS}, resamp_with_conv, "
+            f"no tanh_out and attn_type vanilla; received ch {shape.ch}, resamp_with_conv {shape.resamp_with_conv}, "
+            f"tanh_out {shape.tanh_out}, attn_type {shape.attn_type}.",
+        )
+    return ChameleonVQConfig(
+        codebook_size=params.n_embed,
+        embedding_dim=params.embed_dim,
+        channels=shape.ch,
+        channel_multipliers=shape.ch_mult,
+        residual_blocks=shape.num_res_blocks,
+        latent_channels=shape.z_channels,
+        training_resolution=shape.resolution,
+        attention_resolutions=shape.attn_resolutions,
+    )
+
+
+class _VqShape(msgspec.Struct):
+    """`ddconfig`, which builds encoder and decoder alike."""
+
+    z_channels: Count
+    resolution: Count
+    ch: Count
+    ch_mult: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=8)]
+    num_res_blocks: Annotated[int, Meta(ge=1, le=64)]
+    attn_resolutions: tuple[int, ...]
+    resamp_with_conv: bool = True
+    tanh_out: bool = False
+    attn_type: str = "vanilla"
+
+
+class _VqParams(msgspec.Struct):
+    embed_dim: Count
+    n_embed: Count
+    ddconfig: _VqShape
+
+
+class _VqModel(msgspec.Struct):
+    params: _VqParams
+
+
+class _VqFile(msgspec.Struct):
+    model: _VqModel

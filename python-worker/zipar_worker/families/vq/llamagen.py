@@ -1,0 +1,208 @@
+"""LlamaGen's VQ image tokenizer: the decoder half, under the official state-dict keys.
+
+Shapes and keys follow FoundationVision/LlamaGen, tokenizer/tokenizer_image/vq_model.py (VQ-8, VQ-16).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zipar_worker.checkpoints.checkpoint import Checkpoint
+from zipar_worker.errors import WorkerError
+
+GROUPS = 32
+NORM_EPSILON = 1e-6
+
+_FIRST_CONVOLUTION = re.compile(r"^decoder\.conv_blocks\.(\d+)\.res\.0\.conv1\.weight$")
+
+
+@dataclass(frozen=True)
+class LlamaGenVQConfig:
+    """Sizes of the tokenizer; the defaults are VQ-16's."""
+
+    codebook_size: int = 16384
+    embedding_dim: int = 8
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    residual_blocks: int = 2
+    """Per resolution in the encoder; the decoder has one more."""
+    latent_channels: int = 256
+
+    @property
+    def pixels_per_token(self) -> int:
+        """Side of the square of pixels that one token stands for: every resolution but the first halves it."""
+        return 1 << (len(self.channel_multipliers) - 1)
+
+
+def config_of_tensors(checkpoint: Checkpoint) -> LlamaGenVQConfig:
+    """Sizes of a decoder, from the shapes of its tensors. Raises `checkpoint` where one is missing or does not fit."""
+
+    def sizes(name: str, dimensions: int) -> tuple[int, ...]:
+        shape = checkpoint.shape(name)
+        if len(shape) != dimensions:
+            raise WorkerError(
+                "checkpoint",
+                f"{checkpoint.path}: expected the tensor {name} in {dimensions} dimensions, received {list(shape)}.",
+            )
+        return shape
+
+    codebook_size, embedding_dim = sizes("quantize.embedding.weight", 2)
+    channels = sizes("decoder.conv_out.weight", 4)[1]
+    first_convolutions = map(_FIRST_CONVOLUTION.match, checkpoint.tensors)
+    # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
+    widths = {int(match[1]): sizes(match[0], 4)[0] for match in first_convolutions if match}
+    blocks = {name.split(".")[4] for name in checkpoint.tensors if name.startswith("decoder.conv_blocks.0.res.")}
+    return LlamaGenVQConfig(
+        codebook_size=codebook_size,
+        embedding_dim=embedding_dim,
+        channels=channels,
+        channel_multipliers=tuple(widths[level] // channels for level in sorted(widths, reverse=True)),
+        residual_blocks=len(blocks) - 1,
+        latent_channels=sizes("post_quant_conv.weight", 4)[0],
+    )
+
+
+class LlamaGenVQDecoder(nn.Module):
+    """Codebook, projection and convolutional decoder."""
+
+    def __init__(self, config: LlamaGenVQConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.quantize = Codebook(config.codebook_size, config.embedding_dim)
+        self.post_quant_conv = nn.Conv2d(config.embedding_dim, config.latent_channels, 1)
+        self.decoder = Decoder(config)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens: [B, H, W] int64 -> pixels: [B, 3, H*f, W*f], about -1 to 1, f = `config.pixels_per_token`."""
+        return self.decode_embeddings(self.quantize(tokens).permute(0, 3, 1, 2))
+
+    def decode_embeddings(self, embeddings: Tensor) -> Tensor:
+        """embeddings: [B, embedding_dim, H, W] -> pixels: [B, 3, H*f, W*f]."""
+        pixels: Tensor = self.decoder(self.post_quant_conv(embeddings))
+        return pixels
+
+
+class Codebook(nn.Module):
+    """Codes on the unit sphere."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(size, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: [...] -> unit vectors: [..., dim]."""
+        return F.embedding(tokens, self.normalised())
+
+    def normalised(self) -> Tensor:
+        """Every code at length 1: [size, dim]."""
+        return F.normalize(self.embedding.weight, dim=-1)
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: LlamaGenVQConfig) -> None:
+        super().__init__()
+        multipliers = config.channel_multipliers
+        width = config.channels * multipliers[-1]
+        self.conv_in = nn.Conv2d(config.latent_channels, width, 3, padding=1)
+        self.mid = middle(width)
+        self.conv_blocks = nn.ModuleList()
+        for level in reversed(range(len(multipliers))):
+            is_coarsest = level == len(multipliers) - 1
+            resolution = Resolution(
+                width, config.channels * multipliers[level], config.residual_blocks + 1, is_coarsest
+            )
+            width = config.channels * multipliers[level]
+            if level > 0:
+                resolution.upsample = Upsample(width)
+            self.conv_blocks.append(resolution)
+        self.norm_out = norm(width)
+        self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = self.conv_in(hidden)
+        for block in self.mid:
+            hidden = block(hidden)
+        for resolution in self.conv_blocks:
+            hidden = resolution(hidden)
+            upsample = getattr(resolution, "upsample", None)
+            if upsample is not None:
+                hidden = upsample(hidden)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(hidden)))
+        return out
+
+
+class Resolution(nn.Module):
+    """Residual blocks at one resolution; at the coarsest each is followed by attention."""
+
+    def __init__(self, width_in: int, width: int, block_count: int, has_attention: bool) -> None:
+        super().__init__()
+        widths = [width_in] + [width] * (block_count - 1)
+        self.res = nn.ModuleList(ResidualBlock(w, width) for w in widths)
+        self.attn = nn.ModuleList(Attention(width) for _ in range(block_count if has_attention else 0))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        for k, block in enumerate(self.res):
+            hidden = block(hidden)
+            if len(self.attn) > 0:
+                hidden = self.attn[k](hidden)
+        return hidden
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.norm1 = norm(width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.norm2 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        if width_in != width:
+            self.nin_shortcut = nn.Conv2d(width_in, width, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        change = self.conv1(F.silu(self.norm1(hidden)))
+        change = self.conv2(F.silu(self.norm2(change)))
+        if hasattr(self, "nin_shortcut"):
+            hidden = self.nin_shortcut(hidden)
+        result: Tensor = hidden + change
+        return result
+
+
+class Attention(nn.Module):
+    """Single-head self-attention over all positions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = norm(width)
+        self.q = nn.Conv2d(width, width, 1)
+        self.k = nn.Conv2d(width, width, 1)
+        self.v = nn.Conv2d(width, width, 1)
+        self.proj_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed = self.norm(hidden)
+        q, k, v = (project(normed).flatten(2).transpose(1, 2) for project in (self.q, self.k, self.v))
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, H*W, width]
+        change: Tensor = self.proj_out(attended.transpose(1, 2).reshape(hidden.shape))
+        return hidden + change
+
+
+class Upsample(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        doubled: Tensor = self.conv(F.interpolate(hidden, scale_factor=2.0, mode="nearest"))
+        return doubled
+
+
+def middle(width: int) -> nn.ModuleList:
+    return nn.ModuleList([ResidualBlock(width, width), Attention(width), ResidualBlock(width, width)])
+
+
+def norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(GROUPS, width, eps=NORM_EPSILON)

@@ -1,0 +1,1 @@
+"""The judge of the demo checkpoint: how many pictures a classifier recognises."""

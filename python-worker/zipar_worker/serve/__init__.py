@@ -1,0 +1,1 @@
+"""Conversations with an SDK: the server and what watches over it."""

@@ -1,0 +1,1 @@
+"""The wire: messages, frames, sockets and keys."""

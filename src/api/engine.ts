@@ -1,0 +1,207 @@
+import { randomInt } from "node:crypto";
+import type { Backend, WorkerSource } from "../decode/backend.ts";
+import { DecodeLoop } from "../decode/loop.ts";
+import { Supervisor } from "../decode/supervisor.ts";
+import type { Pixels, WorkerStats } from "../decode/worker.ts";
+import { ZiparError } from "../errors.ts";
+import type { ModelCard } from "../protocol/messages.ts";
+import { nextTokenForwardCount } from "../schedule/grid.ts";
+import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
+import { traceLines } from "../trace/record.ts";
+import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
+import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
+import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
+import { GeneratedImage } from "./image.ts";
+import { workerSourceOf } from "./worker-source.ts";
+
+/**
+ * Starts a worker and loads a checkpoint.
+ * @throws ZiparError `invalid-options`, `model-not-found`, `python-environment`, `worker-start`, `worker-died`,
+ *   `worker-timeout`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `cancelled`
+ */
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+  const startedAt = performance.now();
+  const resolved = resolveEngineOptions(options);
+  const source = workerSourceOf(resolved);
+  const backend = await source.open(resolved);
+  return new Engine(backend, source, resolved, performance.now() - startedAt);
+}
+
+/** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
+export class Engine implements AsyncDisposable {
+  /** What the model is and can do. */
+  readonly card: ModelCard;
+  readonly device: string;
+  readonly dtype: string;
+  /** Start and load of the worker, in ms. */
+  readonly startMs: number;
+  readonly #supervisor: Supervisor;
+  readonly #loop: DecodeLoop;
+
+  /** @internal */
+  constructor(backend: Backend, source: WorkerSource, options: ResolvedEngineOptions, startMs: number) {
+    const { restarts, logger, maxQueue } = options;
+    const supervisor = new Supervisor(
+      backend,
+      (signal) => source.open({ ...options, signal }),
+      restarts,
+      logger,
+    );
+    this.#supervisor = supervisor;
+    this.#loop = new DecodeLoop(supervisor, maxQueue);
+    this.card = backend.card;
+    this.device = backend.device;
+    this.dtype = backend.dtype;
+    this.startMs = startMs;
+  }
+
+  /** Process id of the newest worker, where there is one. */
+  get workerPid(): number | undefined {
+    return this.#supervisor.backend.pid;
+  }
+
+  /** Workers that were started in the place of lost ones. */
+  get restartCount(): number {
+    return this.#supervisor.restartCount;
+  }
+
+  /**
+   * Makes one image. Calls may overlap: their images share forwards.
+   * @throws ZiparError `invalid-options`, `no-image-decoder` at once; the generation rejects with `queue-full`,
+   *   `engine-closed`, `cancelled`, `out-of-memory`, `worker-died`, `protocol`
+   */
+  generate(options: GenerateOptions = {}): Generation {
+    const requested = resolveGeneration(options, this.card, () => randomInt(2 ** 32));
+    const leaving = new AbortController();
+    const { signal: given } = requested;
+    const signal = given === undefined ? leaving.signal : AbortSignal.any([given, leaving.signal]);
+    return new Generation(
+      (emit) => this.#decode({ ...requested, signal }, emit),
+      () => leaving.abort(),
+    );
+  }
+
+  /** What the newest worker has done since it started. */
+  workerStats(): Promise<WorkerStats> {
+    return this.#supervisor.forwarder.stats();
+  }
+
+  /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */
+  dispose(): Promise<void> {
+    this.#loop.close(new ZiparError({ code: "engine-closed", message: "the engine was closed" }));
+    return this.#supervisor.stop();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
+    const { backend } = this.#supervisor;
+    let startedAt = performance.now();
+    let restarts = 0;
+    return new Promise((resolve, reject) => {
+      this.#loop.submit({
+        options,
+        onStart() {
+          startedAt = performance.now();
+        },
+        onStep(state, step) {
+          const { cells, drafts } = step.outcome;
+          if (options.trace !== undefined) {
+            for (const line of traceLines(backend, options, state, step, performance.now() - startedAt))
+              options.trace(line);
+          }
+          for (const draft of drafts) emit(draft);
+          emit({
+            type: "step",
+            forward: state.forwardCount,
+            cells,
+            decodedCount: state.decodedCount,
+            tokenCount: state.tokens.length,
+          });
+        },
+        onPartialImage(pixels, state) {
+          const decoded = decodedCells(state);
+          const image = new GeneratedImage(withoutUndecoded(pixels, decoded, state));
+          emit({ type: "partial-image", image, forward: state.forwardCount, decoded });
+        },
+        onWorkerLost(reason) {
+          emit({ type: "worker-lost", reason });
+        },
+        onWorkerRestored(rebuildForwards) {
+          restarts += 1;
+          emit({ type: "worker-restored", rebuildForwards });
+        },
+        onDone(state, pixels) {
+          const wallMs = performance.now() - startedAt;
+          const image = pixels === undefined ? undefined : new GeneratedImage(pixels);
+          resolve(new GenerationResult(describeResult(options, state, wallMs, restarts), image));
+        },
+        onError: reject,
+      });
+    });
+  }
+}
+
+function describeResult(
+  { seed, window }: ResolvedGeneration,
+  state: SequenceState,
+  wallMs: number,
+  restarts: number,
+) {
+  const { rows, columns } = state.grid;
+  const nextTokenForwards = nextTokenForwardCount(state.grid);
+  const adaptive: AdaptiveReport | undefined =
+    window.kind === "fixed"
+      ? undefined
+      : {
+          min: window.min,
+          verification: window.verification,
+          test: window.test,
+          openedAt: [...state.openedAt.subarray(1)],
+          draftCount: state.draftCount,
+          rejectedCount: state.rejectedCount,
+        };
+  return {
+    seed,
+    rows,
+    columns,
+    window,
+    tokens: Array.from({ length: rows }, (_, row) => [
+      ...state.tokens.subarray(row * columns, (row + 1) * columns),
+    ]),
+    stats: {
+      forwards: state.forwardCount,
+      tokens: state.tokens.length,
+      nextTokenForwards,
+      reduction: 1 - state.forwardCount / nextTokenForwards,
+      wallMs,
+      restarts,
+    },
+    ...(adaptive === undefined ? {} : { adaptive }),
+  };
+}
+
+function decodedCells(state: SequenceState): Uint8Array {
+  const { rows, columns } = state.grid;
+  const decoded = new Uint8Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    decoded.fill(1, row * columns, row * columns + decodedIn(state, row));
+  }
+  return decoded;
+}
+
+/** Paints undecoded cells grey, so that a preview shows nothing that the model has not said. */
+function withoutUndecoded(pixels: Pixels, decoded: Uint8Array, { grid }: SequenceState): Pixels {
+  const data = pixels.data.slice();
+  for (let y = 0; y < pixels.height; y++) {
+    const row = Math.floor((y * grid.rows) / pixels.height);
+    for (let x = 0; x < pixels.width; x++) {
+      const column = Math.floor((x * grid.columns) / pixels.width);
+      if (decoded[row * grid.columns + column] === 0)
+        data.fill(128, (y * pixels.width + x) * 3, (y * pixels.width + x) * 3 + 3);
+    }
+  }
+  return { ...pixels, data };
+}

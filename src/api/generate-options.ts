@@ -1,0 +1,280 @@
+import { z } from "zod";
+import { ZiparError } from "../errors.ts";
+import { LIMITS, type ModelCard } from "../protocol/messages.ts";
+import type { TokenGrid } from "../schedule/grid.ts";
+import { ALWAYS_GUIDED, type GuidanceInterval } from "../schedule/guidance.ts";
+import type { SurrogateRule } from "../schedule/surrogate.ts";
+import type { Window } from "../schedule/window.ts";
+import { resolveCardGrid } from "./image-size.ts";
+
+const MAX_SIDE = 1024;
+
+const windowSchema = z.union([
+  z.int("a window is a whole number of tokens").min(1, "a window is at least 1 token"),
+  z.literal("full"),
+  z.literal("adaptive"),
+  z.strictObject({
+    kind: z.literal("adaptive"),
+    /** Window at which a row's first draft is drawn. Default: half of the model's own. */
+    min: z.int().min(1).optional(),
+    verification: z.enum(["overlapped", "sequential"]).default("overlapped"),
+    test: z.enum(["rejection", "coupled"]).default("rejection"),
+  }),
+]);
+
+const sizeSchema = z.union([
+  z.strictObject({ width: z.int().min(1), height: z.int().min(1) }),
+  z.custom<`${number}:${number}`>(
+    (value) =>
+      typeof value === "string" &&
+      /^\d+(\.\d+)?:\d+(\.\d+)?$/.test(value) &&
+      !/(^|:)0+(\.0+)?(:|$)/.test(value),
+    'expected { width, height } in pixels or a ratio such as "16:9"',
+  ),
+]);
+
+const planSchema = z.strictObject({
+  rows: z.int().min(1).max(MAX_SIDE),
+  columns: z.int().min(1).max(MAX_SIDE),
+  window: z.union([z.int().min(1), z.literal("full")]),
+  /** `token`: rows end with a fixed row-end token (Emu3, Lumina-mGPT). */
+  rowEnd: z.enum(["none", "token"]).default("none"),
+});
+
+/** What goes to a tokenizer. Half of a surrogate pair is no text: UTF-8 cannot carry it. */
+const promptSchema = z
+  .string()
+  .max(LIMITS.promptCharacters, `expected at most ${LIMITS.promptCharacters} characters`)
+  .refine((text) => text.isWellFormed(), "expected text without half surrogate pairs (`isWellFormed()`)");
+
+const generateSchema = z.strictObject({
+  /** Text, or the name of a class. */
+  prompt: promptSchema.optional(),
+  /** Index or name of a class, for class-conditional checkpoints. */
+  classLabel: z.union([z.int().min(0), z.string()]).optional(),
+  negativePrompt: promptSchema.optional(),
+  /** Image size in pixels, or the aspect ratio of one that the model knows. Default: the model's first. */
+  size: sizeSchema.optional(),
+  /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
+  window: windowSchema.optional(),
+  guidanceScale: z.number().min(-1000).max(1000).optional(),
+  /** Shares of the decoded cells between which guidance is on; outside of them its other branches do not run at all. */
+  guidanceInterval: z
+    .tuple([z.number().min(0).max(1), z.number().min(0).max(1)], {
+      error: "expected two shares of the decoded cells such as [0.2, 0.8]",
+    })
+    .refine(([from, to]) => from < to, { message: "expected the second share to be larger than the first" })
+    .readonly()
+    .default(ALWAYS_GUIDED),
+  /** 0 is greedy. */
+  temperature: z.number().min(0).max(1000).optional(),
+  /** 0 turns it off. */
+  topK: z.int().min(0).optional(),
+  /** 1 turns it off. */
+  topP: z.number().gt(0).max(1).optional(),
+  /** Default: a random one, reported in the result. */
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+  /** false: tokens only. */
+  image: z.boolean().default(true),
+  /** How many previews to send on the way, as `partial-image` events. */
+  partialImages: z.int().min(0).max(64).default(0),
+  /** Feed a row-end token again once its row is complete. */
+  refreshRowEnds: z.boolean().default(false),
+  /** Expert: the token that opens a row early in families without row-end tokens; see `SurrogateRule`. */
+  surrogate: z.enum(["two-rows-up", "above", "newest"]).default("two-rows-up"),
+  /** Called with each line of the run's trace (JSON, without its line break): the header, then one per forward. */
+  trace: z
+    .custom<(line: string) => void>((value) => typeof value === "function", "expected a function")
+    .optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+});
+
+export type PlanOptions = z.input<typeof planSchema>;
+export type GenerateOptions = z.input<typeof generateSchema>;
+
+/** What a generation runs with, after defaults and checks against the model card. */
+export interface ResolvedGeneration {
+  readonly conditioning:
+    | { readonly type: "class"; readonly classIndex: number }
+    | { readonly type: "text"; readonly prompt: string; readonly negativePrompt: string | null };
+  readonly grid: TokenGrid;
+  readonly window: Window;
+  readonly sampling: Sampling;
+  readonly guidanceInterval: GuidanceInterval;
+  readonly seed: number;
+  readonly image: boolean;
+  readonly partialImages: number;
+  readonly refreshRowEnds: boolean;
+  readonly surrogate: SurrogateRule;
+  readonly trace: ((line: string) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** How logits become a token: guidance, temperature, top-k, top-p, in that order. */
+export interface Sampling {
+  readonly guidanceScale: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+}
+
+/** Parses user input with a zod schema; every problem is named in one `invalid-options` error. */
+export function parseOptions<Schema extends z.ZodType>(
+  schema: Schema,
+  input: unknown,
+  what: string,
+): z.output<Schema> {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => describeIssue(issue, input));
+  throw new ZiparError({
+    code: "invalid-options",
+    message: `${what}: ${problems.join("; ")}`,
+    details: { problems },
+  });
+}
+
+export function resolvePlanOptions(input: PlanOptions): { grid: TokenGrid; window: number } {
+  const { rows, columns, window, rowEnd } = parseOptions(planSchema, input, "plan");
+  return {
+    grid: { rows, columns, rowEnd },
+    window: window === "full" ? columns : checkedWindow(window, columns),
+  };
+}
+
+/** Fills in the model's defaults and checks everything that only the model card can tell. */
+export function resolveGeneration(
+  input: GenerateOptions,
+  card: ModelCard,
+  randomSeed: () => number,
+): ResolvedGeneration {
+  const options = parseOptions(generateSchema, input, "generate");
+  const { rows, columns } = resolveCardGrid(options.size, card);
+  const grid = { rows, columns, rowEnd: card.rowEnd };
+  if (options.image && card.imageDecoder === null) {
+    throw new ZiparError({
+      code: "no-image-decoder",
+      message:
+        `${card.name} came without an image tokenizer, so its tokens cannot be turned into pixels. ` +
+        "Put the VQ file beside the weights or name it (engine option `vq`, CLI `--vq FILE`), " +
+        "or ask for tokens only (`image: false`, CLI `--no-image`).",
+    });
+  }
+  const { defaults } = card;
+  return Object.freeze({
+    conditioning: resolveConditioning(options, card),
+    grid,
+    window: resolveWindow(
+      options.window ?? Math.min(defaults.window, grid.columns),
+      grid.columns,
+      defaults.window,
+    ),
+    sampling: {
+      guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
+      temperature: options.temperature ?? defaults.temperature,
+      topK: options.topK ?? defaults.topK,
+      topP: options.topP ?? defaults.topP,
+    },
+    guidanceInterval: options.guidanceInterval,
+    seed: options.seed ?? randomSeed(),
+    image: options.image,
+    partialImages: options.partialImages,
+    refreshRowEnds: options.refreshRowEnds,
+    surrogate: options.surrogate,
+    trace: options.trace,
+    signal: options.signal,
+  });
+}
+
+function resolveConditioning(
+  options: z.output<typeof generateSchema>,
+  card: ModelCard,
+): ResolvedGeneration["conditioning"] {
+  const { prompt, classLabel, negativePrompt } = options;
+  if (card.conditioning.type === "text") {
+    if (classLabel !== undefined)
+      throw invalid(`${card.name} is made for text prompts; \`classLabel\` means nothing to it`);
+    if (prompt === undefined || prompt.trim() === "")
+      throw invalid(`${card.name} needs a \`prompt\`${prompt === undefined ? "" : " that says something"}`);
+    if (negativePrompt !== undefined && card.conditioning.negativePrompt === null)
+      throw invalid(
+        `${card.name} takes no \`negativePrompt\`: its unconditional branch is not made from words`,
+      );
+    return { type: "text", prompt, negativePrompt: negativePrompt ?? null };
+  }
+  if (negativePrompt !== undefined)
+    throw invalid(`${card.name} is class-conditional; it takes no \`negativePrompt\``);
+  if (prompt !== undefined && classLabel !== undefined) {
+    throw invalid("give either `prompt` (a class name) or `classLabel`, not both");
+  }
+  return { type: "class", classIndex: resolveClass(classLabel ?? prompt, card.name, card.conditioning) };
+}
+
+function resolveClass(
+  label: number | string | undefined,
+  model: string,
+  { classCount, classNames }: { classCount: number; classNames: readonly string[] | null },
+): number {
+  const known =
+    classNames === null
+      ? `a class from 0 to ${classCount - 1}`
+      : `one of ${classNames.map((name, k) => `${k} ${name}`).join(", ")}`;
+  if (label === undefined) throw invalid(`${model} is class-conditional: give \`classLabel\`, ${known}`);
+  const named = typeof label === "string" ? classNames?.indexOf(label.trim().toLowerCase()) : undefined;
+  const classIndex =
+    typeof label === "number" ? label : named !== undefined && named >= 0 ? named : undefined;
+  if (classIndex === undefined || classIndex >= classCount) {
+    throw invalid(`${model} has no class ${JSON.stringify(label)}; expected ${known}`);
+  }
+  return classIndex;
+}
+
+/** Drafts start at half the model's own window: from the whole of it rows hardly ever open later (docs/fidelity.md). */
+function resolveWindow(input: z.output<typeof windowSchema>, columns: number, modelWindow: number): Window {
+  if (input === "full") return { kind: "fixed", size: columns };
+  if (typeof input === "number") return { kind: "fixed", size: checkedWindow(input, columns) };
+  const adaptive = input === "adaptive" ? windowSchema.parse({ kind: "adaptive" }) : input;
+  if (typeof adaptive !== "object") throw new Error("resolveWindow: unreachable");
+  const { verification, test, min } = adaptive;
+  return {
+    kind: "adaptive",
+    min: min === undefined ? Math.min(Math.ceil(modelWindow / 2), columns) : checkedWindow(min, columns),
+    verification,
+    test,
+  };
+}
+
+function checkedWindow(window: number, columns: number): number {
+  if (window > columns) {
+    throw invalid(`window ${window} is wider than the token grid; expected 1 to ${columns}, or "full"`);
+  }
+  return window;
+}
+
+function invalid(message: string): ZiparError {
+  return new ZiparError({ code: "invalid-options", message });
+}
+
+/** `path: what was expected, what was received`. */
+function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
+  const path = issue.path.join(".");
+  const received = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+    input,
+  );
+  const label = path === "" ? "" : `\`${path}\` = ${shown(received)}: `;
+  return `${label}${issue.code === "invalid_union" ? unionProblem(issue) : issue.message}`;
+}
+
+const SHOWN_CHARACTERS = 80;
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length <= SHOWN_CHARACTERS
+    ? text
+    : `${text.slice(0, SHOWN_CHARACTERS)}... (${text.length} characters)`;
+}
+
+function unionProblem(issue: z.core.$ZodIssueInvalidUnion): string {
+  return [...new Set(issue.errors.flatMap((branch) => branch.map((inner) => inner.message)))].join(", or ");
+}

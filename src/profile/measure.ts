@@ -1,0 +1,135 @@
+import { createEngine, type Engine } from "../api/engine.ts";
+import type { EngineOptions } from "../api/engine-options.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
+import type { GenerationResult } from "../api/generation.ts";
+import type { Backend, WorkerSource } from "../decode/backend.ts";
+import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
+import type { Forwarder, PromptRequest } from "../decode/worker.ts";
+import { ZiparError } from "../errors.ts";
+import { pythonWorker } from "../worker/local.ts";
+import { addMasses, type MeanMasses } from "./mean-masses.ts";
+import { describeLocality, type LocalityReport } from "./report.ts";
+
+export interface ProfileOptions {
+  readonly model: string;
+  /** Images to profile; by default one of each class, or of each prompt. */
+  readonly samples?: number;
+  /** Of the first image; sample k uses `seed + k`. */
+  readonly seed: number;
+  /** Share of a row start's attention that a window must keep. */
+  readonly windowQuantile: number;
+  /** For models that take text, in turn. */
+  readonly prompts: readonly string[];
+  readonly engine: Pick<
+    EngineOptions,
+    "vq" | "textEncoder" | "device" | "dtype" | "maxImages" | "onProgress" | "logger"
+  >;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (stage: "images" | "attention", completed: number, total: number) => void;
+  /** For tests: another worker. */
+  readonly worker?: WorkerSource;
+}
+
+/** What one sample is made from, as `generate` and as the worker take it. */
+interface Subject {
+  readonly options: Pick<GenerateOptions, "classLabel" | "prompt">;
+  readonly conditioning: PromptRequest["conditioning"];
+}
+
+/** So that a model with many classes is not profiled for hours unless that is asked for. */
+const MAX_DEFAULT_SAMPLES = 64;
+
+/**
+ * Generates images in next-token order and profiles the attention of each, one teacher-forced pass per image.
+ * @throws ZiparError as `createEngine` and `Engine.generate`; `invalid-options`
+ */
+export async function profileLocality(options: ProfileOptions): Promise<LocalityReport> {
+  const { model, seed, windowQuantile, signal, onProgress } = options;
+  checkOptions(options);
+  let backend: Backend | undefined;
+  const source = options.worker ?? pythonWorker();
+  await using engine = await createEngine({
+    ...options.engine,
+    model,
+    maxQueue: Number.MAX_SAFE_INTEGER,
+    worker: { open: async (resolved) => (backend = await source.open(resolved)) },
+    signal,
+  });
+  const subjects = subjectsOf(options, engine);
+  let completed = 0;
+  const results = await Promise.all(
+    subjects.map(async (subject, k) => {
+      const settings = { window: "full", image: false, seed: seed + k, signal } as const;
+      const result = await engine.generate({ ...subject.options, ...settings });
+      onProgress?.("images", ++completed, subjects.length);
+      return result;
+    }),
+  );
+  const { forwarder } = backend as Backend;
+  let masses: MeanMasses | undefined;
+  for (const [k, result] of results.entries()) {
+    signal?.throwIfAborted();
+    masses = addMasses(masses, await profileImage(forwarder, subjects[k] as Subject, result));
+    onProgress?.("attention", k + 1, results.length);
+  }
+  const { card, device, dtype } = engine;
+  const run = { model, device, dtype, seed, windowQuantile, rowEnd: card.rowEnd };
+  return describeLocality(run, masses as MeanMasses);
+}
+
+/** The forwarder must be idle: its first cache row is taken for the prompt, though nothing is written to it. */
+async function profileImage(
+  forwarder: Forwarder,
+  { conditioning }: Subject,
+  { tokens, rows, columns }: GenerationResult,
+) {
+  await forwarder.encodePrompt({
+    sequence: FIRST_SPARE_SEQUENCE,
+    cacheRows: [0],
+    rows,
+    columns,
+    conditioning,
+  });
+  try {
+    return await forwarder.profile(FIRST_SPARE_SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
+  } finally {
+    await forwarder.release([FIRST_SPARE_SEQUENCE]);
+  }
+}
+
+function subjectsOf({ model, samples, prompts }: ProfileOptions, { card }: Engine): readonly Subject[] {
+  const kinds: readonly Subject[] =
+    card.conditioning.type === "class"
+      ? Array.from({ length: card.conditioning.classCount }, (_, classIndex) => ({
+          options: { classLabel: classIndex },
+          conditioning: { type: "class", classIndex },
+        }))
+      : prompts.map((prompt) => ({
+          options: { prompt },
+          conditioning: { type: "text", prompt, negativePrompt: null },
+        }));
+  if (kinds.length === 0) {
+    throw new ZiparError({
+      code: "invalid-options",
+      message: `profile: ${model} takes text; give at least one --prompt`,
+    });
+  }
+  if (card.conditioning.type === "class" && prompts.length > 0) {
+    throw new ZiparError({
+      code: "invalid-options",
+      message: `profile: ${model} takes classes, which are profiled in turn; leave --prompt out`,
+    });
+  }
+  const count = samples ?? Math.min(kinds.length, MAX_DEFAULT_SAMPLES);
+  return Array.from({ length: count }, (_, k) => kinds[k % kinds.length] as Subject);
+}
+
+function checkOptions({ samples, windowQuantile }: ProfileOptions): void {
+  const problem =
+    samples !== undefined && !(samples >= 1)
+      ? `--samples ${samples}: expected at least 1`
+      : !(windowQuantile > 0 && windowQuantile <= 1)
+        ? `--window-quantile ${windowQuantile}: expected a share above 0 and at most 1`
+        : undefined;
+  if (problem !== undefined) throw new ZiparError({ code: "invalid-options", message: problem });
+}

@@ -1,0 +1,162 @@
+import type {
+  AttentionMasses,
+  Forwarder,
+  ForwardStep,
+  Pixels,
+  PromptRequest,
+  WorkerStats,
+} from "../decode/worker.ts";
+import { ZiparError } from "../errors.ts";
+import type { QueryResult } from "../schedule/commit-step.ts";
+import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
+import type { Query } from "../schedule/plan-step.ts";
+import { mix, STUB_OFFSET, stubDistribution } from "./law.ts";
+import type { ResolvedStubOptions } from "./source.ts";
+
+export const PIXELS_PER_TOKEN = 8;
+
+interface StubSequence {
+  readonly rows: number;
+  readonly columns: number;
+  readonly classIndex: number;
+  /** Per branch: the token last fed to each slot. */
+  readonly branches: readonly Map<number, number>[];
+}
+
+/** Executes steps in this process with the stub's law, and refuses whatever a real model could not compute. */
+export class StubForwarder implements Forwarder {
+  readonly cacheRowCount: number;
+  readonly codeCount: number;
+  readonly branchCount = 2;
+  readonly #options: ResolvedStubOptions;
+  readonly #sequences = new Map<number, StubSequence>();
+  #forwardCount = 0;
+  #forwardMs = 0;
+
+  constructor(options: ResolvedStubOptions, cacheRowCount: number) {
+    this.#options = options;
+    this.cacheRowCount = cacheRowCount;
+    this.codeCount = options.codeCount;
+  }
+
+  async encodePrompt({
+    sequence,
+    cacheRows,
+    rows,
+    columns,
+    conditioning,
+  }: PromptRequest): Promise<{ promptLength: number }> {
+    const classIndex = conditioning.type === "class" ? conditioning.classIndex : 0;
+    const branches = cacheRows.map(() => new Map<number, number>());
+    this.#sequences.set(sequence, { rows, columns, classIndex, branches });
+    return { promptLength: this.#options.promptLength };
+  }
+
+  async forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]> {
+    const startedAt = performance.now();
+    const results = steps.map((step) => this.#forwardSequence(step));
+    this.#forwardCount += 1;
+    this.#forwardMs += performance.now() - startedAt;
+    return results;
+  }
+
+  /** Each code becomes a square of one colour. */
+  async decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels> {
+    const width = columns * PIXELS_PER_TOKEN;
+    const height = rows * PIXELS_PER_TOKEN;
+    const data = new Uint8Array(width * height * 3);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const code = codes[
+          Math.floor(y / PIXELS_PER_TOKEN) * columns + Math.floor(x / PIXELS_PER_TOKEN)
+        ] as number;
+        data.set([(code * 37) % 256, (code * 91) % 256, (code * 151) % 256], (y * width + x) * 3);
+      }
+    }
+    return { width, height, data };
+  }
+
+  async profile(): Promise<AttentionMasses> {
+    throw new ZiparError({
+      code: "invalid-options",
+      message: "the stub is a hash, it has no attention to profile; load a real checkpoint",
+    });
+  }
+
+  async release(sequences: readonly number[]): Promise<void> {
+    for (const sequence of sequences) this.#sequences.delete(sequence);
+  }
+
+  async stats(): Promise<WorkerStats> {
+    const { rss } = process.memoryUsage();
+    return {
+      forwardCount: this.#forwardCount,
+      forwardMs: this.#forwardMs,
+      residentBytes: rss,
+      deviceBytes: null,
+    };
+  }
+
+  #forwardSequence({ sequence: id, plan, sampling, branches }: ForwardStep): readonly QueryResult[] {
+    const sequence = this.#sequences.get(id);
+    if (sequence === undefined) throw new Error(`stub: sequence ${id} is not known`);
+    const fed = (branches ?? [...sequence.branches.keys()]).map(
+      (branch) => sequence.branches[branch] as Map<number, number>,
+    );
+    const first = fed[0] as Map<number, number>;
+    for (const tokens of fed) {
+      for (const { slot, token } of plan.queries) tokens.set(slot, token);
+      for (const slot of slotsOf(plan.runs)) {
+        if (!tokens.has(slot)) throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
+        if (tokens.get(slot) !== first.get(slot))
+          throw new Error(`stub: the branches hold different tokens in slot ${slot}`);
+      }
+    }
+    return plan.queries.map((query): QueryResult => {
+      if (query.want.type === "none") return undefined;
+      const state = this.#stateOf(sequence, first, query, query.want, plan.runs);
+      const distribution = stubDistribution(state, this.codeCount, sampling);
+      if (query.want.type === "distribution") return distribution;
+      const token = tokenAt(distribution, query.want.uniform);
+      return { token, probability: probabilityOf(distribution, token) };
+    });
+  }
+
+  /** Hash of everything that the wanted cell's token depends on, as far as the query may see it. */
+  #stateOf(
+    sequence: StubSequence,
+    tokens: ReadonlyMap<number, number>,
+    query: Query,
+    cell: { row: number; column: number },
+    runs: Int32Array,
+  ): number {
+    const { promptLength, reach, seed, rowEnd } = this.#options;
+    const stride = sequence.columns + (rowEnd === "token" ? 1 : 0);
+    const { row, column } = cell;
+    const predecessor = promptLength + (column > 0 ? row * stride + column : row * stride) - 1;
+    if (query.slot !== predecessor)
+      throw new Error(`stub: slot ${query.slot} does not predict cell (${row}, ${column})`);
+    const context = [seed, row, column, sequence.classIndex, column > 0 ? query.token : this.codeCount];
+    if (row > 0) {
+      for (let k = column; k < Math.min(column + reach, sequence.columns); k++) {
+        const slot = promptLength + (row - 1) * stride + k;
+        const isVisible = slot <= query.slot && isCovered(runs, slot);
+        context.push(isVisible ? (tokens.get(slot) as number) : this.codeCount + 1);
+      }
+    }
+    return context.reduce(mix, STUB_OFFSET);
+  }
+}
+
+function* slotsOf(runs: Int32Array): Generator<number> {
+  for (let k = 0; k < runs.length; k += 2) {
+    for (let slot = runs[k] as number; slot < (runs[k + 1] as number); slot++) yield slot;
+  }
+}
+
+function isCovered(runs: Int32Array, slot: number): boolean {
+  for (let k = 0; k < runs.length; k += 2) {
+    if (slot >= (runs[k] as number) && slot < (runs[k + 1] as number)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,71 @@
+import * as zmq from "zeromq";
+import { ZiparError } from "../../errors.ts";
+import { type BoundSocket, routerOptions, type Transport } from "../transport.ts";
+import { bindPatiently } from "./bind-patiently.ts";
+import type { ListenAddress } from "./listen-address.ts";
+import type { Credentials } from "./options.ts";
+import { type DialIn, zapHandler } from "./zap-handler.ts";
+
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
+export interface RemoteTransportOptions {
+  readonly address: ListenAddress;
+  readonly curve: Credentials["curve"];
+  readonly heartbeatTimeoutMs: number;
+  /** Somebody with an unknown key, or without one, was turned away. */
+  readonly onStranger: (dialIn: DialIn) => void;
+}
+
+/** TCP, with CURVE where there are keys. One worker at a time gets in. */
+export function remoteTransport(options: RemoteTransportOptions): Transport {
+  return { bind: () => bind(options) };
+}
+
+/** Tells the sockets of this process apart. */
+let lastDomain = 0;
+
+async function bind({
+  address,
+  curve,
+  heartbeatTimeoutMs,
+  onStranger,
+}: RemoteTransportOptions): Promise<BoundSocket> {
+  const domain = `zipar-${++lastDomain}`;
+  const seal = await zapHandler.expect(domain, (dialIn) => {
+    const isKnown =
+      curve === undefined
+        ? dialIn.mechanism === "NULL"
+        : dialIn.mechanism === "CURVE" && dialIn.key !== undefined && curve.workers.has(dialIn.key);
+    if (!isKnown) onStranger(dialIn);
+    return isKnown;
+  });
+  const socket = new zmq.Router({
+    ...routerOptions(heartbeatTimeoutMs),
+    context: zapHandler.context,
+    ipv6: address.isIpv6,
+    // Without a domain libzmq would ask no handler about plain TCP, and let everybody in where there is none.
+    zapDomain: domain,
+    zapEnforceDomain: true,
+    handshakeInterval: HANDSHAKE_TIMEOUT_MS,
+    // An idle worker, which hears nothing but heartbeats, takes its patience from them.
+    heartbeatTimeToLive: heartbeatTimeoutMs,
+    ...(curve === undefined ? {} : { curveServer: true, curveSecretKey: curve.secretKey }),
+  });
+  try {
+    await bindPatiently(socket, address.endpoint);
+  } catch (cause) {
+    seal();
+    socket.close();
+    throw cannotListen(address.endpoint, cause);
+  }
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, seal };
+}
+
+function cannotListen(endpoint: string, cause: unknown): ZiparError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ZiparError({
+    code: "worker-start",
+    message: `cannot listen for workers at ${endpoint} (${reason}); give an address of this machine and a free port`,
+    cause,
+  });
+}

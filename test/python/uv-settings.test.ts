@@ -1,0 +1,72 @@
+import { describe, expect, test } from "vitest";
+import { isRecentUv } from "../../src/python/uv.ts";
+import { parsePipConfig, pipVariables, uvSettingsFromPip } from "../../src/python/uv-settings.ts";
+
+const input = { variables: {}, uvHasConfigFile: false, folderExists: () => true };
+
+test("pip's settings are read, the environment's over the files'", () => {
+  const printed = [
+    "global.cert='/etc/cert.pem'",
+    "global.index-url='https://one.test/simple'",
+    "install.find-links='/wheels'",
+    ":env:.index-url='https://two.test/simple'",
+    "freeze.index-url='https://three.test/simple'",
+  ].join("\n");
+  expect(parsePipConfig(printed)).toEqual({
+    cert: "/etc/cert.pem",
+    "index-url": "https://two.test/simple",
+    "find-links": "/wheels",
+  });
+});
+
+test("pip's variables are read by pip's names", () => {
+  const variables = { PIP_INDEX_URL: "https://one.test/simple", PIP_NO_INDEX: "", PATH: "/bin" };
+  expect(pipVariables(variables)).toEqual({ "index-url": "https://one.test/simple" });
+});
+
+describe("handing pip's settings to uv", () => {
+  test("indexes, wheels and certificate go over", () => {
+    const pip = {
+      "index-url": "https://one.test/simple",
+      "extra-index-url": "https://two.test/a https://two.test/b",
+      "find-links": "/wheels /more",
+      cert: "/cert.pem",
+      "no-index": "true",
+    };
+    expect(uvSettingsFromPip({ ...input, pip })).toEqual({
+      variables: {
+        SSL_CERT_FILE: "/cert.pem",
+        UV_DEFAULT_INDEX: "https://one.test/simple",
+        UV_INDEX: "https://two.test/a https://two.test/b",
+        UV_FIND_LINKS: "/wheels,/more",
+      },
+      parameters: ["--no-index"],
+    });
+  });
+
+  test("uv's own indexes come first, in its variables or its files", () => {
+    const pip = { "index-url": "https://one.test/simple" };
+    const variables = { UV_INDEX_URL: "https://mine.test/simple" };
+    expect(uvSettingsFromPip({ ...input, pip, variables }).variables).toEqual({});
+    expect(uvSettingsFromPip({ ...input, pip, uvHasConfigFile: true }).variables).toEqual({});
+  });
+
+  test("a folder of wheels that is not there is left out, which pip forgives and uv does not", () => {
+    const pip = { "find-links": "/missing https://links.test" };
+    expect(uvSettingsFromPip({ ...input, pip, folderExists: () => false }).variables).toEqual({
+      UV_FIND_LINKS: "https://links.test",
+    });
+  });
+
+  test("nothing set, nothing handed over", () => {
+    expect(uvSettingsFromPip({ ...input, pip: {} })).toEqual({ variables: {}, parameters: [] });
+  });
+});
+
+test("a uv that is too old or no uv at all is not used", () => {
+  expect(isRecentUv("uv 0.13.9 (x86_64-unknown-linux-gnu)")).toBe(true);
+  expect(isRecentUv("uv 1.0.0")).toBe(true);
+  expect(isRecentUv("uv 0.7.0")).toBe(true);
+  expect(isRecentUv("uv 0.6.17 (abc 2025-04-25)")).toBe(false);
+  expect(isRecentUv("something else")).toBe(false);
+});
