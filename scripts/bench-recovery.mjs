@@ -11,22 +11,22 @@ const SHARES = [0.25, 0.5, 0.75, 1];
  * @param {Record<string, unknown>} options of the engine
  */
 export async function benchRecovery(code, options, windows, request) {
-  let backend;
+  let opened;
   const source = code.pythonWorker();
-  const worker = { open: async (resolved) => (backend = await source.open(resolved)) };
+  const worker = { open: async (resolved) => (opened = await source.open(resolved)) };
   const engine = await code.createEngine({ ...options, worker });
   try {
     await engine.generate({ ...request, window: windows[0], seed: 0, image: false }); // warm-up
     const rows = [];
-    for (const window of windows) rows.push(...(await measureWindow(code, engine, backend, window, request)));
+    for (const window of windows) rows.push(...(await measureWindow(code, engine, opened, window, request)));
     return rows;
   } finally {
     await engine.dispose();
   }
 }
 
-async function measureWindow({ planRebuild }, engine, { forwarder }, window, request) {
-  const record = recordForwards(forwarder);
+async function measureWindow({ planRebuild }, engine, worker, window, request) {
+  const record = recordForwards(worker);
   await engine.generate({ ...request, window, seed: 1, image: false });
   const { steps, prompt, times } = record.stop();
   const rows = [];
@@ -36,14 +36,14 @@ async function measureWindow({ planRebuild }, engine, { forwarder }, window, req
     const forwards = planRebuild(fed);
     const sequence = 2 ** 40;
     const startedAt = performance.now();
-    await forwarder.encodePrompt({ ...prompt, sequence });
+    await worker.encodePrompt({ ...prompt, sequence });
     for (const { queries, runs, steps: numbers } of forwards) {
-      await forwarder.forward([
+      await worker.forward([
         { sequence, plan: { queries, runs }, steps: numbers, sampling: steps[0].sampling },
       ]);
     }
     const rebuildMs = performance.now() - startedAt;
-    await forwarder.release([sequence]);
+    await worker.release([sequence]);
     const decodeMs = times.slice(0, count).reduce((sum, ms) => sum + ms, 0);
     rows.push({
       window,
@@ -58,24 +58,24 @@ async function measureWindow({ planRebuild }, engine, { forwarder }, window, req
 }
 
 /** Keeps what goes to the worker, and how long each forward took. */
-function recordForwards(forwarder) {
-  const { forward, encodePrompt } = forwarder;
+function recordForwards(worker) {
+  const { forward, encodePrompt } = worker;
   const kept = { steps: [], times: [], prompt: undefined };
-  forwarder.encodePrompt = (prompt) => {
+  worker.encodePrompt = (prompt) => {
     kept.prompt = prompt;
-    return encodePrompt.call(forwarder, prompt);
+    return encodePrompt.call(worker, prompt);
   };
-  forwarder.forward = async (batch) => {
+  worker.forward = async (batch) => {
     const startedAt = performance.now();
-    const results = await forward.call(forwarder, batch);
+    const results = await forward.call(worker, batch);
     kept.times.push(performance.now() - startedAt);
     kept.steps.push(...batch);
     return results;
   };
   return {
     stop() {
-      forwarder.forward = forward;
-      forwarder.encodePrompt = encodePrompt;
+      worker.forward = forward;
+      worker.encodePrompt = encodePrompt;
       return kept;
     },
   };

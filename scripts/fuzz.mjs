@@ -37,12 +37,12 @@ process.exitCode = problems.length === 0 ? 0 : 1;
 async function fuzzTypeScript() {
   const fromBuild = (path) => import(pathToFileURL(join(root, "dist", path)).href);
   const { decodeReply } = await fromBuild("protocol/codec.js");
-  const { WorkerForwarder } = await fromBuild("worker/requests.js");
+  const { SocketWorker } = await fromBuild("worker/socket-worker.js");
   const { ZiparError } = await fromBuild("errors.js");
   const before = process.memoryUsage.rss();
   const startedAt = performance.now();
   const outcome = await fuzzReplies(
-    { decodeReply, WorkerForwarder, ZiparError },
+    { decodeReply, SocketWorker, ZiparError },
     {
       count,
       seed,

@@ -1,5 +1,5 @@
 export { createEngine, Engine } from "./api/engine.ts";
-export type { EngineOptions, StartProgress } from "./api/engine-options.ts";
+export type { EngineOptions } from "./api/engine-options.ts";
 export type { GenerateOptions, PlanOptions } from "./api/generate-options.ts";
 export {
   type AdaptiveReport,
@@ -17,13 +17,19 @@ export {
   type MemoryEstimate,
 } from "./api/inspect-model.ts";
 export { type Plan, plan } from "./api/plan.ts";
-export type { Backend, ModelDescription, WorkerSource } from "./decode/backend.ts";
-export type { WorkerStats } from "./decode/worker.ts";
+export type { Worker, WorkerStats } from "./decode/worker.ts";
+export type {
+  ModelDescription,
+  StartProgress,
+  WorkerOptions,
+  WorkerSource,
+} from "./decode/worker-source.ts";
 export { ZiparError, type ZiparErrorCode } from "./errors.ts";
 export type { Logger } from "./logger.ts";
 export type { ModelCard } from "./protocol/messages.ts";
 export type { Window } from "./schedule/window.ts";
-export { type StubOptions, stubWorker } from "./stub/source.ts";
+export type { StubOptions } from "./stub/options.ts";
+export { stubWorker } from "./stub/source.ts";
 export type { Trace, TraceHeader, TraceStep } from "./trace/format.ts";
 export { parseTrace, readTrace } from "./trace/read.ts";
 export { type Replay, replayTrace } from "./trace/replay.ts";

@@ -16,11 +16,11 @@ const STEPS = [
 ];
 
 /**
- * @param {object} code `decodeReply`, `WorkerForwarder` and `ZiparError` of the build or of the sources
+ * @param {object} code `decodeReply`, `SocketWorker` and `ZiparError` of the build or of the sources
  * @param {{ count: number, seed: number, root: string, onProgress?: (done: number) => void }} options
  * @returns how many messages were taken and refused; `problems` lists those that ended in anything but a typed error
  */
-export async function fuzzReplies({ decodeReply, WorkerForwarder, ZiparError }, options) {
+export async function fuzzReplies({ decodeReply, SocketWorker, ZiparError }, options) {
   const { count, seed, root, onProgress } = options;
   const next = mutator(goldenReplies(root), seed);
   const outcome = { messages: count, taken: 0, refused: 0, slowestMs: 0, problems: [] };
@@ -31,7 +31,8 @@ export async function fuzzReplies({ decodeReply, WorkerForwarder, ZiparError }, 
     try {
       const answer = decodeReply(parts);
       if (answer.reply.type === "forward-done") {
-        await new WorkerForwarder({ request: async () => answer, close() {} }, ready).forward(STEPS);
+        const channel = { request: async () => answer, close() {} };
+        await new SocketWorker({ channel, ready }).forward(STEPS);
       }
       outcome.taken++;
     } catch (error) {

@@ -1,16 +1,8 @@
 import { z } from "zod";
-import type { WorkerSource } from "../decode/backend.ts";
+import type { StartProgress, WorkerSource } from "../decode/worker-source.ts";
 import { type Logger, silentLogger } from "../logger.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { parseOptions } from "./generate-options.ts";
-
-/** How far a long start has come. `total` is null where it is not known. */
-export interface StartProgress {
-  readonly phase: string;
-  readonly completed: number;
-  readonly total: number | null;
-  readonly unit: string;
-}
 
 const engineSchema = z.strictObject({
   /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */

@@ -1,8 +1,8 @@
 import { randomInt } from "node:crypto";
-import type { Backend, WorkerSource } from "../decode/backend.ts";
 import { DecodeLoop } from "../decode/loop.ts";
 import { Supervisor } from "../decode/supervisor.ts";
-import type { Pixels, WorkerStats } from "../decode/worker.ts";
+import type { Pixels, Worker, WorkerStats } from "../decode/worker.ts";
+import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount } from "../schedule/grid.ts";
@@ -23,8 +23,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const startedAt = performance.now();
   const resolved = resolveEngineOptions(options);
   const source = workerSourceOf(resolved);
-  const backend = await source.open(resolved);
-  return new Engine(backend, source, resolved, performance.now() - startedAt);
+  const worker = await source.open(resolved);
+  return new Engine(worker, source, resolved, performance.now() - startedAt);
 }
 
 /** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
@@ -39,25 +39,25 @@ export class Engine implements AsyncDisposable {
   readonly #loop: DecodeLoop;
 
   /** @internal */
-  constructor(backend: Backend, source: WorkerSource, options: ResolvedEngineOptions, startMs: number) {
+  constructor(worker: Worker, source: WorkerSource, options: ResolvedEngineOptions, startMs: number) {
     const { restarts, logger, maxQueue } = options;
     const supervisor = new Supervisor(
-      backend,
+      worker,
       (signal) => source.open({ ...options, signal }),
       restarts,
       logger,
     );
     this.#supervisor = supervisor;
     this.#loop = new DecodeLoop(supervisor, maxQueue);
-    this.card = backend.card;
-    this.device = backend.device;
-    this.dtype = backend.dtype;
+    this.card = worker.card;
+    this.device = worker.device;
+    this.dtype = worker.dtype;
     this.startMs = startMs;
   }
 
   /** Process id of the newest worker, where there is one. */
   get workerPid(): number | undefined {
-    return this.#supervisor.backend.pid;
+    return this.#supervisor.worker.pid;
   }
 
   /** Workers that were started in the place of lost ones. */
@@ -83,7 +83,7 @@ export class Engine implements AsyncDisposable {
 
   /** What the newest worker has done since it started. */
   workerStats(): Promise<WorkerStats> {
-    return this.#supervisor.forwarder.stats();
+    return this.#supervisor.worker.stats();
   }
 
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */
@@ -97,7 +97,7 @@ export class Engine implements AsyncDisposable {
   }
 
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
-    const { backend } = this.#supervisor;
+    const { worker } = this.#supervisor;
     let startedAt = performance.now();
     let restarts = 0;
     return new Promise((resolve, reject) => {
@@ -109,7 +109,7 @@ export class Engine implements AsyncDisposable {
         onStep(state, step) {
           const { cells, drafts } = step.outcome;
           if (options.trace !== undefined) {
-            for (const line of traceLines(backend, options, state, step, performance.now() - startedAt))
+            for (const line of traceLines(worker, options, state, step, performance.now() - startedAt))
               options.trace(line);
           }
           for (const draft of drafts) emit(draft);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Conditioning, Sampling } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import { LIMITS, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
@@ -94,9 +95,7 @@ export type GenerateOptions = z.input<typeof generateSchema>;
 
 /** What a generation runs with, after defaults and checks against the model card. */
 export interface ResolvedGeneration {
-  readonly conditioning:
-    | { readonly type: "class"; readonly classIndex: number }
-    | { readonly type: "text"; readonly prompt: string; readonly negativePrompt: string | null };
+  readonly conditioning: Conditioning;
   readonly grid: TokenGrid;
   readonly window: Window;
   readonly sampling: Sampling;
@@ -108,14 +107,6 @@ export interface ResolvedGeneration {
   readonly surrogate: SurrogateRule;
   readonly trace: ((line: string) => void) | undefined;
   readonly signal: AbortSignal | undefined;
-}
-
-/** How logits become a token: guidance, temperature, top-k, top-p, in that order. */
-export interface Sampling {
-  readonly guidanceScale: number;
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
 }
 
 /** Parses user input with a zod schema; every problem is named in one `invalid-options` error. */
@@ -186,10 +177,7 @@ export function resolveGeneration(
   });
 }
 
-function resolveConditioning(
-  options: z.output<typeof generateSchema>,
-  card: ModelCard,
-): ResolvedGeneration["conditioning"] {
+function resolveConditioning(options: z.output<typeof generateSchema>, card: ModelCard): Conditioning {
   const { prompt, classLabel, negativePrompt } = options;
   if (card.conditioning.type === "text") {
     if (classLabel !== undefined)

@@ -1,4 +1,4 @@
-import type { ModelDescription } from "../decode/backend.ts";
+import type { ModelDescription } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { workerSourceOf } from "./worker-source.ts";

@@ -1,4 +1,4 @@
-import type { WorkerSource } from "../decode/backend.ts";
+import type { WorkerSource } from "../decode/worker-source.ts";
 import { pythonWorker } from "../worker/local.ts";
 import { remoteWorker } from "../worker/remote/source.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";

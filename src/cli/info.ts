@@ -1,7 +1,7 @@
 import type { EngineOptions } from "../api/engine-options.ts";
 import { ratioName } from "../api/image-size.ts";
 import { estimateMemory, inspectModel, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
-import type { ModelDescription } from "../decode/backend.ts";
+import type { ModelDescription } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { describeModel } from "./model-text.ts";

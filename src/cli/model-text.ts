@@ -1,6 +1,6 @@
 import { type CardGrid, ratioName } from "../api/image-size.ts";
 import { estimateMemory, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
-import type { ModelDescription } from "../decode/backend.ts";
+import type { ModelDescription } from "../decode/worker-source.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 
 const LABEL_WIDTH = 17;

@@ -8,9 +8,10 @@ import { branchesOf, leftOutBranches } from "./branches.ts";
 import { allCacheRows, allocateRows, type CacheRows, canAllocateRows, freeRows } from "./cache-rows.ts";
 import { PictureQueue } from "./pixel-queue.ts";
 import { isOutOfMemory, lostTooOften, rebuild, withDecoded } from "./rebuild-cache.ts";
-import type { Pixels, WorkerSupply } from "./worker.ts";
+import type { Supervisor } from "./supervisor.ts";
+import type { Pixels } from "./worker.ts";
 
-/** The first of the sequence ids that no decode loop reaches: for what else uses an idle forwarder. */
+/** The first of the sequence ids that no decode loop reaches: for what else uses an idle worker. */
 export const FIRST_SPARE_SEQUENCE = 2 ** 40;
 
 /** One image's part of a forward: as it was planned, answered (in query order) and committed. */
@@ -64,7 +65,7 @@ const LOSS_LIMIT = 3;
  * When the worker is lost they queue again, first in line, and go on at the same step in another one.
  */
 export class DecodeLoop {
-  readonly #supply: WorkerSupply;
+  readonly #supervisor: Supervisor;
   readonly #queueLimit: number;
   readonly #pictures: PictureQueue;
   #queued: QueuedImage[] = [];
@@ -78,13 +79,13 @@ export class DecodeLoop {
   #isRecovering = false;
   #closedBy: unknown;
 
-  constructor(supply: WorkerSupply, queueLimit: number) {
-    this.#supply = supply;
+  constructor(supervisor: Supervisor, queueLimit: number) {
+    this.#supervisor = supervisor;
     this.#queueLimit = queueLimit;
-    this.#rows = allCacheRows(supply.forwarder.cacheRowCount);
+    this.#rows = allCacheRows(supervisor.worker.cacheRowCount);
     this.#pictures = new PictureQueue(
       LOSS_LIMIT,
-      () => supply.failure(),
+      () => supervisor.failure(),
       () => this.#wake(),
     );
   }
@@ -92,7 +93,7 @@ export class DecodeLoop {
   /** @throws ZiparError `queue-full`, `engine-closed` */
   submit(job: DecodeJob): void {
     if (this.#closedBy !== undefined) throw this.#closedBy;
-    const startable = Math.floor(this.#rows.free.length / this.#supply.forwarder.branchCount);
+    const startable = Math.floor(this.#rows.free.length / this.#supervisor.worker.card.branches.length);
     const waiting = this.#queued.filter(({ state }) => state === undefined).length;
     if (waiting >= this.#queueLimit + startable) {
       throw new ZiparError({
@@ -122,10 +123,10 @@ export class DecodeLoop {
     try {
       while (this.#queued.length + this.#live.length > 0 || this.#pictures.hasWork(this.#live.length === 0)) {
         this.#dropCancelled();
-        if (this.#supply.failure() !== undefined) await this.#recover();
-        this.#pictures.ask(this.#supply.forwarder, this.#live.length === 0);
+        if (this.#supervisor.failure() !== undefined) await this.#recover();
+        this.#pictures.ask(this.#supervisor.worker, this.#live.length === 0);
         await this.#admit();
-        if (this.#supply.failure() !== undefined) continue;
+        if (this.#supervisor.failure() !== undefined) continue;
         if (this.#live.length > 0) await this.#step(await this.#withBranches(this.#nextBatch()));
       }
     } finally {
@@ -144,7 +145,7 @@ export class DecodeLoop {
     const lacking = batch.filter((live) => live.lacksBranches && branchesOf(live).length > 1);
     if (lacking.length === 0) return batch;
     await this.#rebuild(lacking, leftOutBranches);
-    return this.#supply.failure() === undefined ? batch.filter((live) => this.#live.includes(live)) : [];
+    return this.#supervisor.failure() === undefined ? batch.filter((live) => this.#live.includes(live)) : [];
   }
 
   async #step(batch: readonly LiveSequence[]): Promise<void> {
@@ -155,7 +156,7 @@ export class DecodeLoop {
       live.lacksBranches ||= branches.length < cacheRows.length;
       return { sequence, plan: planStep(state), sampling: job.options.sampling, branches };
     });
-    const forward = this.#supply.forwarder.forward(steps).catch((error: unknown) => ({ error }));
+    const forward = this.#supervisor.worker.forward(steps).catch((error: unknown) => ({ error }));
     this.#deliver(); // while the worker runs this forward, listeners learn of the last one
     const results = await forward;
     if (this.#closedBy !== undefined) return;
@@ -172,7 +173,7 @@ export class DecodeLoop {
 
   /** A forward failed: with the worker, or for want of memory, or over one of its images, which halving finds. */
   async #stepFailed(batch: readonly LiveSequence[], error: unknown): Promise<void> {
-    const loss = this.#supply.failure();
+    const loss = this.#supervisor.failure();
     if (loss !== undefined) {
       for (const live of batch) this.#countLoss(live, loss);
       return;
@@ -186,7 +187,7 @@ export class DecodeLoop {
     if (isOutOfMemory(error)) this.#batchLimit = half;
     for (const part of [batch.slice(0, half), batch.slice(half)]) {
       const left = part.filter((live) => this.#live.includes(live) && !live.job.options.signal?.aborted);
-      if (left.length > 0 && this.#supply.failure() === undefined) await this.#step(left);
+      if (left.length > 0 && this.#supervisor.failure() === undefined) await this.#step(left);
     }
   }
 
@@ -231,7 +232,7 @@ export class DecodeLoop {
 
   /** Puts another worker in the place of the lost one. Every live image queues again, first in line. */
   async #recover(): Promise<void> {
-    const loss = this.#supply.failure() as ZiparError;
+    const loss = this.#supervisor.failure() as ZiparError;
     this.#deliver();
     const lost = this.#live;
     this.#live = [];
@@ -240,8 +241,8 @@ export class DecodeLoop {
     for (const { job } of lost) job.onWorkerLost(loss);
     this.#isRecovering = true;
     try {
-      await this.#supply.replace();
-      this.#rows = allCacheRows(this.#supply.forwarder.cacheRowCount);
+      await this.#supervisor.replace();
+      this.#rows = allCacheRows(this.#supervisor.worker.cacheRowCount);
       this.#batchLimit = Number.POSITIVE_INFINITY;
     } catch (error) {
       this.#failAll(error);
@@ -253,11 +254,11 @@ export class DecodeLoop {
   /** Gives cache rows to as many queued images as there are rows for. Those of a lost worker get their K/V again. */
   async #admit(): Promise<void> {
     const returning: LiveSequence[] = [];
-    while (this.#closedBy === undefined && this.#supply.failure() === undefined) {
+    while (this.#closedBy === undefined && this.#supervisor.failure() === undefined) {
       const queued = this.#queued[0];
       if (queued === undefined) break;
       const branchCount =
-        queued.job.options.sampling.guidanceScale === 1 ? 1 : this.#supply.forwarder.branchCount;
+        queued.job.options.sampling.guidanceScale === 1 ? 1 : this.#supervisor.worker.card.branches.length;
       if (branchCount > this.#rows.rowCount) {
         this.#queued.shift();
         queued.job.onError(cacheTooSmall(branchCount, this.#rows.rowCount));
@@ -273,7 +274,7 @@ export class DecodeLoop {
       this.#live.push(live);
       if (live.state.forwardCount > 0) returning.push(live);
     }
-    if (returning.length === 0 || this.#supply.failure() !== undefined) return;
+    if (returning.length === 0 || this.#supervisor.failure() !== undefined) return;
     for (const { live, forwardCount } of await this.#rebuild(returning, branchesOf))
       live.job.onWorkerRestored(forwardCount);
   }
@@ -284,7 +285,7 @@ export class DecodeLoop {
     const { grid, conditioning } = job.options;
     if (queued.state === undefined && lossCount === 0) job.onStart();
     try {
-      const { promptLength } = await this.#supply.forwarder.encodePrompt({
+      const { promptLength } = await this.#supervisor.worker.encodePrompt({
         sequence,
         cacheRows,
         rows: grid.rows,
@@ -292,12 +293,13 @@ export class DecodeLoop {
         conditioning,
       });
       if (this.#closedBy !== undefined) throw this.#closedBy;
-      const state = queued.state ?? startImage(job.options, promptLength, this.#supply.forwarder.codeCount);
+      const state =
+        queued.state ?? startImage(job.options, promptLength, this.#supervisor.worker.card.codeCount);
       if (state.promptLength !== promptLength) throw otherPrompt(state.promptLength, promptLength);
       return { job, sequence, cacheRows, state, lossCount, lacksBranches: false };
     } catch (error) {
       this.#rows = freeRows(this.#rows, cacheRows);
-      const loss = this.#closedBy === undefined ? this.#supply.failure() : undefined;
+      const loss = this.#closedBy === undefined ? this.#supervisor.failure() : undefined;
       if (loss === undefined && isOutOfMemory(error) && this.#live.length > 0) this.#queued.unshift(queued);
       else if (loss === undefined) job.onError(withDecoded(error, queued.state));
       else if (lossCount + 1 < LOSS_LIMIT) this.#queued.unshift({ ...queued, lossCount: lossCount + 1 });
@@ -323,9 +325,9 @@ export class DecodeLoop {
         branches: branches(live),
         live,
       }));
-      const { forwardCount, failures } = await rebuild(this.#supply.forwarder, sequences);
+      const { forwardCount, failures } = await rebuild(this.#supervisor.worker, sequences);
       if (this.#closedBy !== undefined) return [];
-      const loss = this.#supply.failure();
+      const loss = this.#supervisor.failure();
       for (const sequence of sequences) {
         const { live } = sequence;
         if (loss !== undefined) this.#countLoss(live, loss);
@@ -390,7 +392,7 @@ export class DecodeLoop {
   #leave(live: LiveSequence): void {
     this.#live = this.#live.filter((other) => other !== live);
     this.#rows = freeRows(this.#rows, live.cacheRows);
-    this.#supply.forwarder.release([live.sequence]).catch(() => {
+    this.#supervisor.worker.release([live.sequence]).catch(() => {
       // the worker is gone, and with it the sequence; the loop learns of that by its next request
     });
   }

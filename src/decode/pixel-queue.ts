@@ -1,6 +1,6 @@
 import type { ZiparError } from "../errors.ts";
 import { isOutOfMemory, lostTooOften } from "./rebuild-cache.ts";
-import type { Forwarder, Pixels } from "./worker.ts";
+import type { Pixels, Worker } from "./worker.ts";
 
 /** A token grid that is to become pixels. */
 export interface Picture {
@@ -44,13 +44,13 @@ export class PictureQueue {
   }
 
   /** Asks for what waits, without waiting for it. `isIdle`: the worker has nothing else to do. */
-  ask(forwarder: Forwarder, isIdle: boolean): void {
+  ask(worker: Worker, isIdle: boolean): void {
     for (const queued of [...this.#waiting]) {
       if (!this.#mayAsk(queued, isIdle)) continue;
       this.#waiting = this.#waiting.filter((other) => other !== queued);
       this.#asked.add(queued);
       const { picture } = queued;
-      forwarder.decodeImage(picture.tokens, picture.rows, picture.columns).then(
+      worker.decodeImage(picture.tokens, picture.rows, picture.columns).then(
         (pixels) => this.#settle(queued, () => picture.deliver(pixels)),
         (error: unknown) => this.#settle(queued, () => this.#refuse(queued, error)),
       );

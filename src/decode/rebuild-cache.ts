@@ -1,8 +1,7 @@
-import type { Sampling } from "../api/generate-options.ts";
 import { ZiparError } from "../errors.ts";
 import { planRebuild, REBUILD_QUERIES, type RebuildForward } from "../schedule/rebuild.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
-import type { Forwarder, ForwardStep } from "./worker.ts";
+import type { ForwardStep, Sampling, Worker } from "./worker.ts";
 
 /** A sequence whose prompt a worker holds, and of which it lacks the K/V of some branches. */
 export interface LackingSequence {
@@ -24,7 +23,7 @@ export interface Rebuilt {
  * smaller, then the sequences fewer. Never rejects; when the worker is lost, all of them fail.
  */
 export async function rebuild(
-  forwarder: Forwarder,
+  worker: Worker,
   sequences: readonly LackingSequence[],
   queryCount = REBUILD_QUERIES * 4,
 ): Promise<Rebuilt> {
@@ -34,7 +33,7 @@ export async function rebuild(
   const forwardCount = Math.max(...plans.map((plan) => plan.length));
   try {
     for (let k = 0; k < forwardCount; k++) {
-      await forwarder.forward(
+      await worker.forward(
         sequences.flatMap((sequence, index) => {
           const part = plans[index]?.[k];
           return part === undefined ? [] : [rebuildStep(sequence, part)];
@@ -45,14 +44,14 @@ export async function rebuild(
   } catch (error) {
     // Writing K/V again from the first forward on does no harm: no slot is read before it is written.
     if (isOutOfMemory(error) && perSequence > 1) {
-      return rebuild(forwarder, sequences, Math.floor(queryCount / 4));
+      return rebuild(worker, sequences, Math.floor(queryCount / 4));
     }
     const [only] = sequences;
     if (sequences.length === 1 && only !== undefined)
       return { forwardCount: 0, failures: new Map([[only, error]]) };
     const half = Math.ceil(sequences.length / 2);
-    const first = await rebuild(forwarder, sequences.slice(0, half), queryCount);
-    const second = await rebuild(forwarder, sequences.slice(half), queryCount);
+    const first = await rebuild(worker, sequences.slice(0, half), queryCount);
+    const second = await rebuild(worker, sequences.slice(half), queryCount);
     return {
       forwardCount: first.forwardCount + second.forwardCount,
       failures: new Map([...first.failures, ...second.failures]),

@@ -1,7 +1,6 @@
 import { ZiparError, type ZiparErrorCode } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import type { Backend } from "./backend.ts";
-import type { Forwarder, WorkerSupply } from "./worker.ts";
+import type { Worker } from "./worker.ts";
 
 /** How often a lost worker is replaced. */
 export interface RestartBudget {
@@ -26,40 +25,37 @@ const FINAL: ReadonlySet<ZiparErrorCode> = new Set([
 ]);
 
 /** Keeps an engine supplied with a worker: the one that runs, and another one in the place of each that is lost. */
-export class Supervisor implements WorkerSupply {
-  #backend: Backend;
+export class Supervisor {
+  #worker: Worker;
   #restartTimes: number[] = [];
   #restartCount = 0;
   #replacement: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
-  readonly #open: (signal: AbortSignal) => Promise<Backend>;
+  readonly #open: (signal: AbortSignal) => Promise<Worker>;
   readonly #budget: RestartBudget;
   readonly #logger: Logger;
   readonly #stopped = new AbortController();
 
   constructor(
-    backend: Backend,
-    open: (signal: AbortSignal) => Promise<Backend>,
+    worker: Worker,
+    open: (signal: AbortSignal) => Promise<Worker>,
     budget: RestartBudget,
     logger: Logger,
   ) {
-    this.#backend = backend;
+    this.#worker = worker;
     this.#open = open;
     this.#budget = budget;
     this.#logger = logger;
   }
 
   /** The newest worker, lost or not. */
-  get backend(): Backend {
-    return this.#backend;
+  get worker(): Worker {
+    return this.#worker;
   }
 
-  get forwarder(): Forwarder {
-    return this.#backend.forwarder;
-  }
-
+  /** What the worker was lost to; undefined while it runs. */
   failure(): ZiparError | undefined {
-    return this.#backend.failure();
+    return this.#worker.failure();
   }
 
   /** Workers that were started in the place of lost ones. */
@@ -78,15 +74,15 @@ export class Supervisor implements WorkerSupply {
   }
 
   async #replace(): Promise<void> {
-    let reason = this.#backend.failure() ?? new Error("the worker is not lost");
+    let reason = this.#worker.failure() ?? new Error("the worker is not lost");
     for (;;) {
       this.#logger.warn(`worker lost: ${firstLine(reason)}`);
       const waitMs = this.#spendRestart(reason);
-      await this.#backend.stop();
+      await this.#worker.stop();
       await pause(waitMs, this.#stopped.signal);
       try {
         const startedAt = performance.now();
-        this.#backend = await this.#open(this.#stopped.signal);
+        this.#worker = await this.#open(this.#stopped.signal);
         this.#stopped.signal.throwIfAborted();
         this.#restartCount += 1;
         this.#logger.info(`another worker is ready after ${Math.round(performance.now() - startedAt)} ms`);
@@ -103,7 +99,7 @@ export class Supervisor implements WorkerSupply {
     this.#stopped.abort();
     this.#stopping ??= this.#replacement
       .catch(() => {}) // whoever waits for it is told
-      .then(() => this.#backend.stop());
+      .then(() => this.#worker.stop());
     return this.#stopping;
   }
 

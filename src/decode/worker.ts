@@ -1,14 +1,22 @@
-import type { ResolvedGeneration, Sampling } from "../api/generate-options.ts";
 import type { ZiparError } from "../errors.ts";
+import type { ModelCard } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import type { StepPlan } from "../schedule/plan-step.ts";
 
-/** Executes what the decode loop plans. A worker process or the in-process stub. */
-export interface Forwarder {
+/** A loaded model that executes what the decode loop plans: a worker process, or the stub in this process. */
+export interface Worker {
+  readonly card: ModelCard;
+  /** e.g. "cpu", "cuda:0 NVIDIA H100", "stub". */
+  readonly device: string;
+  readonly dtype: string;
+  /** Process id; undefined where there is no process on this machine. */
+  readonly pid: number | undefined;
+  /** Rows of the K/V cache: each branch of each image takes one. */
   readonly cacheRowCount: number;
-  readonly codeCount: number;
-  /** CFG branches of the model; each takes a cache row. */
-  readonly branchCount: number;
+  /** What the worker was lost to; undefined while it runs. Every request fails once it is set. */
+  failure(): ZiparError | undefined;
+  /** Ends it, within a few seconds whatever state it is in. Safe to call twice. */
+  stop(): Promise<void>;
   /** Holds the prompt of a new sequence; its K/V will go into `cacheRows`. */
   encodePrompt(prompt: PromptRequest): Promise<{ readonly promptLength: number }>;
   /** One transformer forward over all steps. Results are aligned with steps and their queries. */
@@ -18,15 +26,6 @@ export interface Forwarder {
   profile(sequence: number, codes: Int32Array, rows: number, columns: number): Promise<AttentionMasses>;
   release(sequences: readonly number[]): Promise<void>;
   stats(): Promise<WorkerStats>;
-}
-
-/** Where the decode loop gets its forwarder from: the worker that runs, and another one once that is lost. */
-export interface WorkerSupply {
-  readonly forwarder: Forwarder;
-  /** What the worker was lost to; undefined while it runs. */
-  failure(): ZiparError | undefined;
-  /** Puts another worker in the place of the lost one. Rejects when there will be none. */
-  replace(): Promise<void>;
 }
 
 /** What a worker has done since it started. */
@@ -44,8 +43,18 @@ export interface PromptRequest {
   readonly cacheRows: readonly number[];
   readonly rows: number;
   readonly columns: number;
-  readonly conditioning: ResolvedGeneration["conditioning"];
+  readonly conditioning: Conditioning;
 }
+
+/** What an image is made from. */
+export type Conditioning =
+  | { readonly type: "class"; readonly classIndex: number }
+  | {
+      readonly type: "text";
+      readonly prompt: string;
+      /** null: the family's own. */
+      readonly negativePrompt: string | null;
+    };
 
 export interface ForwardStep {
   readonly sequence: number;
@@ -55,6 +64,17 @@ export interface ForwardStep {
   readonly branches?: readonly number[];
   /** Rebuilding a lost cache: the forward in which each query was first fed; it sees no slot of a later one. */
   readonly steps?: Int32Array;
+}
+
+/** How logits become a token: guidance, temperature, top-k, top-p, in that order. */
+export interface Sampling {
+  readonly guidanceScale: number;
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 turns it off. */
+  readonly topK: number;
+  /** 1 turns it off. */
+  readonly topP: number;
 }
 
 /**

@@ -1,13 +1,12 @@
-import type { ResolvedGeneration, Sampling } from "../api/generate-options.ts";
 import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
-import type { Forwarder, ForwardStep } from "../decode/worker.ts";
+import type { Conditioning, ForwardStep, Sampling, Worker } from "../decode/worker.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";
 import type { Query, Want } from "../schedule/plan-step.ts";
 
 /** A finished image whose tokens are to be scored. */
 export interface ScoredImage {
-  readonly conditioning: ResolvedGeneration["conditioning"];
+  readonly conditioning: Conditioning;
   readonly grid: TokenGrid;
   /** Raster order. */
   readonly tokens: ArrayLike<number>;
@@ -24,23 +23,20 @@ const SMALLEST_PROBABILITY = 2 ** -126;
 
 /**
  * Bits per token of each image under the model itself: `-log2 p(token | tokens before it)` in raster order, teacher
- * forced, at guidance scale 1 and temperature 1. The forwarder must be idle: its cache rows are used.
+ * forced, at guidance scale 1 and temperature 1. The worker must be idle: its cache rows are used.
  */
 export async function scoreTokens(
-  forwarder: Forwarder,
+  worker: Worker,
   images: readonly ScoredImage[],
 ): Promise<readonly number[]> {
   const scores: number[] = [];
-  for (let first = 0; first < images.length; first += forwarder.cacheRowCount) {
-    scores.push(...(await scoreTogether(forwarder, images.slice(first, first + forwarder.cacheRowCount))));
+  for (let first = 0; first < images.length; first += worker.cacheRowCount) {
+    scores.push(...(await scoreTogether(worker, images.slice(first, first + worker.cacheRowCount))));
   }
   return scores;
 }
 
-async function scoreTogether(
-  forwarder: Forwarder,
-  images: readonly ScoredImage[],
-): Promise<readonly number[]> {
+async function scoreTogether(worker: Worker, images: readonly ScoredImage[]): Promise<readonly number[]> {
   const sequences = images.map((_, k) => FIRST_SPARE_SEQUENCE + k);
   const bits = images.map(() => 0);
   try {
@@ -48,23 +44,23 @@ async function scoreTogether(
     for (const [k, { conditioning, grid, tokens }] of images.entries()) {
       const { rows, columns } = grid;
       const prompt = { sequence: sequences[k] as number, cacheRows: [k], rows, columns, conditioning };
-      const { promptLength } = await forwarder.encodePrompt(prompt);
-      queries.push(rasterQueries(grid, promptLength, tokens, forwarder.codeCount));
+      const { promptLength } = await worker.encodePrompt(prompt);
+      queries.push(rasterQueries(grid, promptLength, tokens, worker.card.codeCount));
     }
     const longest = Math.max(...queries.map(({ length }) => length));
-    const chunk = Math.max(1, Math.floor(MAX_PROBABILITIES / (forwarder.codeCount * images.length)));
+    const chunk = Math.max(1, Math.floor(MAX_PROBABILITIES / (worker.card.codeCount * images.length)));
     for (let start = 0; start < longest; start += chunk) {
-      await scoreChunk(forwarder, images, sequences, queries, { start, end: start + chunk }, bits);
+      await scoreChunk(worker, images, sequences, queries, { start, end: start + chunk }, bits);
     }
   } finally {
-    await forwarder.release(sequences);
+    await worker.release(sequences);
   }
   return bits.map((sum, k) => sum / (images[k] as ScoredImage).tokens.length);
 }
 
 /** One forward over queries `start .. end-1` of every image that has so many; adds to `bits`. */
 async function scoreChunk(
-  forwarder: Forwarder,
+  worker: Worker,
   images: readonly ScoredImage[],
   sequences: readonly number[],
   queries: readonly (readonly Query[])[],
@@ -81,7 +77,7 @@ async function scoreChunk(
       sampling: PLAIN,
     };
   });
-  const results = await forwarder.forward(steps);
+  const results = await worker.forward(steps);
   for (const [position, k] of live.entries()) {
     const { grid, tokens } = images[k] as ScoredImage;
     for (const [q, { want }] of (steps[position] as ForwardStep).plan.queries.entries()) {

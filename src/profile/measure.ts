@@ -2,9 +2,9 @@ import { createEngine, type Engine } from "../api/engine.ts";
 import type { EngineOptions } from "../api/engine-options.ts";
 import type { GenerateOptions } from "../api/generate-options.ts";
 import type { GenerationResult } from "../api/generation.ts";
-import type { Backend, WorkerSource } from "../decode/backend.ts";
 import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
-import type { Forwarder, PromptRequest } from "../decode/worker.ts";
+import type { Conditioning, Worker } from "../decode/worker.ts";
+import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { pythonWorker } from "../worker/local.ts";
 import { addMasses, type MeanMasses } from "./mean-masses.ts";
@@ -33,7 +33,7 @@ export interface ProfileOptions {
 /** What one sample is made from, as `generate` and as the worker take it. */
 interface Subject {
   readonly options: Pick<GenerateOptions, "classLabel" | "prompt">;
-  readonly conditioning: PromptRequest["conditioning"];
+  readonly conditioning: Conditioning;
 }
 
 /** So that a model with many classes is not profiled for hours unless that is asked for. */
@@ -46,13 +46,13 @@ const MAX_DEFAULT_SAMPLES = 64;
 export async function profileLocality(options: ProfileOptions): Promise<LocalityReport> {
   const { model, seed, windowQuantile, signal, onProgress } = options;
   checkOptions(options);
-  let backend: Backend | undefined;
+  let worker: Worker | undefined;
   const source = options.worker ?? pythonWorker();
   await using engine = await createEngine({
     ...options.engine,
     model,
     maxQueue: Number.MAX_SAFE_INTEGER,
-    worker: { open: async (resolved) => (backend = await source.open(resolved)) },
+    worker: { open: async (resolved) => (worker = await source.open(resolved)) },
     signal,
   });
   const subjects = subjectsOf(options, engine);
@@ -65,11 +65,10 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
       return result;
     }),
   );
-  const { forwarder } = backend as Backend;
   let masses: MeanMasses | undefined;
   for (const [k, result] of results.entries()) {
     signal?.throwIfAborted();
-    masses = addMasses(masses, await profileImage(forwarder, subjects[k] as Subject, result));
+    masses = addMasses(masses, await profileImage(worker as Worker, subjects[k] as Subject, result));
     onProgress?.("attention", k + 1, results.length);
   }
   const { card, device, dtype } = engine;
@@ -77,13 +76,13 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
   return describeLocality(run, masses as MeanMasses);
 }
 
-/** The forwarder must be idle: its first cache row is taken for the prompt, though nothing is written to it. */
+/** The worker must be idle: its first cache row is taken for the prompt, though nothing is written to it. */
 async function profileImage(
-  forwarder: Forwarder,
+  worker: Worker,
   { conditioning }: Subject,
   { tokens, rows, columns }: GenerationResult,
 ) {
-  await forwarder.encodePrompt({
+  await worker.encodePrompt({
     sequence: FIRST_SPARE_SEQUENCE,
     cacheRows: [0],
     rows,
@@ -91,9 +90,9 @@ async function profileImage(
     conditioning,
   });
   try {
-    return await forwarder.profile(FIRST_SPARE_SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
+    return await worker.profile(FIRST_SPARE_SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
   } finally {
-    await forwarder.release([FIRST_SPARE_SEQUENCE]);
+    await worker.release([FIRST_SPARE_SEQUENCE]);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Sampling } from "../api/generate-options.ts";
+import type { Sampling } from "../decode/worker.ts";
 import type { Distribution } from "../schedule/distribution.ts";
 
 /**

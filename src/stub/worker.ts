@@ -1,19 +1,19 @@
 import type {
   AttentionMasses,
-  Forwarder,
   ForwardStep,
   Pixels,
   PromptRequest,
+  Worker,
   WorkerStats,
 } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
+import type { ModelCard } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";
+import { PIXELS_PER_TOKEN, stubCard } from "./card.ts";
 import { mix, STUB_OFFSET, stubDistribution } from "./law.ts";
-import type { ResolvedStubOptions } from "./source.ts";
-
-export const PIXELS_PER_TOKEN = 8;
+import type { ResolvedStubOptions } from "./options.ts";
 
 interface StubSequence {
   readonly rows: number;
@@ -24,20 +24,26 @@ interface StubSequence {
 }
 
 /** Executes steps in this process with the stub's law, and refuses whatever a real model could not compute. */
-export class StubForwarder implements Forwarder {
+export class StubWorker implements Worker {
+  readonly card: ModelCard;
+  readonly device = "stub";
+  readonly dtype = "float32";
+  readonly pid = undefined;
   readonly cacheRowCount: number;
-  readonly codeCount: number;
-  readonly branchCount = 2;
   readonly #options: ResolvedStubOptions;
   readonly #sequences = new Map<number, StubSequence>();
   #forwardCount = 0;
   #forwardMs = 0;
 
-  constructor(options: ResolvedStubOptions, cacheRowCount: number) {
+  constructor(options: ResolvedStubOptions, imageCount: number) {
     this.#options = options;
-    this.cacheRowCount = cacheRowCount;
-    this.codeCount = options.codeCount;
+    this.card = stubCard(options);
+    this.cacheRowCount = imageCount * this.card.branches.length;
   }
+
+  failure(): undefined {}
+
+  async stop(): Promise<void> {}
 
   async encodePrompt({
     sequence,
@@ -115,7 +121,7 @@ export class StubForwarder implements Forwarder {
     return plan.queries.map((query): QueryResult => {
       if (query.want.type === "none") return undefined;
       const state = this.#stateOf(sequence, first, query, query.want, plan.runs);
-      const distribution = stubDistribution(state, this.codeCount, sampling);
+      const distribution = stubDistribution(state, this.#options.codeCount, sampling);
       if (query.want.type === "distribution") return distribution;
       const token = tokenAt(distribution, query.want.uniform);
       return { token, probability: probabilityOf(distribution, token) };
@@ -130,18 +136,18 @@ export class StubForwarder implements Forwarder {
     cell: { row: number; column: number },
     runs: Int32Array,
   ): number {
-    const { promptLength, reach, seed, rowEnd } = this.#options;
+    const { promptLength, reach, seed, rowEnd, codeCount } = this.#options;
     const stride = sequence.columns + (rowEnd === "token" ? 1 : 0);
     const { row, column } = cell;
     const predecessor = promptLength + (column > 0 ? row * stride + column : row * stride) - 1;
     if (query.slot !== predecessor)
       throw new Error(`stub: slot ${query.slot} does not predict cell (${row}, ${column})`);
-    const context = [seed, row, column, sequence.classIndex, column > 0 ? query.token : this.codeCount];
+    const context = [seed, row, column, sequence.classIndex, column > 0 ? query.token : codeCount];
     if (row > 0) {
       for (let k = column; k < Math.min(column + reach, sequence.columns); k++) {
         const slot = promptLength + (row - 1) * stride + k;
         const isVisible = slot <= query.slot && isCovered(runs, slot);
-        context.push(isVisible ? (tokens.get(slot) as number) : this.codeCount + 1);
+        context.push(isVisible ? (tokens.get(slot) as number) : codeCount + 1);
       }
     }
     return context.reduce(mix, STUB_OFFSET);

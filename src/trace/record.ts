@@ -1,32 +1,32 @@
 import type { ResolvedGeneration } from "../api/generate-options.ts";
-import type { Backend } from "../decode/backend.ts";
 import type { CommittedStep } from "../decode/loop.ts";
+import type { Worker } from "../decode/worker.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import type { Distribution } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";
 import type { SequenceState } from "../schedule/sequence-state.ts";
 import { TRACE_VERSION, type TraceHeader, type TraceQuery, type TraceStep } from "./format.ts";
 
-/** What of the engine a trace names. */
-export type TracedBackend = Pick<Backend, "card" | "device" | "dtype">;
+/** What of the worker a trace names. */
+export type TracedWorker = Pick<Worker, "card" | "device" | "dtype">;
 
 /**
  * The lines that a committed forward adds to a trace: the header too when it is the first one.
  * @param atMs when it was committed, in ms after the image got its cache rows
  */
 export function traceLines(
-  backend: TracedBackend,
+  worker: TracedWorker,
   options: ResolvedGeneration,
   state: SequenceState,
   step: CommittedStep,
   atMs: number,
 ): readonly string[] {
   const line = JSON.stringify(describeStep(state.forwardCount, step, atMs));
-  return state.forwardCount === 1 ? [JSON.stringify(describeRun(backend, options, state)), line] : [line];
+  return state.forwardCount === 1 ? [JSON.stringify(describeRun(worker, options, state)), line] : [line];
 }
 
 function describeRun(
-  { card, device, dtype }: TracedBackend,
+  { card, device, dtype }: TracedWorker,
   options: ResolvedGeneration,
   state: SequenceState,
 ): TraceHeader {

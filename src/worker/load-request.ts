@@ -1,4 +1,4 @@
-import type { ResolvedEngineOptions } from "../api/engine-options.ts";
+import type { WorkerOptions } from "../decode/worker-source.ts";
 import type { Source } from "../protocol/messages.ts";
 
 /** The body of `describe`. */
@@ -25,7 +25,7 @@ const DEFAULT_IMAGES = 8;
 
 /** `resolvePart` says where a part of a checkpoint is that lies elsewhere; its second argument names the part in messages. */
 export function loadRequest(
-  { vq, textEncoder, size, device, dtype }: ResolvedEngineOptions,
+  { vq, textEncoder, size, device, dtype }: WorkerOptions,
   weights: Source,
   resolvePart: (reference: string, what: string) => Source,
 ): LoadRequest {
@@ -41,7 +41,7 @@ export function loadRequest(
   };
 }
 
-export function initRequest({ maxImages }: ResolvedEngineOptions, request: LoadRequest): InitRequest {
+export function initRequest({ maxImages }: WorkerOptions, request: LoadRequest): InitRequest {
   return {
     ...request,
     imageCount: maxImages ?? DEFAULT_IMAGES,

@@ -1,15 +1,14 @@
-import type { ResolvedEngineOptions } from "../api/engine-options.ts";
 import { parseOptions } from "../api/generate-options.ts";
-import type { Backend, ModelDescription, WorkerSource } from "../decode/backend.ts";
+import type { ModelDescription, WorkerOptions, WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import type { Source } from "../protocol/messages.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
 import { workerFiles } from "../python/environment-location.ts";
-import { type StubOptions, stubOptionsSchema } from "../stub/source.ts";
+import { type StubOptions, stubOptionsSchema } from "../stub/options.ts";
 import { initRequest, loadRequest } from "./load-request.ts";
 import { resolveModelReference, resolvePartReference } from "./model-reference.ts";
-import { WorkerForwarder } from "./requests.ts";
-import { describeModel, startWorker, type WorkerOptions } from "./start.ts";
+import { SocketWorker } from "./socket-worker.ts";
+import { describeModel, type StartOptions, startWorker } from "./start.ts";
 
 /** The PyTorch worker, in a process of its own. */
 export function pythonWorker(): WorkerSource {
@@ -33,32 +32,31 @@ export function stubProcess(options: StubOptions & { delayMs?: number } = {}): W
 
 /** @internal The harness of the faults passes `--faults`. */
 export async function openPythonWorker(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   weights: Source,
   extra: readonly string[],
-): Promise<Backend> {
-  const { channel, ready, pid, failure, stop } = await startWorker({
-    ...workerOptions(options, extra),
+): Promise<SocketWorker> {
+  const connection = await startWorker({
+    ...startOptions(options, extra),
     init: initRequest(options, loadRequest(options, weights, resolvePartReference)),
   });
-  const forwarder = new WorkerForwarder(channel, ready);
-  return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, failure, stop };
+  return new SocketWorker(connection);
 }
 
 async function describe(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   weights: Source,
   extra: readonly string[],
 ): Promise<ModelDescription> {
   const described = await describeModel(
-    workerOptions(options, extra),
+    startOptions(options, extra),
     loadRequest(options, weights, resolvePartReference),
   );
   const { card, device, dtype, slotCount, cacheBytesPerImage, freeBytes } = described;
   return { card, device, dtype, weights: described.weights, slotCount, cacheBytesPerImage, freeBytes };
 }
 
-function workerOptions(options: ResolvedEngineOptions, extra: readonly string[]): WorkerOptions {
+function startOptions(options: WorkerOptions, extra: readonly string[]): StartOptions {
   const environment = resolvePythonEnvironment();
   if (!environment.installed)
     throw new ZiparError({ code: "python-environment", message: environment.reason });

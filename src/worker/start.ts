@@ -6,14 +6,14 @@ import { type Described, PROTOCOL_VERSION, type Ready } from "../protocol/messag
 import { type Hello, type Progress, type Refusal, WorkerChannel } from "./channel.ts";
 import type { InitRequest, LoadRequest } from "./load-request.ts";
 import { WorkerProcess } from "./process.ts";
-import { expectReply } from "./requests.ts";
+import { type Connection, expectReply } from "./socket-worker.ts";
 import { privateTransport } from "./transport.ts";
 import type { Patience } from "./watchdog.ts";
 
 const SHUTDOWN_GRACE_MS = 2_000;
 const HANG_FLOOR_MS = 30_000;
 
-export interface WorkerOptions {
+export interface StartOptions {
   readonly python: string;
   readonly workerDirectory: string;
   /** Extra arguments of the worker, e.g. `["--stub", "{}"]`. */
@@ -31,17 +31,6 @@ export interface WorkerOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** A worker that has loaded its checkpoint. */
-export interface Worker {
-  readonly channel: WorkerChannel;
-  readonly ready: Ready;
-  readonly pid: number | undefined;
-  /** What it was lost to, with its last output in `details.output`; undefined while it runs. */
-  failure(): ZiparError | undefined;
-  /** Ends the process and everything that waits for it. Safe to call twice. */
-  stop(): Promise<void>;
-}
-
 /** Tells the messages of one worker of this process from those of all others. */
 let lastEpoch = 0;
 
@@ -49,7 +38,9 @@ let lastEpoch = 0;
  * Starts a worker process, shakes hands and loads the checkpoint.
  * @throws ZiparError `worker-start`, `worker-died`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `cancelled`
  */
-export async function startWorker(options: WorkerOptions & { readonly init: InitRequest }): Promise<Worker> {
+export async function startWorker(
+  options: StartOptions & { readonly init: InitRequest },
+): Promise<Connection> {
   const { reply: ready, ...worker } = await launch(options, (channel) =>
     init(channel, options.init, options.onProgress),
   );
@@ -60,7 +51,7 @@ export async function startWorker(options: WorkerOptions & { readonly init: Init
  * Starts a worker process, lets it read what a checkpoint is, and ends it.
  * @throws ZiparError as `startWorker`
  */
-export async function describeModel(options: WorkerOptions, request: LoadRequest): Promise<Described> {
+export async function describeModel(options: StartOptions, request: LoadRequest): Promise<Described> {
   const { reply, stop } = await launch(options, (channel) => describe(channel, request, options.onProgress));
   await stop();
   return reply;
@@ -68,9 +59,9 @@ export async function describeModel(options: WorkerOptions, request: LoadRequest
 
 /** Starts a worker process, shakes hands and waits for the answer to its first request. */
 async function launch<FirstReply>(
-  options: WorkerOptions,
+  options: StartOptions,
   request: (channel: WorkerChannel) => Promise<FirstReply>,
-): Promise<Omit<Worker, "ready"> & { readonly reply: FirstReply }> {
+): Promise<Omit<Connection, "ready"> & { readonly reply: FirstReply }> {
   const epoch = ++lastEpoch;
   const token = randomBytes(32).toString("hex");
   const spawn = (endpoint: string) => new WorkerProcess({ ...options, endpoint, token, epoch });

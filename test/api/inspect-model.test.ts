@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { largestImageCount } from "../../src/api/inspect-model.ts";
 import { modelReport } from "../../src/cli/info.ts";
 import { byteCount, describeModel } from "../../src/cli/model-text.ts";
-import type { ModelDescription } from "../../src/decode/backend.ts";
+import type { ModelDescription } from "../../src/decode/worker-source.ts";
 import { estimateMemory, inspectModel, stubProcess, stubWorker } from "../../src/index.ts";
 import type { ModelCard } from "../../src/protocol/messages.ts";
 import { ziparErrorOf } from "../support/errors.ts";

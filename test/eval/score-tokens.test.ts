@@ -1,23 +1,24 @@
 import { describe, expect, test } from "vitest";
 import { createEngine } from "../../src/api/engine.ts";
-import type { Forwarder } from "../../src/decode/worker.ts";
+import type { Worker } from "../../src/decode/worker.ts";
 import { type ScoredImage, scoreTokens } from "../../src/eval/score-tokens.ts";
 import type { Draw } from "../../src/schedule/commit-step.ts";
-import { type StubOptions, stubWorker } from "../../src/stub/source.ts";
+import type { StubOptions } from "../../src/stub/options.ts";
+import { stubWorker } from "../../src/stub/source.ts";
 
 /** Bits per token of one image in next-token order, from the probabilities of its own draws, and as scored afterwards. */
 async function drawnAndScored(stub: StubOptions, copies: number) {
-  let forwarder: Forwarder | undefined;
+  let worker: Worker | undefined;
   let bits = 0;
   const source = stubWorker(stub);
   await using engine = await createEngine({
     maxImages: 2,
     worker: {
       async open(options) {
-        const backend = await source.open(options);
-        forwarder = backend.forwarder;
-        const forward = forwarder.forward.bind(forwarder);
-        forwarder.forward = async (steps) => {
+        const opened = await source.open(options);
+        worker = opened;
+        const forward = opened.forward.bind(opened);
+        opened.forward = async (steps) => {
           const results = await forward(steps);
           for (const result of results.flat()) {
             if (result !== undefined && "probability" in result)
@@ -25,7 +26,7 @@ async function drawnAndScored(stub: StubOptions, copies: number) {
           }
           return results;
         };
-        return backend;
+        return opened;
       },
     },
   });
@@ -41,7 +42,7 @@ async function drawnAndScored(stub: StubOptions, copies: number) {
     tokens: tokens.flat(),
   };
   const drawn = bits / (rows * columns);
-  const scored = await scoreTokens(forwarder as Forwarder, new Array<ScoredImage>(copies).fill(image));
+  const scored = await scoreTokens(worker as Worker, new Array<ScoredImage>(copies).fill(image));
   return { drawn, scored };
 }
 
@@ -63,7 +64,7 @@ describe("bits per token", () => {
   });
 
   test("are many for a token that the model holds impossible", async () => {
-    const { forwarder } = await stubWorker(stub).open({ maxImages: 1 } as Parameters<
+    const worker = await stubWorker(stub).open({ maxImages: 1 } as Parameters<
       ReturnType<typeof stubWorker>["open"]
     >[0]);
     const image: ScoredImage = {
@@ -71,6 +72,6 @@ describe("bits per token", () => {
       grid: { rows: 5, columns: 7, rowEnd: "none" },
       tokens: new Array<number>(35).fill(1),
     };
-    expect((await scoreTokens(forwarder, [image]))[0]).toBeGreaterThan(100);
+    expect((await scoreTokens(worker, [image]))[0]).toBeGreaterThan(100);
   });
 });

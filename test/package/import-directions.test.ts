@@ -13,7 +13,9 @@ const forbidden = [
   ["src/schedule/x.ts", "../decode/loop.ts"],
   ["src/protocol/x.ts", "../schedule/grid.ts"],
   ["src/protocol/x.ts", "../worker/process.ts"],
-  ["src/decode/x.ts", "../worker/requests.ts"],
+  ["src/decode/x.ts", "../worker/socket-worker.ts"],
+  ["src/decode/x.ts", "../python/environment.ts"],
+  ["src/decode/x.ts", "../stub/source.ts"],
   ["src/api/x.ts", "../cli/main.ts"],
   ["src/worker/x.ts", "../cli/main.ts"],
 ] as const;
@@ -22,6 +24,7 @@ const allowed = [
   ["src/schedule/x.ts", "./grid.ts"],
   ["src/schedule/x.ts", "../errors.ts"],
   ["src/protocol/x.ts", "zod"],
+  ["src/decode/x.ts", "./worker.ts"],
   ["src/api/x.ts", "../schedule/grid.ts"],
   ["src/cli/x.ts", "./main.ts"],
 ] as const;

@@ -28,15 +28,14 @@ beforeAll(async () => {
     samples: 3,
     worker: {
       async open(options) {
-        const backend = await pythonWorker().open(options);
-        const { forwarder } = backend;
-        const profile = forwarder.profile.bind(forwarder);
-        forwarder.profile = async (...image) => {
+        const worker = await pythonWorker().open(options);
+        const profile = worker.profile.bind(worker);
+        worker.profile = async (...image) => {
           const masses = await profile(...image);
           images.push(masses);
           return masses;
         };
-        return backend;
+        return worker;
       },
     },
   });

@@ -5,7 +5,7 @@ import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { AdaptiveWindow, Window } from "../../src/schedule/window.ts";
-import type { ResolvedStubOptions } from "../../src/stub/source.ts";
+import type { ResolvedStubOptions } from "../../src/stub/options.ts";
 import { auditTrace } from "../support/audit-trace.ts";
 import { recordStub } from "../support/record-stub.ts";
 

@@ -1,18 +1,18 @@
 import { join } from "node:path";
-import type { WorkerSource } from "../../src/decode/backend.ts";
+import type { WorkerSource } from "../../src/decode/worker-source.ts";
 import { resolvePythonEnvironment } from "../../src/python/environment.ts";
-import { WorkerForwarder } from "../../src/worker/requests.ts";
-import { startWorker, type Worker } from "../../src/worker/start.ts";
+import { SocketWorker } from "../../src/worker/socket-worker.ts";
+import { startWorker } from "../../src/worker/start.ts";
 
 const FIXTURES = join(import.meta.dirname, "../process/fixtures");
 
 /** A real process behind the real wire that misbehaves as `fixtures/fake-worker` describes. */
-export function fakeWorker(behaviour: string, onStart: (worker: Worker) => void = () => {}): WorkerSource {
+export function fakeWorker(behaviour: string): WorkerSource {
   return {
     async open(options) {
       const environment = resolvePythonEnvironment();
       if (!environment.installed) throw new Error(environment.reason);
-      const worker = await startWorker({
+      const connection = await startWorker({
         python: environment.python,
         workerDirectory: join(FIXTURES, "fake-worker"),
         arguments: [behaviour],
@@ -31,10 +31,7 @@ export function fakeWorker(behaviour: string, onStart: (worker: Worker) => void 
         onProgress: () => {},
         signal: options.signal,
       });
-      onStart(worker);
-      const { channel, ready, pid, failure, stop } = worker;
-      const forwarder = new WorkerForwarder(channel, ready);
-      return { card: ready.card, device: ready.device, dtype: ready.dtype, forwarder, pid, failure, stop };
+      return new SocketWorker(connection);
     },
   };
 }

@@ -1,5 +1,5 @@
-import type { Backend, WorkerSource } from "../../src/decode/backend.ts";
-import type { Forwarder, ForwardStep } from "../../src/decode/worker.ts";
+import type { ForwardStep, Worker } from "../../src/decode/worker.ts";
+import type { WorkerSource } from "../../src/decode/worker-source.ts";
 import type { QueryResult } from "../../src/schedule/commit-step.ts";
 
 /** A worker whose forwards are written down, and which may be made to run all branches all along. */
@@ -20,28 +20,18 @@ export function guidanceWorker(source: WorkerSource, branchCount: number): Guida
   return worker;
 }
 
-function watch(backend: Backend, worker: GuidanceWorker, branchCount: number): Backend {
-  const { forwarder } = backend;
+function watch(watched: Worker, worker: GuidanceWorker, branchCount: number): Worker {
   const all = Array.from({ length: branchCount }, (_, branch) => branch);
-  const watched: Forwarder = {
-    cacheRowCount: forwarder.cacheRowCount,
-    codeCount: forwarder.codeCount,
-    branchCount: forwarder.branchCount,
-    encodePrompt: (prompt) => forwarder.encodePrompt(prompt),
-    stats: () => forwarder.stats(),
-    decodeImage: (codes, rows, columns) => forwarder.decodeImage(codes, rows, columns),
-    profile: (...image) => forwarder.profile(...image),
-    release: (sequences) => forwarder.release(sequences),
-    forward: async (steps) => {
-      worker.forwards.push(
-        steps.map(({ branches = all, steps }) => ({ branches, rebuilds: steps !== undefined })),
-      );
-      if (!worker.runsAll) return forwarder.forward(steps);
-      const isRebuild = steps.some((step) => step.steps !== undefined);
-      return isRebuild ? steps.map(nothing) : forwarder.forward(steps.map((step) => inFull(step, all)));
-    },
+  const forward = watched.forward.bind(watched);
+  watched.forward = async (steps) => {
+    worker.forwards.push(
+      steps.map(({ branches = all, steps }) => ({ branches, rebuilds: steps !== undefined })),
+    );
+    if (!worker.runsAll) return forward(steps);
+    const isRebuild = steps.some((step) => step.steps !== undefined);
+    return isRebuild ? steps.map(nothing) : forward(steps.map((step) => inFull(step, all)));
   };
-  return { ...backend, forwarder: watched };
+  return watched;
 }
 
 function inFull(step: ForwardStep, branches: readonly number[]): ForwardStep {

@@ -3,9 +3,8 @@ import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { Window } from "../../src/schedule/window.ts";
-import type { StubOptions } from "../../src/stub/source.ts";
-import { stubOptionsSchema } from "../../src/stub/source.ts";
-import { StubForwarder } from "../../src/stub/worker.ts";
+import { type StubOptions, stubOptionsSchema } from "../../src/stub/options.ts";
+import { StubWorker } from "../../src/stub/worker.ts";
 import type { TraceStep } from "./run-schedule.ts";
 
 export interface StubRun {
@@ -33,9 +32,9 @@ export async function recordStub(
 ): Promise<StubRun> {
   const resolved = stubOptionsSchema.parse(options);
   const { rows, columns, rowEnd, codeCount } = resolved;
-  const forwarder = new StubForwarder(resolved, 1);
+  const worker = new StubWorker(resolved, 1);
   const conditioning = { type: "class", classIndex } as const;
-  const { promptLength } = await forwarder.encodePrompt({
+  const { promptLength } = await worker.encodePrompt({
     sequence: 1,
     cacheRows: [0],
     rows,
@@ -54,7 +53,7 @@ export async function recordStub(
   const trace: TraceStep[] = [];
   while (!isComplete(state) && trace.length < forwards) {
     const plan = planStep(state);
-    const [results = []] = await forwarder.forward([{ sequence: 1, plan, sampling }]);
+    const [results = []] = await worker.forward([{ sequence: 1, plan, sampling }]);
     const { cells, drafts } = commitStep(state, plan, results);
     trace.push({ queries: plan.queries, runs: plan.runs, cells, drafts });
   }

@@ -1,7 +1,8 @@
-import type { Backend, WorkerSource } from "../../src/decode/backend.ts";
-import type { Forwarder, ForwardStep } from "../../src/decode/worker.ts";
+import type { Worker } from "../../src/decode/worker.ts";
+import type { WorkerSource } from "../../src/decode/worker-source.ts";
 import { ZiparError } from "../../src/errors.ts";
-import { type StubOptions, stubWorker } from "../../src/stub/source.ts";
+import type { StubOptions } from "../../src/stub/options.ts";
+import { stubWorker } from "../../src/stub/source.ts";
 
 /** The stub worker with its calls written down, and a hook before every forward. */
 export interface RecordingWorker {
@@ -52,8 +53,8 @@ export function recordingWorker(options: StubOptions): RecordingWorker {
   return recording;
 }
 
-function record(backend: Backend, recording: RecordingWorker): Backend {
-  const { forwarder } = backend;
+/** The worker, with these calls in the place of its own. */
+function record(worker: Worker, recording: RecordingWorker): Worker {
   let failure: ZiparError | undefined;
   recording.lose = (reason = loss()) => {
     failure ??= reason;
@@ -61,43 +62,41 @@ function record(backend: Backend, recording: RecordingWorker): Backend {
   const alive = () => {
     if (failure !== undefined) throw failure;
   };
-  const recorded: Forwarder = {
-    cacheRowCount: forwarder.cacheRowCount,
-    codeCount: forwarder.codeCount,
-    branchCount: forwarder.branchCount,
+  const own = {
+    encodePrompt: worker.encodePrompt.bind(worker),
+    forward: worker.forward.bind(worker),
+    decodeImage: worker.decodeImage.bind(worker),
+    release: worker.release.bind(worker),
+    stop: worker.stop.bind(worker),
+  };
+  return Object.assign(worker, {
+    failure: () => failure,
     encodePrompt: async (prompt) => {
       recording.prompts.push(prompt.sequence);
       if (prompt.conditioning.type === "class")
         recording.classes.set(prompt.sequence, prompt.conditioning.classIndex);
       await recording.beforeRequest("prompt");
       alive();
-      return forwarder.encodePrompt(prompt);
+      return own.encodePrompt(prompt);
     },
-    forward: async (steps: readonly ForwardStep[]) => {
+    forward: async (steps) => {
       const index = recording.batches.push(steps.map(({ sequence }) => sequence)) - 1;
       await recording.beforeForward(index);
       alive();
-      return forwarder.forward(steps);
+      return own.forward(steps);
     },
-    stats: () => forwarder.stats(),
     decodeImage: async (codes, rows, columns) => {
       await recording.beforeRequest("picture");
       alive();
-      return forwarder.decodeImage(codes, rows, columns);
+      return own.decodeImage(codes, rows, columns);
     },
-    profile: (...image) => forwarder.profile(...image),
     release: (sequences) => {
       recording.released.push(...sequences);
-      return forwarder.release(sequences);
+      return own.release(sequences);
     },
-  };
-  return {
-    ...backend,
-    forwarder: recorded,
-    failure: () => failure,
     stop: async () => {
       recording.stopCount++;
-      await backend.stop();
+      await own.stop();
     },
-  };
+  } satisfies Partial<Worker>);
 }

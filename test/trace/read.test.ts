@@ -8,7 +8,7 @@ import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { startSequence } from "../../src/schedule/sequence-state.ts";
 import { parseTrace, readTrace } from "../../src/trace/read.ts";
-import { type TracedBackend, traceLines } from "../../src/trace/record.ts";
+import { type TracedWorker, traceLines } from "../../src/trace/record.ts";
 import { replayTrace } from "../../src/trace/replay.ts";
 import { law } from "../support/chi-square.ts";
 import { ziparErrorOf } from "../support/errors.ts";
@@ -68,7 +68,7 @@ describe("a trace", () => {
       want: { type: "distribution", row: 1, column: 0 },
     } as const;
     const step = { plan: { ...plan, queries: [query] }, results: [q], outcome: { cells: [], drafts: [] } };
-    const [line = ""] = traceLines({} as TracedBackend, {} as ResolvedGeneration, state, step, 1);
+    const [line = ""] = traceLines({} as TracedWorker, {} as ResolvedGeneration, state, step, 1);
     const { queries } = JSON.parse(line) as { queries: { want: { result: { probabilities: number[] } } }[] };
     expect(Float32Array.from(queries[0]?.want.result.probabilities ?? [])).toEqual(q.probabilities);
   });

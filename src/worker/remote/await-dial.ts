@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import type { ResolvedEngineOptions } from "../../api/engine-options.ts";
+import type { WorkerOptions } from "../../decode/worker-source.ts";
 import { ZiparError } from "../../errors.ts";
 import { type Hello, type Refusal, WorkerChannel } from "../channel.ts";
 import { after, cancelled, checkVersion, internal, patienceOf } from "../start.ts";
@@ -20,7 +20,7 @@ export interface WaitMemory {
  * @throws ZiparError `invalid-options`, `worker-start`, `worker-timeout`, `protocol-version`, `cancelled`
  */
 export async function awaitWorker(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   settings: RemoteSettings,
   memory: WaitMemory,
 ): Promise<WorkerChannel> {

@@ -1,10 +1,9 @@
-import type { ResolvedEngineOptions } from "../../api/engine-options.ts";
-import type { Backend, ModelDescription, WorkerSource } from "../../decode/backend.ts";
+import type { ModelDescription, WorkerOptions, WorkerSource } from "../../decode/worker-source.ts";
 import { ZiparError } from "../../errors.ts";
 import type { WorkerChannel } from "../channel.ts";
 import { initRequest, loadRequest } from "../load-request.ts";
 import { resolveRemoteReference } from "../model-reference.ts";
-import { WorkerForwarder } from "../requests.ts";
+import { SocketWorker } from "../socket-worker.ts";
 import { cancelled, describe, engineClosed, init, internal } from "../start.ts";
 import { awaitWorker, type WaitMemory } from "./await-dial.ts";
 import { type RemoteSettings, type RemoteWorkerOptions, resolveRemote } from "./options.ts";
@@ -24,26 +23,24 @@ export function remoteWorker(options: RemoteWorkerOptions): WorkerSource {
 }
 
 async function open(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   settings: RemoteSettings,
   memory: WaitMemory,
-): Promise<Backend> {
+): Promise<SocketWorker> {
   const { channel, reply } = await converse(options, settings, memory, (channel) =>
     init(channel, initRequest(options, requestOf(options)), progressOf(options)),
   );
-  return {
-    card: reply.card,
-    device: reply.device,
-    dtype: reply.dtype,
-    forwarder: new WorkerForwarder(channel, reply),
+  return new SocketWorker({
+    channel,
+    ready: reply,
     pid: undefined, // it means nothing on this machine
     failure: () => channel.failure,
     stop: async () => channel.close(engineClosed()),
-  };
+  });
 }
 
 async function describeModel(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   settings: RemoteSettings,
   memory: WaitMemory,
 ): Promise<ModelDescription> {
@@ -57,7 +54,7 @@ async function describeModel(
 
 /** Waits for a worker and for the answer to its first request. */
 async function converse<FirstReply>(
-  options: ResolvedEngineOptions,
+  options: WorkerOptions,
   settings: RemoteSettings,
   memory: WaitMemory,
   request: (channel: WorkerChannel) => Promise<FirstReply>,
@@ -78,11 +75,11 @@ async function converse<FirstReply>(
 }
 
 /** References are about the worker's machine, where only the worker can look them up. */
-function requestOf(options: ResolvedEngineOptions) {
+function requestOf(options: WorkerOptions) {
   return loadRequest(options, resolveRemoteReference(options.model), resolveRemoteReference);
 }
 
-function progressOf({ onProgress }: ResolvedEngineOptions) {
+function progressOf({ onProgress }: WorkerOptions) {
   return ({ phase, completed, total, unit }: Parameters<NonNullable<typeof onProgress>>[0]) =>
     onProgress?.({ phase, completed, total, unit });
 }

@@ -1,39 +1,60 @@
 import type {
   AttentionMasses,
-  Forwarder,
   ForwardStep,
   Pixels,
   PromptRequest,
+  Worker,
   WorkerStats,
 } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
-import { type ForwardSequence, type Ready, WANT } from "../protocol/messages.ts";
+import { type ForwardSequence, type ModelCard, type Ready, WANT } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import type { FinalReply, WorkerChannel } from "./channel.ts";
 
-/** The only place where a step plan becomes a message, and a message the results of a step. */
-export class WorkerForwarder implements Forwarder {
+/** The link to a worker that has loaded its checkpoint. */
+export interface Connection {
+  readonly channel: WorkerChannel;
+  readonly ready: Ready;
+  readonly pid: number | undefined;
+  /** What it was lost to; undefined while it stands. */
+  failure(): ZiparError | undefined;
+  /** Ends it, and the process where there is one. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/**
+ * A worker behind a socket, on this machine or elsewhere. The only place where a step plan becomes a message, and a
+ * message the results of a step.
+ */
+export class SocketWorker implements Worker {
+  readonly card: ModelCard;
+  readonly device: string;
+  readonly dtype: string;
+  readonly pid: number | undefined;
+  readonly cacheRowCount: number;
+  readonly #connection: Connection;
   readonly #channel: WorkerChannel;
-  readonly #ready: Ready;
   /** All branches of each sequence whose prompt is held. */
   readonly #branches = new Map<number, readonly number[]>();
 
-  constructor(channel: WorkerChannel, ready: Ready) {
+  constructor(connection: Connection) {
+    const { channel, ready, pid } = connection;
+    this.card = ready.card;
+    this.device = ready.device;
+    this.dtype = ready.dtype;
+    this.pid = pid;
+    this.cacheRowCount = ready.limits.cacheRowCount;
+    this.#connection = connection;
     this.#channel = channel;
-    this.#ready = ready;
   }
 
-  get cacheRowCount(): number {
-    return this.#ready.limits.cacheRowCount;
+  failure(): ZiparError | undefined {
+    return this.#connection.failure();
   }
 
-  get codeCount(): number {
-    return this.#ready.card.codeCount;
-  }
-
-  get branchCount(): number {
-    return this.#ready.card.branches.length;
+  stop(): Promise<void> {
+    return this.#connection.stop();
   }
 
   async encodePrompt(prompt: PromptRequest): Promise<{ readonly promptLength: number }> {
@@ -54,7 +75,7 @@ export class WorkerForwarder implements Forwarder {
     );
     return this.#read(() => {
       expectReply(reply, "forward-done");
-      return readResults(steps, arrays, this.codeCount);
+      return readResults(steps, arrays, this.card.codeCount);
     });
   }
 
@@ -65,7 +86,7 @@ export class WorkerForwarder implements Forwarder {
     return this.#read(() => {
       expectReply(reply, "image-decoded");
       const data = takeArray(arrays, "pixels", "uint8", 3);
-      const { pixelsPerToken } = this.#ready.card.imageDecoder ?? { pixelsPerToken: 0 };
+      const { pixelsPerToken } = this.card.imageDecoder ?? { pixelsPerToken: 0 };
       const [height, width] = [rows * pixelsPerToken, columns * pixelsPerToken];
       const received = arrays.get("pixels")?.shape;
       if (String(received) !== String([height, width, 3]))
