@@ -1,10 +1,9 @@
 import { z } from "zod";
-import type { Conditioning, Sampling } from "../decode/worker.ts";
+import type { ImageRequest } from "../decode/image.ts";
 import { ZiparError } from "../errors.ts";
 import { LIMITS, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
-import { ALWAYS_GUIDED, type GuidanceInterval } from "../schedule/guidance.ts";
-import type { SurrogateRule } from "../schedule/surrogate.ts";
+import { ALWAYS_GUIDED } from "../schedule/guidance.ts";
 import type { Window } from "../schedule/window.ts";
 import { resolveCardGrid } from "./image-size.ts";
 
@@ -94,19 +93,8 @@ export type PlanOptions = z.input<typeof planSchema>;
 export type GenerateOptions = z.input<typeof generateSchema>;
 
 /** What a generation runs with, after defaults and checks against the model card. */
-export interface ResolvedGeneration {
-  readonly conditioning: Conditioning;
-  readonly grid: TokenGrid;
-  readonly window: Window;
-  readonly sampling: Sampling;
-  readonly guidanceInterval: GuidanceInterval;
-  readonly seed: number;
-  readonly image: boolean;
-  readonly partialImages: number;
-  readonly refreshRowEnds: boolean;
-  readonly surrogate: SurrogateRule;
+export interface ResolvedGeneration extends ImageRequest {
   readonly trace: ((line: string) => void) | undefined;
-  readonly signal: AbortSignal | undefined;
 }
 
 /** Parses user input with a zod schema; every problem is named in one `invalid-options` error. */
@@ -177,7 +165,10 @@ export function resolveGeneration(
   });
 }
 
-function resolveConditioning(options: z.output<typeof generateSchema>, card: ModelCard): Conditioning {
+function resolveConditioning(
+  options: z.output<typeof generateSchema>,
+  card: ModelCard,
+): ImageRequest["conditioning"] {
   const { prompt, classLabel, negativePrompt } = options;
   if (card.conditioning.type === "text") {
     if (classLabel !== undefined)

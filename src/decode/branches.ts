@@ -1,23 +1,21 @@
-import type { ResolvedGeneration } from "../api/generate-options.ts";
 import { isGuided } from "../schedule/guidance.ts";
-import type { SequenceState } from "../schedule/sequence-state.ts";
-
-/** What deciding over the branches of an image takes. */
-export interface GuidedImage {
-  readonly cacheRows: readonly number[];
-  readonly state: SequenceState;
-  readonly job: { readonly options: ResolvedGeneration };
-}
+import type { LiveImage } from "./image.ts";
 
 const CONDITIONAL: readonly number[] = [0];
 
 /** The branches of an image's next forward: all that it has, or the conditional one alone where guidance is off. */
-export function branchesOf({ cacheRows, state, job }: GuidedImage): readonly number[] {
-  if (cacheRows.length === 1 || !isGuided(state, job.options.guidanceInterval)) return CONDITIONAL;
+export function branchesOf({ cacheRows, state, image }: LiveImage): readonly number[] {
+  const { guidanceInterval } = image.job.options;
+  if (cacheRows.length === 1 || !isGuided(state, guidanceInterval)) return CONDITIONAL;
   return [...cacheRows.keys()];
 }
 
 /** The branches that do not run while guidance is off. */
-export function leftOutBranches({ cacheRows }: GuidedImage): readonly number[] {
+export function leftOutBranches({ cacheRows }: LiveImage): readonly number[] {
   return [...cacheRows.keys()].slice(1);
+}
+
+/** Whether guidance comes on with the next forward, and the branches that did not run while it was off are needed. */
+export function needsBranches(live: LiveImage): boolean {
+  return live.lacksBranches && branchesOf(live).length > 1;
 }

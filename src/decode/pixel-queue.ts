@@ -1,34 +1,33 @@
 import type { ZiparError } from "../errors.ts";
-import { isOutOfMemory, lostTooOften } from "./rebuild-cache.ts";
+import type { TokenGrid } from "../schedule/grid.ts";
+import { isOutOfMemory } from "./rebuild-cache.ts";
 import type { Pixels, Worker } from "./worker.ts";
+import { LOSS_LIMIT, lostTooOften } from "./worker-lost.ts";
 
-/** A token grid that is to become pixels. */
-export interface Picture {
+/** A token grid that is to become pixels: a finished image or a preview. */
+export interface PixelJob {
   readonly tokens: Int32Array;
-  readonly rows: number;
-  readonly columns: number;
-  deliver(pixels: Pixels): void;
-  fail(error: unknown): void;
+  readonly grid: TokenGrid;
+  onPixels(pixels: Pixels): void;
+  onError(error: unknown): void;
 }
 
-interface QueuedPicture {
-  readonly picture: Picture;
+interface QueuedJob {
+  readonly job: PixelJob;
   lossCount: number;
-  /** Whether memory did not suffice beside other work: it is asked for again when there is none. */
+  /** Memory did not suffice beside other work: it is asked for again when there is none. */
   needsRoom: boolean;
 }
 
-/** Pictures that the worker was asked for or shall be. Those of a lost worker wait to be asked for again. */
-export class PictureQueue {
-  #waiting: QueuedPicture[] = [];
-  readonly #asked = new Set<QueuedPicture>();
-  readonly #lossLimit: number;
+/** Token grids that the worker was asked to decode or shall be. Those of a lost worker wait to be asked for again. */
+export class PixelQueue {
+  #waiting: QueuedJob[] = [];
+  readonly #asked = new Set<QueuedJob>();
   readonly #loss: () => ZiparError | undefined;
   readonly #onWaiting: () => void;
 
-  /** `loss` tells what the worker was lost to, if it was; `onWaiting` is called when a picture has to be asked for. */
-  constructor(lossLimit: number, loss: () => ZiparError | undefined, onWaiting: () => void) {
-    this.#lossLimit = lossLimit;
+  /** `loss` tells what the worker was lost to, if it was; `onWaiting` is called when a grid has to be asked for. */
+  constructor(loss: () => ZiparError | undefined, onWaiting: () => void) {
     this.#loss = loss;
     this.#onWaiting = onWaiting;
   }
@@ -38,8 +37,8 @@ export class PictureQueue {
     return this.#waiting.some((queued) => this.#mayAsk(queued, isIdle));
   }
 
-  add(picture: Picture): void {
-    this.#waiting.push({ picture, lossCount: 0, needsRoom: false });
+  add(job: PixelJob): void {
+    this.#waiting.push({ job, lossCount: 0, needsRoom: false });
     this.#onWaiting();
   }
 
@@ -49,42 +48,42 @@ export class PictureQueue {
       if (!this.#mayAsk(queued, isIdle)) continue;
       this.#waiting = this.#waiting.filter((other) => other !== queued);
       this.#asked.add(queued);
-      const { picture } = queued;
-      worker.decodeImage(picture.tokens, picture.rows, picture.columns).then(
-        (pixels) => this.#settle(queued, () => picture.deliver(pixels)),
+      const { job } = queued;
+      worker.decodeImage(job.tokens, job.grid.rows, job.grid.columns).then(
+        (pixels) => this.#settle(queued, () => job.onPixels(pixels)),
         (error: unknown) => this.#settle(queued, () => this.#refuse(queued, error)),
       );
     }
   }
 
-  /** Fails all pictures. */
+  /** Fails everything. */
   close(error: unknown): void {
     const all = [...this.#asked, ...this.#waiting];
     this.#waiting = [];
     this.#asked.clear();
-    for (const { picture } of all) picture.fail(error);
+    for (const { job } of all) job.onError(error);
   }
 
-  #mayAsk({ needsRoom }: QueuedPicture, isIdle: boolean): boolean {
+  #mayAsk({ needsRoom }: QueuedJob, isIdle: boolean): boolean {
     return !needsRoom || (isIdle && this.#asked.size === 0);
   }
 
-  #settle(queued: QueuedPicture, then: () => void): void {
+  #settle(queued: QueuedJob, then: () => void): void {
     if (!this.#asked.delete(queued)) return; // it was failed meanwhile
     then();
     if (this.#waiting.length > 0) this.#onWaiting();
   }
 
-  #refuse(queued: QueuedPicture, error: unknown): void {
+  #refuse(queued: QueuedJob, error: unknown): void {
     const loss = this.#loss();
     if (loss !== undefined) {
       queued.lossCount += 1;
-      if (queued.lossCount < this.#lossLimit) this.#waiting.push(queued);
-      else queued.picture.fail(lostTooOften("decoding a picture", queued.lossCount, loss));
+      if (queued.lossCount < LOSS_LIMIT) this.#waiting.push(queued);
+      else queued.job.onError(lostTooOften("decoding the tokens of an image", queued.lossCount, loss));
     } else if (isOutOfMemory(error) && !queued.needsRoom) {
       this.#waiting.push({ ...queued, needsRoom: true });
     } else {
-      queued.picture.fail(error);
+      queued.job.onError(error);
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { ResolvedGeneration } from "../api/generate-options.ts";
-import type { CommittedStep } from "../decode/loop.ts";
+import type { CommittedStep } from "../decode/image.ts";
 import type { Worker } from "../decode/worker.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
 import type { Distribution } from "../schedule/distribution.ts";

@@ -1,0 +1,36 @@
+import { ZiparError } from "../errors.ts";
+import { randomKey } from "../schedule/random.ts";
+import { type SequenceState, startSequence } from "../schedule/sequence-state.ts";
+import type { Image, ImageRequest, LiveImage } from "./image.ts";
+import type { Worker } from "./worker.ts";
+
+/** Lets a worker hold the prompt of an image that got cache rows: a new one, or one that a lost worker held. */
+export async function holdPrompt(
+  worker: Worker,
+  image: Image,
+  sequence: number,
+  cacheRows: readonly number[],
+): Promise<LiveImage> {
+  const { grid, conditioning } = image.job.options;
+  const { rows, columns } = grid;
+  const { promptLength } = await worker.encodePrompt({ sequence, cacheRows, rows, columns, conditioning });
+  image.state ??= startState(image.job.options, promptLength, worker.card.codeCount);
+  const { state } = image;
+  if (state.promptLength !== promptLength) throw otherPrompt(state.promptLength, promptLength);
+  return { image, sequence, cacheRows, state, lacksBranches: false };
+}
+
+function startState(options: ImageRequest, promptLength: number, codeCount: number): SequenceState {
+  const { grid, window, seed, refreshRowEnds, surrogate } = options;
+  const key = randomKey(seed);
+  return startSequence({ grid, promptLength, codeCount, window, refreshRowEnds, surrogate, key });
+}
+
+function otherPrompt(expected: number, received: number): ZiparError {
+  return new ZiparError({
+    code: "internal",
+    message:
+      `a new worker encodes the same prompt to ${received} positions, the lost one to ${expected}; ` +
+      "the checkpoint has changed on disk: start another engine",
+  });
+}
