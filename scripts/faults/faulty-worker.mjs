@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { load, root } from "./load.mjs";
 
-const { openPythonWorker } = await load("worker/local.js");
+const { localWorker } = await load("worker/local.js");
 
 /** Small enough to be quick, tall enough for rows that open early, wait and are drafted. */
 export const STUB = {
@@ -26,7 +26,7 @@ export function faultyWorker(worker, plan, stub = STUB) {
     open(options) {
       incarnation += 1;
       const faults = JSON.stringify({ ...plan, incarnation });
-      return openPythonWorker(options, { type: "path", path }, [...model, "--faults", faults]);
+      return localWorker([...model, "--faults", faults], () => ({ type: "path", path })).open(options);
     },
   };
 }

@@ -32,7 +32,7 @@ export async function fuzzReplies({ decodeReply, SocketWorker, ZiparError }, opt
       const answer = decodeReply(parts);
       if (answer.reply.type === "forward-done") {
         const channel = { request: async () => answer, close() {} };
-        await new SocketWorker({ channel, ready }).forward(STEPS);
+        await new SocketWorker({ channel, reply: ready }).forward(STEPS);
       }
       outcome.taken++;
     } catch (error) {

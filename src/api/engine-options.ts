@@ -1,8 +1,10 @@
 import { z } from "zod";
 import type { StartProgress, WorkerSource } from "../decode/worker-source.ts";
 import { type Logger, silentLogger } from "../logger.ts";
+import { parseOptions } from "../options/parse.ts";
+import { pythonWorker } from "../worker/local.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
-import { parseOptions } from "./generate-options.ts";
+import { remoteWorker } from "../worker/remote/source.ts";
 
 const engineSchema = z.strictObject({
   /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */
@@ -65,8 +67,12 @@ const engineSchema = z.strictObject({
 });
 
 export type EngineOptions = z.input<typeof engineSchema>;
-export type ResolvedEngineOptions = z.output<typeof engineSchema>;
+export type ResolvedEngineOptions = Omit<z.output<typeof engineSchema>, "worker"> & {
+  readonly worker: WorkerSource;
+};
 
+/** @throws ZiparError `invalid-options` */
 export function resolveEngineOptions(input: EngineOptions): ResolvedEngineOptions {
-  return Object.freeze(parseOptions(engineSchema, input, "createEngine"));
+  const { worker = pythonWorker(), ...options } = parseOptions(engineSchema, input, "createEngine");
+  return Object.freeze({ ...options, worker: "listen" in worker ? remoteWorker(worker) : worker });
 }

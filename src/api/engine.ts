@@ -2,7 +2,6 @@ import { randomInt } from "node:crypto";
 import { DecodeLoop } from "../decode/loop.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, Worker, WorkerStats } from "../decode/worker.ts";
-import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount } from "../schedule/grid.ts";
@@ -12,7 +11,6 @@ import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } 
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
-import { workerSourceOf } from "./worker-source.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -22,9 +20,8 @@ import { workerSourceOf } from "./worker-source.ts";
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const startedAt = performance.now();
   const resolved = resolveEngineOptions(options);
-  const source = workerSourceOf(resolved);
-  const worker = await source.open(resolved);
-  return new Engine(worker, source, resolved, performance.now() - startedAt);
+  const worker = await resolved.worker.open(resolved);
+  return new Engine(worker, resolved, performance.now() - startedAt);
 }
 
 /** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
@@ -39,8 +36,8 @@ export class Engine implements AsyncDisposable {
   readonly #loop: DecodeLoop;
 
   /** @internal */
-  constructor(worker: Worker, source: WorkerSource, options: ResolvedEngineOptions, startMs: number) {
-    const { restarts, logger, maxQueue } = options;
+  constructor(worker: Worker, options: ResolvedEngineOptions, startMs: number) {
+    const { worker: source, restarts, logger, maxQueue } = options;
     const supervisor = new Supervisor(
       worker,
       (signal) => source.open({ ...options, signal }),

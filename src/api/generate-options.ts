@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ImageRequest } from "../decode/image.ts";
 import { ZiparError } from "../errors.ts";
+import { parseOptions } from "../options/parse.ts";
 import { LIMITS, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
 import { ALWAYS_GUIDED } from "../schedule/guidance.ts";
@@ -95,22 +96,6 @@ export type GenerateOptions = z.input<typeof generateSchema>;
 /** What a generation runs with, after defaults and checks against the model card. */
 export interface ResolvedGeneration extends ImageRequest {
   readonly trace: ((line: string) => void) | undefined;
-}
-
-/** Parses user input with a zod schema; every problem is named in one `invalid-options` error. */
-export function parseOptions<Schema extends z.ZodType>(
-  schema: Schema,
-  input: unknown,
-  what: string,
-): z.output<Schema> {
-  const parsed = schema.safeParse(input);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => describeIssue(issue, input));
-  throw new ZiparError({
-    code: "invalid-options",
-    message: `${what}: ${problems.join("; ")}`,
-    details: { problems },
-  });
 }
 
 export function resolvePlanOptions(input: PlanOptions): { grid: TokenGrid; window: number } {
@@ -232,28 +217,4 @@ function checkedWindow(window: number, columns: number): number {
 
 function invalid(message: string): ZiparError {
   return new ZiparError({ code: "invalid-options", message });
-}
-
-/** `path: what was expected, what was received`. */
-function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
-  const path = issue.path.join(".");
-  const received = issue.path.reduce<unknown>(
-    (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
-    input,
-  );
-  const label = path === "" ? "" : `\`${path}\` = ${shown(received)}: `;
-  return `${label}${issue.code === "invalid_union" ? unionProblem(issue) : issue.message}`;
-}
-
-const SHOWN_CHARACTERS = 80;
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length <= SHOWN_CHARACTERS
-    ? text
-    : `${text.slice(0, SHOWN_CHARACTERS)}... (${text.length} characters)`;
-}
-
-function unionProblem(issue: z.core.$ZodIssueInvalidUnion): string {
-  return [...new Set(issue.errors.flatMap((branch) => branch.map((inner) => inner.message)))].join(", or ");
 }

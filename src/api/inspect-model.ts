@@ -1,7 +1,6 @@
 import type { ModelDescription } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
-import { workerSourceOf } from "./worker-source.ts";
 
 export type InspectOptions = Omit<EngineOptions, "maxImages" | "maxQueue">;
 
@@ -22,7 +21,7 @@ export interface MemoryEstimate {
  */
 export async function inspectModel(options: InspectOptions = {}): Promise<ModelDescription> {
   const resolved = resolveEngineOptions(options);
-  const source = workerSourceOf(resolved);
+  const { worker: source } = resolved;
   if (source.describe === undefined) {
     throw new ZiparError({
       code: "invalid-options",

@@ -1,8 +1,7 @@
 import { execa } from "execa";
 import { ZiparError } from "../errors.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
-import { workerFiles } from "../python/environment-location.ts";
-import { pythonVariables } from "../worker/process.ts";
+import { workerVariables } from "../python/worker-variables.ts";
 import { interruptSignal } from "./interrupt.ts";
 
 export interface WorkerArguments {
@@ -42,14 +41,13 @@ export async function runWorker(options: WorkerArguments): Promise<number> {
 }
 
 async function runPython(python: string, options: WorkerArguments, interrupt: AbortSignal) {
-  const { directory } = workerFiles();
   const child = execa(python, ["-m", "zipar_worker", ...describeOptions(options)], {
     stdin: "pipe", // its end tells the worker that we died
     stdout: "inherit",
     stderr: "inherit",
     buffer: false,
     reject: false,
-    env: pythonVariables(directory),
+    env: workerVariables(),
     windowsHide: true,
   });
   const stop = () => {

@@ -4,7 +4,7 @@ import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
-import { workerFiles } from "../python/environment-location.ts";
+import { workerVariables } from "../python/worker-variables.ts";
 
 const verdictSchema = z.object({
   /** Per picture: 1 where the classifier names its class. */
@@ -49,7 +49,7 @@ async function runJudge(
     {
       reject: false,
       stdin: "ignore",
-      env: { PYTHONPATH: workerFiles().directory, PYTHONDONTWRITEBYTECODE: "1" },
+      env: workerVariables(),
       ...(signal === undefined ? {} : { cancelSignal: signal }),
     },
   );

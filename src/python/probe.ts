@@ -2,6 +2,7 @@ import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
 import { workerFiles } from "./environment-location.ts";
+import { workerVariables } from "./worker-variables.ts";
 
 const probeSchema = z.object({
   python: z.string(),
@@ -24,7 +25,7 @@ export async function probePython(python: string, root?: string): Promise<Python
     reject: false,
     stdin: "ignore",
     timeout: 300_000,
-    env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: "1" },
+    env: workerVariables(directory),
   });
   const printed = lastJson(outcome.stdout);
   const probe = probeSchema.safeParse(printed);

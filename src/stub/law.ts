@@ -6,7 +6,7 @@ import type { Distribution } from "../schedule/distribution.ts";
  * cell, its class, the token to the left and the visible tokens of the row above from its own column to `reach - 1`
  * further right. Nothing else matters, so every window of at least `reach` gives next-token order's tokens.
  */
-export const STUB_OFFSET = 0x811c9dc5;
+export const HASH_START = 0x811c9dc5;
 
 /** Four candidates with these weights; equal tokens merge. */
 const WEIGHTS = [8, 4, 2, 1];

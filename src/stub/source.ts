@@ -1,5 +1,5 @@
-import { parseOptions } from "../api/generate-options.ts";
 import type { ModelDescription, WorkerSource } from "../decode/worker-source.ts";
+import { parseOptions } from "../options/parse.ts";
 import { slotCount } from "../schedule/grid.ts";
 import { type StubOptions, stubOptionsSchema } from "./options.ts";
 import { StubWorker } from "./worker.ts";

@@ -12,7 +12,7 @@ import type { QueryResult } from "../schedule/commit-step.ts";
 import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
 import type { Query } from "../schedule/plan-step.ts";
 import { PIXELS_PER_TOKEN, stubCard } from "./card.ts";
-import { mix, STUB_OFFSET, stubDistribution } from "./law.ts";
+import { HASH_START, mix, stubDistribution } from "./law.ts";
 import type { ResolvedStubOptions } from "./options.ts";
 
 interface StubSequence {
@@ -150,7 +150,7 @@ export class StubWorker implements Worker {
         context.push(isVisible ? (tokens.get(slot) as number) : codeCount + 1);
       }
     }
-    return context.reduce(mix, STUB_OFFSET);
+    return context.reduce(mix, HASH_START);
   }
 }
 

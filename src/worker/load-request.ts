@@ -1,39 +1,27 @@
 import type { WorkerOptions } from "../decode/worker-source.ts";
-import type { Source } from "../protocol/messages.ts";
+import { PROTOCOL_VERSION, type Source } from "../protocol/messages.ts";
+import type { RequestBody } from "../protocol/requests.ts";
 
-/** The body of `describe`. */
-export interface LoadRequest {
-  readonly model: {
-    readonly weights: Source;
-    readonly vq: Source | null;
-    readonly textEncoder: Source | null;
-    readonly size: { readonly width: number; readonly height: number } | null;
-  };
-  readonly device: string;
-  readonly dtype: "auto" | "float32" | "bfloat16" | "float16";
-}
-
-/** The body of `init`. */
-export interface InitRequest extends LoadRequest {
-  /** Images that the K/V cache shall hold, and whether fewer will do. */
-  readonly imageCount: number;
-  readonly fewerImages: boolean;
+/** Where the files of a checkpoint are, from what the user wrote. */
+export interface SourceResolver {
+  weights(reference: string): Source;
+  /** The same for a part that lies elsewhere; `part` names it in messages. */
+  part(reference: string, part: string): Source;
 }
 
 /** Images decoded together unless the user says how many, where the memory suffices. */
 const DEFAULT_IMAGES = 8;
 
-/** `resolvePart` says where a part of a checkpoint is that lies elsewhere; its second argument names the part in messages. */
-export function loadRequest(
-  { vq, textEncoder, size, device, dtype }: WorkerOptions,
-  weights: Source,
-  resolvePart: (reference: string, what: string) => Source,
-): LoadRequest {
+export function describeRequest(
+  { model, vq, textEncoder, size, device, dtype }: WorkerOptions,
+  resolve: SourceResolver,
+): RequestBody<"describe"> {
   return {
+    type: "describe",
     model: {
-      weights,
-      vq: vq === undefined ? null : resolvePart(vq, "image tokenizer"),
-      textEncoder: textEncoder === undefined ? null : resolvePart(textEncoder, "text encoder"),
+      weights: resolve.weights(model),
+      vq: vq === undefined ? null : resolve.part(vq, "image tokenizer"),
+      textEncoder: textEncoder === undefined ? null : resolve.part(textEncoder, "text encoder"),
       size: size ?? null,
     },
     device,
@@ -41,9 +29,12 @@ export function loadRequest(
   };
 }
 
-export function initRequest({ maxImages }: WorkerOptions, request: LoadRequest): InitRequest {
+export function initRequest(options: WorkerOptions, resolve: SourceResolver): RequestBody<"init"> {
+  const { maxImages } = options;
   return {
-    ...request,
+    ...describeRequest(options, resolve),
+    type: "init",
+    protocolVersion: PROTOCOL_VERSION,
     imageCount: maxImages ?? DEFAULT_IMAGES,
     fewerImages: maxImages === undefined,
   };

@@ -1,19 +1,25 @@
 import { execa } from "execa";
 import type { Logger } from "../logger.ts";
+import { workerVariables } from "../python/worker-variables.ts";
 import { OutputTail } from "./output-tail.ts";
 
 /** How long the last words of a process that has ended may take to arrive. */
 const OUTPUT_GRACE_MS = 200;
 
-export interface WorkerProcessOptions {
-  /** Interpreter to run. */
+/** What is run as a worker. */
+export interface WorkerProgram {
+  /** The interpreter. */
   readonly python: string;
   /** The folder that holds the package `zipar_worker`. */
-  readonly workerDirectory: string;
+  readonly directory: string;
+  /** Arguments beside the usual ones, e.g. `["--stub", "{}"]`. */
+  readonly extraArguments: readonly string[];
+}
+
+export interface WorkerProcessOptions extends WorkerProgram {
   readonly endpoint: string;
   readonly token: string;
   readonly epoch: number;
-  readonly arguments: readonly string[];
   readonly logger: Logger;
 }
 
@@ -80,8 +86,8 @@ async function endOf(child: ReturnType<typeof spawn>): Promise<string> {
   return `it could not be started: ${originalMessage}`;
 }
 
-function spawn({ python, workerDirectory, endpoint, arguments: extra }: WorkerProcessOptions) {
-  return execa(python, ["-m", "zipar_worker", "--connect", endpoint, ...extra], {
+function spawn({ python, directory, endpoint, extraArguments }: WorkerProcessOptions) {
+  return execa(python, ["-m", "zipar_worker", "--connect", endpoint, ...extraArguments], {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
@@ -89,12 +95,7 @@ function spawn({ python, workerDirectory, endpoint, arguments: extra }: WorkerPr
     cleanup: false,
     buffer: false, // a chatty worker would be killed at maxBuffer
     reject: false,
-    env: pythonVariables(workerDirectory),
+    env: workerVariables(directory),
     windowsHide: true,
   });
-}
-
-/** What the worker's interpreter finds in its environment. */
-export function pythonVariables(workerDirectory: string): Record<string, string> {
-  return { PYTHONPATH: workerDirectory, PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" };
 }

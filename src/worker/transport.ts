@@ -22,8 +22,8 @@ export interface BoundSocket {
   readonly endpoint: string;
   /** Whether strangers can reach it: then nonsense does not end the wait for the worker. */
   readonly isPublic: boolean;
-  /** Lets nobody else in: called once the worker stands, and before the socket is closed. Safe to call twice. */
-  seal(): void;
+  /** Lets nobody else dial in: called once the link stands, and before the socket is closed. Safe to call twice. */
+  stopListening(): void;
 }
 
 /** @param heartbeatTimeoutMs how long the worker's threads may be silent; 0 waits for ever */
@@ -57,13 +57,13 @@ async function bindPrivately(
 ): Promise<BoundSocket> {
   void sweepTemporaryDirectories();
   const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
-  const seal = makeTemporaryDirectory(directory);
+  const removeDirectory = makeTemporaryDirectory(directory);
   await socket.bind(endpoint);
-  return { socket, endpoint, isPublic: false, seal };
+  return { socket, endpoint, isPublic: false, stopListening: removeDirectory };
 }
 
 async function bindLoopback(heartbeatTimeoutMs: number): Promise<BoundSocket> {
   const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
   await socket.bind("tcp://127.0.0.1:*");
-  return { socket, endpoint: socket.lastEndpoint as string, isPublic: false, seal() {} };
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: false, stopListening() {} };
 }

@@ -1,36 +1,37 @@
 const TICK_MS = 150;
-/** A worker that computes says so more often than that; one that says nothing may be gone. */
+/** A worker that computes sends something more often than that; one that is silent may be gone. */
 const SILENCE_MS = 300;
-/** A tick that comes so late means that this process stood still, and has not read what came meanwhile. */
+/** A tick that comes so late means that this process itself stood still, and has not read what came meanwhile. */
 const STALL_MS = 4 * TICK_MS;
 
-const GENEROSITY = 20;
+/** A request may wait so many times longer than the longest of its type so far. */
+const HANG_FACTOR = 20;
+const SHORTEST_HANG_MS = 30_000;
 
-/** How long a worker may come no further before it counts as hung. */
-export interface Patience {
-  /** For requests like one that this worker has answered before; undefined: many times the longest wait, at least the floor. */
-  readonly fixedMs: number | undefined;
-  readonly floorMs: number;
-  /** For its first request of a kind: a load, the first forward. */
-  readonly firstMs: number;
+/** How long a worker may make no progress before it counts as hung. */
+export interface HangTimeouts {
+  /** For types of request that it has answered before. Default: many times the longest wait so far, and half a minute at least. */
+  readonly hangTimeoutMs?: number | undefined;
+  /** For the first request of a type: a load, the first forward. */
+  readonly firstHangTimeoutMs: number;
 }
 
-export interface VigilEvents {
+export interface WatchdogEvents {
   /** Nothing was heard for a while: is the link still there? */
   onSilence(): void;
-  /** The worker came no further with the oldest request for so long. */
-  onHang(what: string, ms: number): void;
+  /** The worker made no progress with the oldest request, of this type, for so long. */
+  onHang(request: string, ms: number): void;
 }
 
 /**
- * Watches over a worker while something is due from it. Every message shows life, and counts that advance show progress;
- * waits are measured from the last progress, so that slow work is not taken for none.
+ * Watches a worker while a reply is due. Every message is a sign of life; a count that grows is progress. Waits are
+ * measured from the last progress, so that a slow worker does not count as one that hangs.
  */
-export class Vigil {
-  readonly #patience: Patience;
-  readonly #events: VigilEvents;
+export class Watchdog {
+  readonly #timeouts: HangTimeouts;
+  readonly #events: WatchdogEvents;
   readonly #timer: NodeJS.Timeout;
-  /** Longest time without progress, by kind of request, of those that were answered. */
+  /** Longest time without progress, by type of request, of those that were answered. */
   readonly #longest = new Map<string, number>();
   #due: string | undefined;
   #heardAt = 0;
@@ -39,17 +40,17 @@ export class Vigil {
   #longestOfThis = 0;
   #tickedAt = performance.now();
 
-  constructor(patience: Patience, events: VigilEvents) {
-    this.#patience = patience;
+  constructor(timeouts: HangTimeouts, events: WatchdogEvents) {
+    this.#timeouts = timeouts;
     this.#events = events;
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
-  /** What the oldest request that is due asks for, which the worker is taken to work on; undefined when nothing is. */
-  await(what: string | undefined): void {
+  /** Names the type of the oldest request, the one that the worker works on; undefined when no reply is due. */
+  watch(request: string | undefined): void {
     const now = performance.now();
     if (this.#due === undefined) this.#heardAt = now;
-    this.#due = what;
+    this.#due = request;
     this.#progressAt = now;
     this.#longestOfThis = 0;
   }
@@ -78,15 +79,15 @@ export class Vigil {
     this.#longest.set(this.#due, Math.max(this.#longest.get(this.#due) ?? 0, this.#longestOfThis));
   }
 
-  end(): void {
+  stop(): void {
     clearInterval(this.#timer);
   }
 
-  #limitMs(what: string): number {
-    const { fixedMs, floorMs, firstMs } = this.#patience;
-    const longest = this.#longest.get(what);
-    if (longest === undefined) return firstMs;
-    return fixedMs ?? Math.max(floorMs, GENEROSITY * longest);
+  #limitMs(request: string): number {
+    const { hangTimeoutMs, firstHangTimeoutMs } = this.#timeouts;
+    const longest = this.#longest.get(request);
+    if (longest === undefined) return firstHangTimeoutMs;
+    return hangTimeoutMs ?? Math.max(SHORTEST_HANG_MS, HANG_FACTOR * longest);
   }
 
   #tick(): void {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { parseOptions } from "../../api/generate-options.ts";
 import { ZiparError } from "../../errors.ts";
+import { parseOptions } from "../../options/parse.ts";
 import { LIMITS } from "../../protocol/messages.ts";
 import { KEY_FILES, readPublicKeys, readSecretKey, readToken } from "./key-files.ts";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";

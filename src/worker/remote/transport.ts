@@ -1,7 +1,7 @@
 import * as zmq from "zeromq";
 import { ZiparError } from "../../errors.ts";
 import { type BoundSocket, routerOptions, type Transport } from "../transport.ts";
-import { bindPatiently } from "./bind-patiently.ts";
+import { bindWithRetries } from "./bind-with-retries.ts";
 import type { ListenAddress } from "./listen-address.ts";
 import type { Credentials } from "./options.ts";
 import { type DialIn, zapHandler } from "./zap-handler.ts";
@@ -31,7 +31,7 @@ async function bind({
   onStranger,
 }: RemoteTransportOptions): Promise<BoundSocket> {
   const domain = `zipar-${++lastDomain}`;
-  const seal = await zapHandler.expect(domain, (dialIn) => {
+  const stopListening = await zapHandler.expect(domain, (dialIn) => {
     const isKnown =
       curve === undefined
         ? dialIn.mechanism === "NULL"
@@ -52,13 +52,13 @@ async function bind({
     ...(curve === undefined ? {} : { curveServer: true, curveSecretKey: curve.secretKey }),
   });
   try {
-    await bindPatiently(socket, address.endpoint);
+    await bindWithRetries(socket, address.endpoint);
   } catch (cause) {
-    seal();
+    stopListening();
     socket.close();
     throw cannotListen(address.endpoint, cause);
   }
-  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, seal };
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, stopListening };
 }
 
 function cannotListen(endpoint: string, cause: unknown): ZiparError {

@@ -1,5 +1,5 @@
 import * as zmq from "zeromq";
-import { bindPatiently } from "./bind-patiently.ts";
+import { bindWithRetries } from "./bind-with-retries.ts";
 import { encodeZ85 } from "./z85.ts";
 
 /** Where libzmq looks for the handler, in the context of the socket that somebody dials in to. */
@@ -44,7 +44,7 @@ class ZapHandler {
   async #open(): Promise<void> {
     if (this.#socket !== undefined) return;
     const socket = new zmq.Reply({ context: this.context, linger: 0 });
-    await bindPatiently(socket, ENDPOINT);
+    await bindWithRetries(socket, ENDPOINT);
     this.#socket = socket;
     this.#serve(socket).catch(() => this.#close()); // it was closed, or is of no use any more
   }

@@ -1,8 +1,10 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { WorkerOptions } from "../../decode/worker-source.ts";
 import { ZiparError } from "../../errors.ts";
+import type { RequestBody } from "../../protocol/requests.ts";
 import { type Hello, type Refusal, WorkerChannel } from "../channel.ts";
-import { after, cancelled, checkVersion, internal, patienceOf } from "../start.ts";
+import { type Conversation, converse, type FirstRequest, helloWithin } from "../conversation.ts";
+import { engineClosed } from "../failures.ts";
 import { type RemoteSettings, readCredentials } from "./options.ts";
 import { remoteTransport } from "./transport.ts";
 import { TurnedAway } from "./turned-away.ts";
@@ -11,20 +13,21 @@ import { TurnedAway } from "./turned-away.ts";
 export interface WaitMemory {
   /** Where the first wait listened: a free port is chosen once. */
   endpoint: string | undefined;
-  /** Of hellos that were accepted: each is good once, so that nobody can say one again that he overheard. */
+  /** Epochs of the hellos that were accepted. Each is good once, so that an overheard hello cannot be sent again. */
   readonly epochs: Set<number>;
 }
 
 /**
- * Listens until a worker has dialled in that may.
- * @throws ZiparError `invalid-options`, `worker-start`, `worker-timeout`, `protocol-version`, `cancelled`
+ * Listens until a worker dials in that may, and opens the conversation with it.
+ * @throws ZiparError `invalid-options`, `worker-start`, `worker-timeout`, `protocol-version`, `cancelled`, and what the
+ *   first request fails with
  */
-export async function awaitWorker(
-  options: WorkerOptions,
+export async function awaitDialIn<First extends FirstRequest>(
   settings: RemoteSettings,
   memory: WaitMemory,
-): Promise<WorkerChannel> {
-  const { signal } = options;
+  options: WorkerOptions,
+  request: RequestBody<First>,
+): Promise<Conversation<First>> {
   const { token, curve } = readCredentials(settings);
   const turnedAway = new TurnedAway(options.logger);
   const channel = await WorkerChannel.open(
@@ -34,28 +37,27 @@ export async function awaitWorker(
       heartbeatTimeoutMs: options.heartbeatTimeoutMs,
       onStranger: (dialIn) => turnedAway.addStranger(dialIn),
     }),
-    patienceOf(options),
+    options,
   );
-  memory.endpoint = channel.endpoint;
-  const abort = () => channel.close(cancelled(signal?.reason));
-  signal?.addEventListener("abort", abort, { once: true });
-  try {
-    signal?.throwIfAborted();
-    const phase = `waiting for a worker at ${channel.endpoint}`;
+  const { endpoint } = channel;
+  memory.endpoint = endpoint;
+  const hello = async () => {
+    const phase = `waiting for a worker at ${endpoint}`;
     options.onProgress?.({ phase, completed: 0, total: null, unit: "" });
-    const hello = channel.hello((hello) => {
+    const accepted = channel.awaitHello((hello) => {
       const refusal = refusalOf(hello, token, memory.epochs);
       if (refusal !== undefined) turnedAway.add(refusal.message);
       return refusal;
     });
-    await checkVersion(await withinWaitTime(hello, settings, channel.endpoint, turnedAway), channel);
-    return channel;
-  } catch (error) {
-    channel.close(ZiparError.is(error) ? error : internal(error));
-    throw signal?.aborted ? cancelled(signal.reason) : error;
-  } finally {
-    signal?.removeEventListener("abort", abort);
-  }
+    return helloWithin(settings.waitTimeoutMs, accepted, () => nobodyCame(settings, endpoint, turnedAway));
+  };
+  return {
+    channel,
+    reply: await converse(channel, options, hello, request),
+    pid: undefined, // it means nothing on this machine
+    failure: () => channel.failure,
+    stop: async () => channel.close(engineClosed()),
+  };
 }
 
 function refusalOf(hello: Hello, token: string, epochs: Set<number>): Refusal | undefined {
@@ -81,16 +83,8 @@ function isSame(received: string, expected: string): boolean {
   return timingSafeEqual(digest(received), digest(expected));
 }
 
-async function withinWaitTime(
-  hello: Promise<Hello>,
-  { waitTimeoutMs }: RemoteSettings,
-  endpoint: string,
-  turnedAway: TurnedAway,
-): Promise<Hello> {
-  const first = await Promise.race([hello, after(waitTimeoutMs)]);
-  if (first !== undefined) return first;
-  hello.catch(() => {}); // it is rejected when the channel closes
-  throw new ZiparError({
+function nobodyCame({ waitTimeoutMs }: RemoteSettings, endpoint: string, turnedAway: TurnedAway): ZiparError {
+  return new ZiparError({
     code: "worker-timeout",
     message:
       `no worker dialled in at ${endpoint} within ${waitTimeoutMs} ms${turnedAway}; ` +

@@ -1,11 +1,11 @@
 import type * as zmq from "zeromq";
 
-const PATIENCE_MS = 1_000;
+const RETRY_MS = 1_000;
 const INTERVAL_MS = 20;
 
 /** Binds where a socket was bound that is being closed: the address is free only when libzmq's thread has done that. */
-export async function bindPatiently(socket: zmq.Router | zmq.Reply, endpoint: string): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+export async function bindWithRetries(socket: zmq.Router | zmq.Reply, endpoint: string): Promise<void> {
+  const deadline = performance.now() + RETRY_MS;
   for (;;) {
     try {
       return await socket.bind(endpoint);

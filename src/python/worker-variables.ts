@@ -1,0 +1,9 @@
+import { workerFiles } from "./environment-location.ts";
+
+/**
+ * Environment variables of every interpreter that runs the package `zipar_worker`.
+ * @param directory the folder that holds the package
+ */
+export function workerVariables(directory = workerFiles().directory): Record<string, string> {
+  return { PYTHONPATH: directory, PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" };
+}

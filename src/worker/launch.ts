@@ -1,0 +1,113 @@
+import { randomBytes } from "node:crypto";
+import { tmpdir } from "node:os";
+import type { WorkerOptions } from "../decode/worker-source.ts";
+import { ZiparError } from "../errors.ts";
+import type { RequestBody } from "../protocol/requests.ts";
+import { type Hello, type Refusal, WorkerChannel } from "./channel.ts";
+import { type Conversation, converse, type FirstRequest, helloWithin } from "./conversation.ts";
+import { engineClosed } from "./failures.ts";
+import { WorkerProcess, type WorkerProgram } from "./process.ts";
+import { privateTransport } from "./transport.ts";
+
+const SHUTDOWN_GRACE_MS = 2_000;
+
+/** Tells the messages of one worker of this process from those of all others. */
+let lastEpoch = 0;
+
+/**
+ * Starts a worker process and opens the conversation with it.
+ * @throws ZiparError `worker-start`, `worker-died`, `worker-timeout`, `protocol-version`, `cancelled`, and what the first
+ *   request fails with
+ */
+export async function launch<First extends FirstRequest>(
+  program: WorkerProgram,
+  options: WorkerOptions,
+  request: RequestBody<First>,
+): Promise<Conversation<First>> {
+  const epoch = ++lastEpoch;
+  const token = randomBytes(32).toString("hex");
+  const spawn = (endpoint: string) =>
+    new WorkerProcess({ ...program, logger: options.logger, endpoint, token, epoch });
+  const transport = privateTransport(options.heartbeatTimeoutMs);
+  // The process comes before the socket's directory: whenever we are killed, it is there to remove that.
+  const early = transport.endpoint === undefined ? undefined : spawn(transport.endpoint);
+  const channel = await WorkerChannel.open(transport, options).catch(async (error: unknown) => {
+    await early?.kill();
+    throw cannotListen(error);
+  });
+  const process = early ?? spawn(channel.endpoint);
+  const death = process.ended.then((reason) => channel.close(workerDied(reason, process)));
+  channel.closed.then(() => process.kill()); // whatever is left of a worker that was given up
+
+  const hello = () =>
+    helloWithin(
+      options.startTimeoutMs,
+      channel.awaitHello((hello) => refusalOf(hello, token, epoch)),
+      () => saidNothing(options.startTimeoutMs, process),
+    );
+  const stop = async (): Promise<void> => {
+    process.ref();
+    const shutdown = channel.request({ type: "shutdown" }).then(() => death); // it exits by itself
+    await Promise.race([shutdown.catch(() => {}), shutdownGrace()]);
+    channel.close(engineClosed());
+    await process.ended;
+  };
+  try {
+    const reply = await converse(channel, options, hello, request);
+    const failure = () => channel.failure && withOutput(channel.failure, process);
+    return { channel, reply, pid: process.pid, failure, stop };
+  } catch (error) {
+    await process.ended;
+    throw withOutput(error as ZiparError, process);
+  }
+}
+
+/** Anybody but the worker that was started is a stranger. */
+function refusalOf(hello: Hello, token: string, epoch: number): Refusal | undefined {
+  if (hello.token === token && hello.epoch === epoch) return undefined;
+  return { reason: "token", message: "this engine has started another worker" };
+}
+
+/** Does not keep Node alive. */
+function shutdownGrace(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, SHUTDOWN_GRACE_MS).unref());
+}
+
+function saidNothing(ms: number, process: WorkerProcess): ZiparError {
+  return new ZiparError({
+    code: "worker-timeout",
+    message: `the worker said nothing for ${ms} ms after it was started${tailOf(process)}`,
+  });
+}
+
+function workerDied(reason: string, process: WorkerProcess): ZiparError {
+  return new ZiparError({
+    code: reason.includes("could not be started") ? "worker-start" : "worker-died",
+    message: `the worker is gone: ${reason}${tailOf(process)}`,
+    details: { output: process.output.toString() },
+  });
+}
+
+/** The error with what the worker printed last, whoever noticed its end. */
+function withOutput(error: ZiparError, process: WorkerProcess): ZiparError {
+  if ("output" in error.details) return error;
+  const { code, message, details, cause } = error;
+  return new ZiparError({ code, message, details: { ...details, output: process.output.toString() }, cause });
+}
+
+/** The end of what a worker printed, for an error message. */
+function tailOf(process: WorkerProcess): string {
+  const lines = process.output.toString().split("\n").slice(-12).join("\n");
+  return lines === "" ? "" : `; its last output was:\n${lines}`;
+}
+
+function cannotListen(cause: unknown): ZiparError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ZiparError({
+    code: "worker-start",
+    message:
+      `cannot make a socket for the worker in ${tmpdir()} (${reason}); ` +
+      "give a directory that can be written and has a short path (TMPDIR)",
+    cause,
+  });
+}
