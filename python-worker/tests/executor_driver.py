@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from plain_llamagen import PlainConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zipar_worker.execute.contract import ForwardResult, Loaded
+from zipar_worker.execute.contract import ForwardResult, Loaded, SequenceFeed
 from zipar_worker.execute.executor import TorchExecutor
-from zipar_worker.serve.forward_batch import ForwardBatch
 from zipar_worker.wire.protocol import (
     ClassConditioning,
     EncodePrompt,
-    Forward,
     ForwardSequence,
     Init,
     ModelReference,
@@ -62,7 +59,7 @@ class Driver:
         self.executor.encode_prompt(encode_prompt_request(sequence, class_index, cache_rows, grid.rows, grid.columns))
 
     def forward(self, *feeds: Feed) -> ForwardResult:
-        return self.executor.forward(*forward_request(self.executor, feeds))
+        return self.executor.forward(forward_request(self.executor, feeds))
 
 
 def start(
@@ -109,13 +106,10 @@ def encode_prompt_request(
     )
 
 
-def forward_request(executor: TorchExecutor, feeds: Sequence[Feed]) -> tuple[Forward, ForwardBatch]:
-    request = Forward(
-        epoch=0,
-        request=0,
-        frames=(),
-        sequences=tuple(
-            ForwardSequence(
+def forward_request(executor: TorchExecutor, feeds: Sequence[Feed]) -> list[SequenceFeed]:
+    return [
+        SequenceFeed(
+            settings=ForwardSequence(
                 sequence=feed.sequence,
                 branches=tuple(feed.branches or range(len(executor._held[feed.sequence].cache_rows))),
                 query_count=len(feed.queries),
@@ -125,21 +119,16 @@ def forward_request(executor: TorchExecutor, feeds: Sequence[Feed]) -> tuple[For
                 temperature=feed.temperature,
                 top_k=feed.top_k,
                 top_p=feed.top_p,
-            )
-            for feed in feeds
-        ),
-    )
-    queries = [query for feed in feeds for query in feed.queries]
-    batch = ForwardBatch(
-        tokens=memoryview(array("i", [token for token, _, _ in queries])),
-        slots=memoryview(array("i", [slot for _, slot, _ in queries])),
-        wants=memoryview(array("B", [want for _, _, want in queries])),
-        uniforms=memoryview(array("d", [uniform for feed in feeds for uniform in feed.uniforms])),
-        runs=memoryview(array("i", [bound for feed in feeds for run in feed.runs for bound in run])),
-        steps=memoryview(array("i", [step for feed in feeds for step in feed.steps])),
-        distribution_count=sum(want == DISTRIBUTION for _, _, want in queries),
-    )
-    return request, batch
+            ),
+            tokens=[token for token, _, _ in feed.queries],
+            slots=[slot for _, slot, _ in feed.queries],
+            wants=bytes([want for _, _, want in feed.queries]),
+            uniforms=list(feed.uniforms),
+            runs=[bound for run in feed.runs for bound in run],
+            steps=list(feed.steps),
+        )
+        for feed in feeds
+    ]
 
 
 def write_checkpoint(directory: Path, config: PlainConfig, state: Mapping[str, Tensor]) -> Path:

@@ -24,7 +24,6 @@ from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Proc
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import Array
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
 from zipar_worker.families.emu3.layouts import Emu3Files, ImageTokenizerFiles
@@ -42,6 +41,7 @@ from zipar_worker.families.emu3.vocabulary import (
 )
 from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.vq.emu3 import Emu3VQDecoder
+from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "emu3_official.json").read_text())
@@ -584,7 +584,7 @@ def official_files(decoder: Emu3VQDecoder) -> Emu3Files:
 def official_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu3Checkpoint]:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
     with without_weights():
         decoder = Emu3VQDecoder(Emu3VQVAEConfig())
     with FakeTensorMode():
@@ -625,7 +625,7 @@ def test_the_full_size_prefills_steps_and_decodes_on_cuda_within_the_estimated_m
         1.0,
         9,
     )
-    assert executor.forward(*forward_request(executor, [prefill])).shape == (2 * 3,)
+    assert executor.forward(forward_request(executor, [prefill])).shape == (2 * 3,)
     slots = [length + row * 91 + 7 * (14 - row) for row in range(14)]
     step = Feed(
         sequence=1,
@@ -637,7 +637,7 @@ def test_the_full_size_prefills_steps_and_decodes_on_cuda_within_the_estimated_m
         top_k=2048,
     )
     with FlopCounterMode(display=False) as flops:
-        outcome = executor.forward(*forward_request(executor, [step]))
+        outcome = executor.forward(forward_request(executor, [step]))
     assert outcome.shape == (2 * 3 * 14,)
     assert outcome.device == CUDA
     # A step multiplies 28 rows, padded to 32, by every weight but the embeddings'; attention adds little.

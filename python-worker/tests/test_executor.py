@@ -13,7 +13,8 @@ from plain_llamagen import PlainConfig, PlainSequence, greedy_tokens, seeded_sta
 from torch import Tensor
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import Array, ForwardResult, view_as
+from zipar_worker.execute.contract import ForwardResult
+from zipar_worker.wire.arrays import Array, view_as
 
 CONFIG = PlainConfig(dim=64, layers=2, heads=4, kv_heads=4, codes=48, classes=7, rows=4, columns=5)
 STATE = seeded_state(CONFIG, seed=11)

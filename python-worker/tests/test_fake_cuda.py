@@ -48,7 +48,7 @@ class UploadCounter(TorchDispatchMode):
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
     with FakeTensorMode():
         yield
 
@@ -69,7 +69,7 @@ def make_executor(config: LlamaGenConfig, cache_row_count: int) -> TorchExecutor
 def prefill(executor: TorchExecutor, config: LlamaGenConfig, sequence: int, cache_rows: tuple[int, ...]) -> Any:
     executor.encode_prompt(encode_prompt_request(sequence, 3, cache_rows, config.rows, config.columns))
     feed = Feed(sequence, [(0, 0, DRAW)], [(0, 1)], [0.5], 4.0, 1.0, 2000)
-    return executor.forward(*forward_request(executor, [feed]))
+    return executor.forward(forward_request(executor, [feed]))
 
 
 @pytest.mark.usefixtures("fake_mode")
@@ -90,7 +90,7 @@ def test_a_prefill_and_a_step_of_14_queries_wait_for_nothing_and_mix_no_devices(
         top_p=0.9,
     )
     with UploadCounter() as uploads:
-        outcome: Any = executor.forward(*forward_request(executor, [feed]))
+        outcome: Any = executor.forward(forward_request(executor, [feed]))
     assert outcome.device == CUDA
     assert outcome.shape == (2 * 3 * len(feed.uniforms),)
     assert uploads.count == 2
@@ -106,7 +106,7 @@ def test_sequences_of_different_kinds_share_a_step() -> None:
         Feed(2, [(3, 1, DRAW)], [(0, 2)], [0.9], 1.0, 0.0, 0, 1.0),
     ]
     with UploadCounter() as uploads:
-        outcome: Any = executor.forward(*forward_request(executor, feeds))
+        outcome: Any = executor.forward(forward_request(executor, feeds))
     assert outcome.shape == (2 * (3 + 2 * 2) + SMALL.vocabulary_size,)
     assert uploads.count == 2
 

@@ -416,7 +416,7 @@ def test_the_official_shape_runs_on_cuda_in_the_bytes_that_are_promised(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, size: str, kv_kib: int
 ) -> None:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
-    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
     with FakeTensorMode():
         opened = official_checkpoint(size, checkpoints["native"] / "tokenizer.json")
         description = opened.describe(torch.bfloat16)
@@ -426,11 +426,11 @@ def test_the_official_shape_runs_on_cuda_in_the_bytes_that_are_promised(
 
         length = executor.encode_prompt(request_of("a red cat", side=24)).prompt_length
         prefill = Feed(1, [(0, slot, NONE) for slot in range(length)], [(0, length)], (), GUIDANCE_SCALE, 1.0)
-        executor.forward(*forward_request(executor, [prefill]))
+        executor.forward(forward_request(executor, [prefill]))
         slots = [length + row * 24 + 14 - row for row in range(14)]
         runs = [(0, slots[0] + 1), *((length + row * 24, slot + 1) for row, slot in enumerate(slots) if row)]
         step = Feed(1, [(5, slot, DRAW) for slot in slots], runs, [0.5] * 14, GUIDANCE_SCALE, 1.0)
-        outcome: Any = executor.forward(*forward_request(executor, [step]))
+        outcome: Any = executor.forward(forward_request(executor, [step]))
         pixels = family.decode_image(torch.zeros(24, 24, dtype=torch.int64, device=CUDA))
     assert (outcome.device, outcome.shape) == (CUDA, (2 * 3 * 14,))
     assert (pixels.device, pixels.shape, pixels.dtype) == (CUDA, (384, 384, 3), torch.float32)

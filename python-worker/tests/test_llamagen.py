@@ -18,13 +18,13 @@ from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen import OFFICIAL_CLASSES, OFFICIAL_CODES
 from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import Array, view_as
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.llamagen.files import examine
 from zipar_worker.families.llamagen.model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.wire.arrays import Array, view_as
 
 CASES = json.loads((Path(__file__).parent / "fixtures" / "llamagen_official.json").read_text())["cases"]
 PARAMETER_COUNTS = {"B": 111e6, "L": 343e6, "XL": 775e6, "XXL": 1.4e9, "3B": 3.1e9}

@@ -25,7 +25,6 @@ from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen_text_encoder import tiny_tokenizer, write_text_encoder
 from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import Array, view_as
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
@@ -43,6 +42,7 @@ from zipar_worker.families.llamagen.text_encoder import (
     open_text_encoder,
 )
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
 
 FIXTURE = load_fixture()
@@ -486,7 +486,7 @@ OFFICIAL_TRANSFORMER = LlamaGenConfig(1280, 36, 20, 20, 16384, CaptionCondition(
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
     with FakeTensorMode():
         yield
 
@@ -548,11 +548,11 @@ def test_the_published_shape_runs_on_cuda_in_the_memory_that_was_announced() -> 
     first = CAPTION_LENGTH
     prompt = [(0, slot, DRAW if slot == first - 1 else NONE) for slot in range(first)]
     prefill = Feed(1, prompt, [(0, first)], [0.5], 7.5, 1.0, 1000)
-    assert executor.forward(*forward_request(executor, [prefill])).shape == (2 * 3,)
+    assert executor.forward(forward_request(executor, [prefill])).shape == (2 * 3,)
     slots = [first + row * columns + 14 - row for row in range(14)]
     runs = [(0, slots[0] + 1), *((first + row * columns, slot + 1) for row, slot in enumerate(slots) if row)]
     step = Feed(1, [(5, slot, DRAW) for slot in slots], runs, [0.5] * 14, 7.5, 1.0, 1000)
-    outcome: Any = executor.forward(*forward_request(executor, [step]))
+    outcome: Any = executor.forward(forward_request(executor, [step]))
     assert outcome.device == CUDA
     assert outcome.shape == (2 * 3 * 14,)
     pixels: Tensor = family.decode_image(torch.zeros(rows, columns, dtype=torch.int64, device=CUDA))

@@ -41,7 +41,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
 def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
-    monkeypatch.setattr("zipar_worker.execute.executor._read_back", lambda layout, outcome: outcome)
+    monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
     with FakeTensorMode():
         yield
 
@@ -127,7 +127,7 @@ def test_a_prefill_a_step_of_14_queries_and_a_decoding_wait_for_nothing(
 
 
 def run(loaded: Loaded, feed: Feed) -> Any:
-    outcome: Any = loaded.executor.forward(*forward_request(loaded.executor, [feed]))
+    outcome: Any = loaded.executor.forward(forward_request(loaded.executor, [feed]))
     assert outcome.device == CUDA
     return outcome
 

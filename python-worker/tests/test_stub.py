@@ -14,8 +14,8 @@ from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, init
 
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ForwardResult
-from zipar_worker.serve.forward_batch import check_forward
-from zipar_worker.serve.sequences import SequenceBooks
+from zipar_worker.serve.check_forward import check_forward
+from zipar_worker.serve.sequences import SequenceRegistry
 from zipar_worker.stub.executor import StubExecutor, StubOptions, decode_options
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.codec import decode_request
@@ -32,22 +32,22 @@ class Worker:
         decoded = decode_request([msgspec.msgpack.encode(init())], EPOCH)
         assert decoded is not None and isinstance(decoded.request, Init)
         self.loaded = self.stub.init(decoded.request, lambda phase, completed, total, unit: None)
-        self.books = SequenceBooks(self.loaded)
+        self.registry = SequenceRegistry(self.loaded)
 
     def encode_prompt(self, sequence: int, rows: int, columns: int, **fields: Any) -> None:
         message = encode_prompt(1, sequence, rows, columns, **fields)
         decoded = decode_request([msgspec.msgpack.encode(message)], EPOCH)
         assert decoded is not None and isinstance(decoded.request, EncodePrompt)
-        self.books.check_new(decoded.request)
-        self.books.add_(decoded.request, self.stub.encode_prompt(decoded.request))
+        self.registry.check_new(decoded.request)
+        self.registry.add_(decoded.request, self.stub.encode_prompt(decoded.request))
 
     def forward(self, *entries: Entry) -> ForwardResult:
         decoded = decode_request(forward(1, entries), EPOCH)
         assert decoded is not None and isinstance(decoded.request, Forward)
-        batch = check_forward(
-            decoded.request, decoded.arrays, self.books.held, self.loaded.card, self.loaded.slot_count
+        feeds = check_forward(
+            decoded.request, decoded.arrays, self.registry.held, self.loaded.card, self.loaded.slot_count
         )
-        return self.stub.forward(decoded.request, batch)
+        return self.stub.forward(feeds)
 
 
 def generate(options: StubOptions, window: int, seed: int = 0) -> list[list[int]]:
@@ -259,7 +259,7 @@ def test_a_grid_that_does_not_fit_is_a_bad_request() -> None:
         worker.encode_prompt(2, 4, 4, cacheRows=[1])
 
 
-def test_the_books_refuse_what_no_executor_can_serve() -> None:
+def test_the_registry_refuses_what_no_executor_can_serve() -> None:
     worker = Worker(StubOptions())
     worker.encode_prompt(1, 4, 4, cacheRows=[0, 1])
     for fields, said in [
@@ -274,7 +274,7 @@ def test_the_books_refuse_what_no_executor_can_serve() -> None:
         with pytest.raises(WorkerError, match=said) as caught:
             worker.encode_prompt(fields.pop("sequence", 2), 4, 4, **fields)
         assert caught.value.code == "bad-request"
-    assert worker.books.release_([1, 99]) == [1]
+    assert worker.registry.release_([1, 99]) == [1]
     worker.encode_prompt(1, 4, 4, cacheRows=[1])
 
 

@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaModel
 
 from zipar_worker.execute.attention import ProfileAttention, StepAttention
 from zipar_worker.execute.kv_cache import KvCache, KvShape
-from zipar_worker.execute.locality import AttentionBlock
+from zipar_worker.execute.profile import AttentionBlock
 from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families.transformers_backbone import DecoderClass, build_backbone, run_backbone
 

@@ -53,7 +53,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
-    parser.add_argument("--faults", metavar="JSON", help="misbehave as planned (see zipar_testing/faults)")
+    parser.add_argument(
+        "--faults", metavar="JSON", help="misbehave as planned (for tests of the SDK; see zipar_testing/faults)"
+    )
     return parser.parse_args(arguments)
 
 

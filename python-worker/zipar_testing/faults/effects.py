@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from zipar_testing.faults.plan import Fault, FaultName
-from zipar_worker.serve.progress_count import advance_
+from zipar_worker.execute.progress_count import advance_
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.codec import encode_reply
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from zipar_worker.execute.kv_cache import KvStep
-from zipar_worker.execute.locality import AttentionBlock, attend_in_blocks
-from zipar_worker.serve.progress_count import advance_
+from zipar_worker.execute.profile import AttentionBlock, attend_in_blocks
+from zipar_worker.execute.progress_count import advance_
 
 
 class Attention(Protocol):

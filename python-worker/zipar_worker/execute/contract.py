@@ -1,30 +1,16 @@
-"""What the server needs of something that executes a model. Implemented by `executor.py` (PyTorch) and `stub.py`."""
+"""What the server needs of something that executes a model.
+
+Implemented by `execute/executor.py` with PyTorch and by `stub/executor.py` without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from zipar_worker.wire.arrays import Array, ArrayType, view_as
-
-if TYPE_CHECKING:
-    from zipar_worker.serve.forward_batch import ForwardBatch
-    from zipar_worker.wire.protocol import Describe, EncodePrompt, Forward, Init, ModelCard, Profile
-
-__all__ = [
-    "Array",
-    "ArrayType",
-    "EncodedPrompt",
-    "Executor",
-    "ForwardResult",
-    "Loaded",
-    "Outline",
-    "ProgressReporter",
-    "PromptBranch",
-    "Stats",
-    "view_as",
-]
+from zipar_worker.wire.arrays import Array
+from zipar_worker.wire.protocol import Describe, EncodePrompt, ForwardSequence, Init, ModelCard, Profile, TypeName
 
 
 class ProgressReporter(Protocol):
@@ -44,7 +30,7 @@ class Loaded:
 
     card: ModelCard
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: TypeName
     cache_row_count: int
     slot_count: int
 
@@ -55,7 +41,7 @@ class Outline:
 
     card: ModelCard
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: TypeName
     weight_bytes: Mapping[str, int]
     slot_count: int
     cache_bytes_per_image: int
@@ -82,12 +68,22 @@ class EncodedPrompt:
     branches: tuple[PromptBranch, ...]
 
 
-def empty_int32() -> memoryview:
-    return view_as(b"", "int32")
+@dataclass(frozen=True, slots=True)
+class SequenceFeed:
+    """What one sequence brings to a forward, checked: Q queries, R runs of written slots, D draws.
 
+    tokens, slots: [Q]; wants: [Q] of `WANT_*`; uniforms: [D], one for each query that wants a draw, in query order;
+    runs: [2 * R] of first, end, first, end, ..., ascending; steps: [Q], which forward first fed each query, or empty in
+    an ordinary forward.
+    """
 
-def empty_float32() -> memoryview:
-    return view_as(b"", "float32")
+    settings: ForwardSequence
+    tokens: list[int]
+    slots: list[int]
+    wants: bytes
+    uniforms: Sequence[float]
+    runs: list[int]
+    steps: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +95,11 @@ class ForwardResult:
     distribution_probabilities: float32 [sum of lengths] (each query's sum to 1).
     """
 
-    drawn_tokens: memoryview = field(default_factory=empty_int32)
-    drawn_probabilities: memoryview = field(default_factory=empty_float32)
-    distribution_lengths: memoryview = field(default_factory=empty_int32)
-    distribution_tokens: memoryview = field(default_factory=empty_int32)
-    distribution_probabilities: memoryview = field(default_factory=empty_float32)
+    drawn_tokens: memoryview
+    drawn_probabilities: memoryview
+    distribution_lengths: memoryview
+    distribution_tokens: memoryview
+    distribution_probabilities: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +113,9 @@ class Stats:
 class Executor(Protocol):
     """Executes what TypeScript planned. Failures are `WorkerError`s; anything else counts as a bug.
 
-    The server guarantees: `init` is called once and before all but `describe`; requests have passed `forward_batch.py`
-    and `serve/sequences.py` (known sequences and branches, free cache rows within the count, class index in range,
-    tokens, slots and runs in order); calls never overlap.
+    The server guarantees: `init` is called once and before all but `describe`; requests have passed
+    `serve/check_forward.py` and `serve/sequences.py` (known sequences and branches, free cache rows within the count,
+    class index in range, tokens, slots and runs in order); calls never overlap.
     """
 
     def describe(self, request: Describe, report: ProgressReporter) -> Outline:
@@ -134,8 +130,8 @@ class Executor(Protocol):
         """Tokenises and holds the prompt of a new sequence. Raises `bad-request` for a grid it cannot serve."""
         ...
 
-    def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
-        """One transformer forward. All sequences of the request succeed or all fail."""
+    def forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
+        """One transformer forward. All its sequences succeed or all fail."""
         ...
 
     def decode_image(self, codes: Array) -> Array:
@@ -147,7 +143,7 @@ class Executor(Protocol):
 
         Returns the arrays of `profile-done` in order: `mass` float32 [layers, heads, rows, 2 * columns - 1],
         `otherMass` float32 [layers, heads], `rowStartMass` float32 [rows - 1, layers, heads, columns], `rowStartTotal`
-        float32 [rows - 1, layers, heads]; see `locality.py`. Raises `bad-request` where the model has no attention.
+        float32 [rows - 1, layers, heads]; see `profile.py`. Raises `bad-request` where the model has no attention.
         """
         ...
 

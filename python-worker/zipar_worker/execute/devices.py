@@ -1,4 +1,4 @@
-"""Where and in which number type a model runs, and whether it fits there."""
+"""Where a model runs, and whether it fits there."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from zipar_worker.errors import WorkerError
-
-TypeName = Literal["float32", "bfloat16", "float16"]
-
-DTYPES: dict[TypeName, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 _MEMORY_INFORMATION = Path("/proc/meminfo")
 
@@ -42,13 +33,6 @@ def resolve_device(name: str) -> torch.device:
             f"The device {name!r} is not available: CUDA has {torch.cuda.device_count()} devices, numbered from 0.",
         )
     return torch.device("cuda", index)
-
-
-def resolve_dtype(name: Literal["auto"] | TypeName, device: torch.device) -> TypeName:
-    """For "auto": float32 on the CPU, bfloat16 on CUDA."""
-    if name != "auto":
-        return name
-    return "float32" if device.type == "cpu" else "bfloat16"
 
 
 def release_unused_memory() -> None:

@@ -5,7 +5,6 @@ A forward keeps the device busy without waiting for it until the one read-back a
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
 import torch
@@ -16,34 +15,25 @@ from zipar_worker.checkpoints.sources import resolve_model
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.attention import ProfileAttention, StepAttention
 from zipar_worker.execute.contract import (
-    Array,
     EncodedPrompt,
     ForwardResult,
     Loaded,
     Outline,
     ProgressReporter,
+    SequenceFeed,
     Stats,
-    view_as,
 )
-from zipar_worker.execute.devices import (
-    DTYPES,
-    TypeName,
-    check_memory,
-    describe_device,
-    free_memory,
-    naming_memory,
-    resolve_device,
-    resolve_dtype,
-)
+from zipar_worker.execute.devices import check_memory, describe_device, free_memory, naming_memory, resolve_device
+from zipar_worker.execute.dtypes import DTYPES, resolve_dtype
 from zipar_worker.execute.kv_cache import KvCache, stored_slots
-from zipar_worker.execute.locality import LocalityReduction, SlotGrid
-from zipar_worker.execute.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
-from zipar_worker.execute.step_layout import HeldPrompt, Padding, StepLayout, StepTensors, lay_out_step, upload
+from zipar_worker.execute.outcome import choose, read_back
+from zipar_worker.execute.profile import AttentionProfile, SlotGrid
+from zipar_worker.execute.step_layout import HeldPrompt, Padding, Step, lay_out_step
 from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families import open_family
 from zipar_worker.families.family import Description, Family, OpenedCheckpoint, OpenOptions
-from zipar_worker.serve.forward_batch import ForwardBatch
-from zipar_worker.wire.protocol import Describe, EncodePrompt, Forward, Init, ModelReference, Profile
+from zipar_worker.wire.arrays import Array, view_as
+from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName
 
 _CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 
@@ -112,31 +102,39 @@ class TorchExecutor:
         return EncodedPrompt(prompt.length, prompt.branches)
 
     @torch.inference_mode()
-    def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
-        layout = lay_out_step(request, batch, self._held, self._cache.trash_slot, self._padding)
-        with naming_memory(f"a forward of {len(layout.cache_rows)} x {layout.query_count} queries", self._device):
-            outcome = self.run(layout)
-            return _read_back(layout, outcome)
+    def forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
+        query_count = sum(len(feed.tokens) for feed in feeds)
+        with naming_memory(f"a forward of {query_count} queries in {len(feeds)} sequences", self._device):
+            step = lay_out_step(
+                feeds, self._held, trash_slot=self._cache.trash_slot, padding=self._padding, device=self._device
+            )
+            outcome = self._run(step)
+            return read_back(step, outcome)
 
-    def run(self, layout: StepLayout) -> Tensor:
-        """All device work of a forward; the result is what `_read_back` copies to the host."""
-        step = upload(layout, self._device)
-        embeddings = self._embed(layout, step)
+    def _run(self, step: Step) -> Tensor:
+        """The model's part of a forward, all on the device; the result is for `read_back`."""
+        cache = self._cache.open_step(step.cache_rows, step.cache_row_indices, step.slots, step.key_count)
         mask = visible_slots(
             step.slots,
             step.paddings,
             step.runs,
             step.steps,
-            key_count=layout.key_count,
+            key_count=step.key_count,
             trash_slot=self._cache.trash_slot,
         )
-        cache = self._cache.open_step(layout.cache_rows, step.cache_rows, step.slots, layout.key_count)
-        hidden = self._family.transform(embeddings, step.positions, StepAttention(cache, mask))
-        if layout.wanted_count == 0:
+        hidden = self._family.transform(self._embed(step), step.positions, StepAttention(cache, mask))
+        if len(step.logit_rows) == 0:
             return hidden.new_empty(0, dtype=torch.float32)
         logits = self._family.logits(hidden.flatten(0, 1).index_select(0, step.logit_rows))
-        conditional, unconditional = logits[: layout.wanted_count], logits.index_select(0, step.unconditional)
-        return _choose(layout, step, guide(conditional, unconditional, step.guidance_scales.float()))
+        return choose(step, logits)
+
+    def _embed(self, step: Step) -> Tensor:
+        """[B, Q, dim]: embeddings of the tokens, and of the held prompts for queries in their slots."""
+        embeddings = self._family.embed(step.tokens)
+        if step.prompts is not None:
+            fed = step.prompts.index_select(0, step.prompt_sources)
+            embeddings.flatten(0, 1).index_copy_(0, step.prompt_destinations, fed)
+        return embeddings
 
     @torch.inference_mode()
     def decode_image(self, codes: Array) -> Array:
@@ -171,9 +169,9 @@ class TorchExecutor:
             embeddings = torch.cat((prompt.embeddings[:1], self._family.embed(tokens.view(1, -1))), dim=1)
             description = self._description
             layers, heads = description.kv_shape.layer_count, description.head_count
-            reduction = LocalityReduction(grid, layers, heads, self._device)
-            self._family.transform(embeddings, positions[None], ProfileAttention(branch.padding, reduction.add_))
-            return reduction.arrays()
+            profile = AttentionProfile(grid, layers, heads, self._device)
+            self._family.transform(embeddings, positions[None], ProfileAttention(branch.padding, profile.add_))
+            return profile.arrays()
 
     def release(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:
@@ -181,15 +179,6 @@ class TorchExecutor:
 
     def stats(self) -> Stats:
         return Stats(torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None)
-
-    def _embed(self, layout: StepLayout, step: StepTensors) -> Tensor:
-        """[B, Q, dim]: embeddings of the tokens, and of the held prompts for queries in their slots."""
-        embeddings = self._family.embed(step.tokens)
-        if layout.prompt_query_count:
-            prompts = torch.cat([prompt.flatten(0, 1) for prompt in layout.prompts])
-            fed = prompts.index_select(0, step.prompt_sources)
-            embeddings.flatten(0, 1).index_copy_(0, step.prompt_destinations, fed)
-        return embeddings
 
 
 def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedCheckpoint, torch.device, TypeName]:
@@ -230,57 +219,3 @@ def _cache_row_bytes(description: Description, dtype: torch.dtype, device: torch
 
 def _padding_of(device: torch.device) -> Padding:
     return _CUDA_PADDING if device.type == "cuda" else Padding()
-
-
-def _choose(layout: StepLayout, step: StepTensors, logits: Tensor) -> Tensor:
-    """Filter and draw. logits: float32 [W, V] -> everything the host wants to know, as one float32 array of bits.
-
-    First float64 values: W flags that say whether the logits are finite, D tokens, D probabilities; then the float32
-    probabilities of the distributions, [N, V].
-    """
-    settings = FilterSettings(
-        temperatures=step.temperatures,
-        top_k=step.top_k,
-        top_p=step.top_p,
-        largest_top_k=layout.largest_top_k,
-        same_top_k=layout.same_top_k,
-        some_top_p=layout.some_top_p,
-        some_greedy=layout.some_greedy,
-        all_greedy=layout.all_greedy,
-    )
-    weights = filtered_weights(logits, settings)
-    tokens, probabilities = draw_at_quantiles(weights.index_select(0, step.draws), step.uniforms)
-    finite = logits.isfinite().all(dim=-1)
-    head = torch.cat((finite.double(), tokens.double(), probabilities)).view(torch.float32)
-    distributions = normalised(weights.index_select(0, step.distributions))
-    return torch.cat((head, distributions.flatten()))
-
-
-def _read_back(layout: StepLayout, outcome: Tensor) -> ForwardResult:
-    """The one copy to the host. Raises `checkpoint` where the model gave no numbers."""
-    host = outcome.cpu()
-    wanted_count, draw_count = layout.wanted_count, layout.draw_count
-    head_size = 2 * (wanted_count + 2 * draw_count)
-    head = host[:head_size].view(torch.float64).tolist()
-    if not all(head[:wanted_count]):
-        raise WorkerError(
-            "checkpoint",
-            "The model gave logits that are not finite numbers. Its weights are damaged, or they overflow in float16: "
-            "use bfloat16 or float32.",
-        )
-    tokens = array("i", [int(token) for token in head[wanted_count : wanted_count + draw_count]])
-    probabilities = array("f", head[wanted_count + draw_count :])
-    lengths, distribution_tokens, distribution_probabilities = array("i"), array("i"), array("f")
-    if layout.distribution_count:
-        for distribution in host[head_size:].view(layout.distribution_count, -1):
-            kept = distribution.nonzero()[:, 0]
-            lengths.append(len(kept))
-            distribution_tokens.extend(kept.tolist())
-            distribution_probabilities.extend(distribution[kept].tolist())
-    return ForwardResult(
-        drawn_tokens=memoryview(tokens),
-        drawn_probabilities=memoryview(probabilities),
-        distribution_lengths=memoryview(lengths),
-        distribution_tokens=memoryview(distribution_tokens),
-        distribution_probabilities=memoryview(distribution_probabilities),
-    )

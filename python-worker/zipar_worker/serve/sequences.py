@@ -20,7 +20,7 @@ class HeldSequence:
     """Rows and columns."""
 
 
-class SequenceBooks:
+class SequenceRegistry:
     """Knows the sequences of a loaded executor; a sequence enters after its prompt was encoded."""
 
     def __init__(self, loaded: Loaded) -> None:

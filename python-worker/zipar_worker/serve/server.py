@@ -17,13 +17,13 @@ from zipar_worker import __version__
 from zipar_worker.checkpoints.sources import describe_source
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import Executor, Loaded, ProgressReporter
+from zipar_worker.execute.progress_count import advance_, progress_count
+from zipar_worker.serve.check_forward import check_forward
 from zipar_worker.serve.failures import describe_failure
-from zipar_worker.serve.forward_batch import check_forward
 from zipar_worker.serve.heartbeat import Pulse
 from zipar_worker.serve.parent_watch import Credentials
-from zipar_worker.serve.progress_count import advance_, progress_count
 from zipar_worker.serve.resident_memory import resident_bytes
-from zipar_worker.serve.sequences import SequenceBooks
+from zipar_worker.serve.sequences import SequenceRegistry
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.codec import (
     RejectedRequest,
@@ -119,7 +119,7 @@ class Server:
         self.answer_timeout_ms = answer_timeout_ms
         self.kept: KeptModel | None = None
         self.executor: Executor | None = None
-        self.books: SequenceBooks | None = None
+        self.books: SequenceRegistry | None = None
         self.forward_count = 0
         self.forward_seconds = 0.0
         self.operations: dict[type[Any], Callable[[Any, Arrays], None]] = {
@@ -220,7 +220,7 @@ class Server:
             kept = self.load(request, asked)
         loaded = kept.loaded
         self.executor = kept.executor
-        self.books = SequenceBooks(loaded)
+        self.books = SequenceRegistry(loaded)
         self.note(f"serving {loaded.card.name} on {loaded.device} as {loaded.dtype}")
         self.send(
             Ready(
@@ -292,9 +292,9 @@ class Server:
 
     def forward(self, request: Forward, arrays: Arrays) -> None:
         executor, books = self.loaded()
-        batch = check_forward(request, arrays, books.held, books.loaded.card, books.loaded.slot_count)
+        feeds = check_forward(request, arrays, books.held, books.loaded.card, books.loaded.slot_count)
         start = time.perf_counter()
-        result = executor.forward(request, batch)
+        result = executor.forward(feeds)
         self.forward_seconds += time.perf_counter() - start
         self.forward_count += 1
         self.send_arrays(
@@ -360,7 +360,7 @@ class Server:
             )
         )
 
-    def loaded(self) -> tuple[Executor, SequenceBooks]:
+    def loaded(self) -> tuple[Executor, SequenceRegistry]:
         if self.executor is None or self.books is None:
             raise WorkerError("not-ready", "no model is loaded yet; send init and wait for ready first")
         return self.executor, self.books

@@ -24,9 +24,9 @@ from zipar_worker.execute.contract import (
     Outline,
     ProgressReporter,
     PromptBranch,
+    SequenceFeed,
     Stats,
 )
-from zipar_worker.serve.forward_batch import ForwardBatch
 from zipar_worker.stub.law import HASH_START, candidates, filtered_distribution, is_covered, mix
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import (
@@ -36,8 +36,6 @@ from zipar_worker.wire.protocol import (
     ClassConditioning,
     Describe,
     EncodePrompt,
-    Forward,
-    ForwardSequence,
     Grid,
     ImageDecoderCard,
     Init,
@@ -94,7 +92,7 @@ class StubSequence:
 
 
 class StubExecutor:
-    """An `Executor` that obeys the law above."""
+    """An `Executor` that obeys the law of `law.py`."""
 
     def __init__(self, options: StubOptions) -> None:
         self.options = options
@@ -142,25 +140,12 @@ class StubExecutor:
         names = ("conditional", "unconditional")[: len(request.cache_rows)]
         return EncodedPrompt(self.options.prompt_length, tuple(PromptBranch(name, 0, 0) for name in names))
 
-    def forward(self, request: Forward, batch: ForwardBatch) -> ForwardResult:
+    def forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
         if self.options.delay_ms:
             time.sleep(self.options.delay_ms / 1000)
         draws = _Draws()
-        query = run = draw = 0
-        for entry in request.sequences:
-            query_end = query + entry.query_count
-            run_end = run + entry.run_count
-            draw_end = draw + entry.draw_count
-            self._forward_sequence_(
-                entry,
-                batch.tokens[query:query_end].tolist(),
-                batch.slots[query:query_end].tolist(),
-                batch.wants[query:query_end].tolist(),
-                batch.uniforms[draw:draw_end].tolist(),
-                batch.runs[2 * run : 2 * run_end].tolist(),
-                draws,
-            )
-            query, run, draw = query_end, run_end, draw_end
+        for feed in feeds:
+            self._forward_sequence_(feed, draws)
         return draws.result()
 
     def decode_image(self, codes: Array) -> Array:
@@ -188,44 +173,36 @@ class StubExecutor:
     def stats(self) -> Stats:
         return Stats(device_bytes=None)
 
-    def _forward_sequence_(
-        self,
-        entry: ForwardSequence,
-        tokens: list[int],
-        slots: list[int],
-        wants: list[int],
-        uniforms: Sequence[float],
-        runs: list[int],
-        draws: _Draws,
-    ) -> None:
+    def _forward_sequence_(self, feed: SequenceFeed, draws: _Draws) -> None:
         """Writes the queries of one sequence, then answers those that want something into `draws`."""
-        sequence = self.sequences[entry.sequence]
+        settings = feed.settings
+        sequence = self.sequences[settings.sequence]
         remembered, written = sequence.tokens, sequence.written
-        for token, slot in zip(tokens, slots, strict=True):
+        for token, slot in zip(feed.tokens, feed.slots, strict=True):
             remembered[slot] = token
             written[slot] = 1
-        firsts, ends = runs[0::2], runs[1::2]
+        firsts, ends = feed.runs[0::2], feed.runs[1::2]
         for first, end in zip(firsts, ends, strict=True):
             unwritten = written.find(0, first, end)
             if unwritten >= 0:
                 raise WorkerError(
                     "bad-request",
-                    f"forward: sequence {entry.sequence} has the run [{first}, {end}), but slot {unwritten} "
+                    f"forward: sequence {settings.sequence} has the run [{first}, {end}), but slot {unwritten} "
                     "was never fed",
                 )
-        uniform = iter(uniforms)
-        for token, slot, want in zip(tokens, slots, wants, strict=True):
+        uniform = iter(feed.uniforms)
+        for token, slot, want in zip(feed.tokens, feed.slots, feed.wants, strict=True):
             if want == WANT_NONE:
                 continue
             cell = self.predicted_cell(sequence, slot)
             if cell is None:
                 raise WorkerError(
                     "bad-request",
-                    f"forward: sequence {entry.sequence} wants a token of slot {slot}, which predicts no cell of its "
-                    f"{sequence.rows} x {sequence.columns} grid",
+                    f"forward: sequence {settings.sequence} wants a token of slot {slot}, which predicts no cell of "
+                    f"its {sequence.rows} x {sequence.columns} grid",
                 )
             state = self._state(sequence, cell, token, slot, firsts, ends)
-            chosen = filtered_distribution(candidates(state, self.options.code_count), entry)
+            chosen = filtered_distribution(candidates(state, self.options.code_count), settings)
             if want == WANT_DRAW:
                 draws.add_draw_(chosen, next(uniform))
             else:

@@ -37,6 +37,8 @@ Share: TypeAlias = Annotated[float, Meta(gt=0, le=1)]
 PromptText: TypeAlias = Annotated[str, Meta(max_length=PROMPT_CHARACTERS)]
 Path: TypeAlias = Annotated[str, Meta(min_length=1)]
 Label: TypeAlias = Annotated[str, Meta(max_length=64)]
+TypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
+"""The number type of weights and K/V."""
 
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -100,7 +102,7 @@ class ModelReference(Record, frozen=True, kw_only=True):
 class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     model: ModelReference
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)\Z")]
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    dtype: Literal["auto"] | TypeName
 
 
 class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
@@ -288,7 +290,7 @@ class ReadyLimits(Record, frozen=True, kw_only=True):
 class Ready(ReplyHeader, frozen=True, kw_only=True, tag="ready"):
     card: ModelCard
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: TypeName
     limits: ReadyLimits
 
 
@@ -300,7 +302,7 @@ class WeightsPart(Record, frozen=True, kw_only=True):
 class Described(ReplyHeader, frozen=True, kw_only=True, tag="described"):
     card: ModelCard
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: TypeName
     weights: Annotated[tuple[WeightsPart, ...], Meta(max_length=16)]
     """Bytes on the device once loaded."""
     slot_count: Index

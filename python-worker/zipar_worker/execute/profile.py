@@ -53,7 +53,7 @@ class AttentionBlock:
     weights: Tensor
 
 
-class LocalityReduction:
+class AttentionProfile:
     """Sums of attention weights of one image, in float64. Takes every block of every layer once."""
 
     def __init__(self, grid: SlotGrid, layer_count: int, head_count: int, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""A forward is checked against the books before an executor sees it."""
+"""A forward is checked against the held sequences before an executor sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wire_messages import EPOCH, Entry, Query, forward
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.serve.forward_batch import ForwardBatch, check_forward
+from zipar_worker.execute.contract import SequenceFeed
+from zipar_worker.serve.check_forward import check_forward
 from zipar_worker.serve.sequences import HeldSequence
 from zipar_worker.stub.executor import StubOptions, stub_card
 from zipar_worker.wire.codec import decode_request
@@ -28,17 +29,21 @@ HELD = {
 GOOD = Entry(1, [Query(0, 2), Query(5, 4, 1), Query(15, 9, 2)], [(0, 5), (9, 10)], [0.5])
 
 
-def check(*entries: Entry, card: ModelCard = CARD) -> ForwardBatch:
+def check(*entries: Entry, card: ModelCard = CARD) -> list[SequenceFeed]:
     decoded = decode_request(forward(1, entries), EPOCH)
     assert decoded is not None and isinstance(decoded.request, Forward)
     return check_forward(decoded.request, decoded.arrays, HELD, card, SLOT_COUNT)
 
 
-def test_a_good_forward_passes() -> None:
-    batch = check(GOOD, replace(GOOD, sequence=2))
-    assert batch.tokens.tolist() == [0, 5, 15] * 2
-    assert batch.runs.tolist() == [0, 5, 9, 10] * 2
-    assert batch.distribution_count == 2
+def test_a_good_forward_is_dealt_out_to_its_sequences() -> None:
+    other = Entry(2, [Query(7, 8, 1), Query(6, 5, 1)], [(0, 9)], [0.25, 0.75], steps=[0, 1])
+    first, second = check(replace(GOOD, steps=[3, 3, 4]), other)
+    assert (first.settings.sequence, second.settings.sequence) == (1, 2)
+    assert (first.tokens, first.slots, first.wants) == ([0, 5, 15], [2, 4, 9], bytes([0, 1, 2]))
+    assert (first.uniforms, first.runs, first.steps) == ([0.5], [0, 5, 9, 10], [3, 3, 4])
+    assert (second.tokens, second.slots, second.wants) == ([7, 6], [8, 5], bytes([1, 1]))
+    assert (second.uniforms, second.runs, second.steps) == ([0.25, 0.75], [0, 9], [0, 1])
+    assert check(GOOD)[0].steps == []
 
 
 def test_the_row_end_token_is_a_token_only_where_rows_end_with_one() -> None:

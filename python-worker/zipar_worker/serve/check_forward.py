@@ -1,4 +1,4 @@
-"""The arrays of a forward, checked against the books before any executor sees them.
+"""The arrays of a forward, checked against the held sequences before any executor sees them.
 
 Pure Python on purpose: it runs in the hot path of every step, on some tens of numbers, before torch is needed. Checks
 of a whole sequence use built-ins over lists; only a failed check looks for the culprit.
@@ -8,40 +8,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from zipar_worker.errors import WorkerError
+from zipar_worker.execute.contract import SequenceFeed
 from zipar_worker.serve.sequences import HeldSequence
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import WANT_DISTRIBUTION, WANT_DRAW, WANT_NONE, Forward, ForwardSequence, ModelCard
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardBatch:
-    """The arrays of one forward over all its sequences, as flat read-only views.
-
-    tokens: int32 [Q], slots: int32 [Q], wants: uint8 [Q], uniforms: float64 [D], runs: int32 [R * 2] of
-    first, end, first, end, ..., steps: int32 [Q], or empty in an ordinary forward. Sequence k of the request owns the
-    next `query_count`, `draw_count` and `run_count` of them. `distribution_count` is the number of queries that want a
-    distribution.
-    """
-
-    tokens: memoryview
-    slots: memoryview
-    wants: memoryview
-    uniforms: memoryview
-    runs: memoryview
-    steps: memoryview
-    distribution_count: int
-
-
 def check_forward(
     request: Forward, arrays: Sequence[Array], held: Mapping[int, HeldSequence], card: ModelCard, slot_count: int
-) -> ForwardBatch:
-    """Validates a forward. `arrays`: tokens, slots, wants, uniforms, runs, steps, their types and lengths checked.
+) -> list[SequenceFeed]:
+    """Validates a forward and deals its arrays out to its sequences.
 
-    Raises `protocol` where counts and frames disagree, `bad-request` where a value is out of its range.
+    `arrays`: tokens, slots, wants, uniforms, runs, steps over all sequences, their types and numbers of dimensions
+    checked. Raises `protocol` where counts and frames disagree, `bad-request` where a value is out of its range.
     """
     tokens, slots, wants, uniforms, runs, steps = [array.data for array in arrays]
     _check_counts(request, tokens, slots, wants, uniforms, runs)
@@ -49,6 +31,7 @@ def check_forward(
     want_bytes = wants.tobytes()
     token_bound = card.code_count + (card.row_end == "token")
     query = run = draw = 0
+    feeds: list[SequenceFeed] = []
     seen: set[int] = set()
     for sequence in request.sequences:
         known = held.get(sequence.sequence)
@@ -58,14 +41,23 @@ def check_forward(
         query_end = query + sequence.query_count
         run_end = run + sequence.run_count
         draw_end = draw + sequence.draw_count
+        feed = SequenceFeed(
+            settings=sequence,
+            tokens=tokens[query:query_end].tolist(),
+            slots=slots[query:query_end].tolist(),
+            wants=want_bytes[query:query_end],
+            uniforms=uniforms[draw:draw_end].tolist(),
+            runs=runs[2 * run : 2 * run_end].tolist(),
+            steps=steps[query:query_end].tolist(),
+        )
         _check_branches(sequence, len(known.cache_rows))
-        sequence_slots = slots[query:query_end].tolist()
-        _check_slots(sequence, sequence_slots, slot_count)
-        _check_tokens(sequence, tokens[query:query_end].tolist(), sequence_slots, known.prompt_length, token_bound)
-        _check_runs(sequence, runs[2 * run : 2 * run_end].tolist(), sequence_slots, slot_count)
-        _check_wants(sequence, want_bytes[query:query_end], uniforms[draw:draw_end].tolist())
+        _check_slots(sequence, feed.slots, slot_count)
+        _check_tokens(sequence, feed.tokens, feed.slots, known.prompt_length, token_bound)
+        _check_runs(sequence, feed.runs, feed.slots, slot_count)
+        _check_wants(sequence, feed.wants, feed.uniforms)
+        feeds.append(feed)
         query, run, draw = query_end, run_end, draw_end
-    return ForwardBatch(tokens, slots, wants, uniforms, runs, steps, want_bytes.count(WANT_DISTRIBUTION))
+    return feeds
 
 
 def _check_counts(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from zipar_worker.execute.progress_count import advance_, progress_count
 from zipar_worker.serve.heartbeat import Pulse
-from zipar_worker.serve.progress_count import advance_, progress_count
 
 
 def test_it_beats_with_the_request_while_an_operation_runs_from_another_thread() -> None:

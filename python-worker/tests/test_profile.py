@@ -1,4 +1,4 @@
-"""Where attention goes: the reduction against a loop over all pairs, the weights against a float64 transformer."""
+"""Where attention goes: the sums against a loop over all pairs, the weights against a float64 transformer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from executor_driver import Driver, start, write_checkpoint
 from plain_llamagen import PlainConfig, PlainSequence, seeded_state
 from torch import Tensor
 
-from zipar_worker.execute import locality
-from zipar_worker.execute.contract import Array
-from zipar_worker.execute.locality import AttentionBlock, LocalityReduction, SlotGrid, attend_in_blocks
+from zipar_worker.execute.profile import AttentionBlock, AttentionProfile, SlotGrid, attend_in_blocks
+from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import Profile
 
 GRIDS = [
@@ -73,13 +72,13 @@ def check_arrays(arrays: tuple[Array, ...], expected: dict[str, Tensor]) -> None
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("block_size", [1, 5, 100])
-def test_the_reduction_equals_the_sums_over_all_pairs(grid: SlotGrid, block_size: int) -> None:
+def test_the_profile_equals_the_sums_over_all_pairs(grid: SlotGrid, block_size: int) -> None:
     weights = causal_weights(2, 3, grid.slot_count)
-    reduction = LocalityReduction(grid, 2, 3, torch.device("cpu"))
+    sums = AttentionProfile(grid, 2, 3, torch.device("cpu"))
     for first in range(0, grid.slot_count, block_size):
         for layer in range(2):
-            reduction.add_(AttentionBlock(layer, first, weights[layer, :, first : first + block_size]))
-    arrays = reduction.arrays()
+            sums.add_(AttentionBlock(layer, first, weights[layer, :, first : first + block_size]))
+    arrays = sums.arrays()
     check_arrays(arrays, naive_profile(grid, weights))
     mass, other = (torch.tensor(array.data.tolist()).view(array.shape) for array in arrays[:2])
     torch.testing.assert_close(mass.sum((2, 3)) + other, torch.ones(2, 3))
@@ -91,7 +90,7 @@ def test_blocks_of_any_size_give_the_same_attention_and_padding_is_not_seen(monk
     keys, values = torch.randn(2, 7, 2, 8, generator=generator)
     weights, attended = [], []
     for block_weights in (1, 3 * 4 * 7, 1 << 24):
-        monkeypatch.setattr(locality, "BLOCK_WEIGHTS", block_weights)
+        monkeypatch.setattr("zipar_worker.execute.profile.BLOCK_WEIGHTS", block_weights)
         blocks = list(attend_in_blocks(0, queries, keys, values, first_visible=2))
         weights.append(torch.cat([block.weights for block, _ in blocks], dim=1))
         attended.append(torch.cat([part for _, part in blocks]))
