@@ -1,4 +1,4 @@
-"""Damaged requests against the whole path of the worker: decoder, checks, books, and the stub as executor.
+"""Damaged requests against the whole path of the worker: decoder, checks, registry, and the stub as executor.
 
 python tests/fuzz_requests.py --messages 1000000 --seed 1       prints one JSON object
 """
@@ -129,7 +129,7 @@ def fuzz(count: int, seed: int) -> dict[str, Any]:
     is_fresh = False
     for number in range(count):
         if not is_fresh:
-            server.forget_sequences()
+            server.operations.end_session()
             server.answer(mutator.valid("init"))
             server.answer(mutator.valid("encode-prompt"))
             server.replies.clear()

@@ -189,7 +189,7 @@ def test_another_model_takes_the_place_of_the_first(engines: list[Engine]) -> No
         engine.socket.close()
         conversation.end()
     assert len(worker.executors) == 2
-    assert worker.server.kept is not None and worker.server.kept.executor is worker.executors[1]
+    assert worker.server.operations.kept is not None and worker.server.operations.kept.executor is worker.executors[1]
 
 
 def test_an_engine_of_another_version_is_told_both_versions(engines: list[Engine]) -> None:
@@ -221,8 +221,8 @@ def test_a_device_of_its_own_is_used_where_the_engine_leaves_it_open_and_no_othe
     error = engines[0].ask(init(device="cpu"))["error"]
     assert (error["code"], "--device cuda:1" in error["message"]) == ("device", True)
     assert worker.executors == []
-    assert worker.server.place(read_init(device="auto")).device == "cuda:1"
-    assert worker.server.place(read_init(device="cuda:1")).device == "cuda:1"
+    assert worker.server.operations.place(read_init(device="auto")).device == "cuda:1"
+    assert worker.server.operations.place(read_init(device="cuda:1")).device == "cuda:1"
     assert engines[0].ask(init(2, device="auto"))["type"] == "ready"
 
 

@@ -60,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
-    """Runs the worker. The lifeline comes first, torch last: it is imported within `init`."""
+    """Runs the worker. The parent watch comes first, torch last: it is imported within `init`."""
     from zipar_worker.serve import parent_watch
 
     parent_watch.watch_parent(PARENT_ID, endpoint)

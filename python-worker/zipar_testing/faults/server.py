@@ -6,16 +6,18 @@ begins and where a reply leaves; the main path knows nothing of faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from zipar_testing.faults.effects import STRIKES, poison_logits_, spoilt_messages
 from zipar_testing.faults.plan import Fault, FaultInjector, FaultPlan, Phase
 from zipar_worker.execute.contract import Executor, ProgressReporter
+from zipar_worker.serve.operations import Answer, Arrays, Operation
 from zipar_worker.serve.parent_watch import Credentials
-from zipar_worker.serve.server import Arrays, Server
+from zipar_worker.serve.sequences import HeldSequence
+from zipar_worker.serve.server import Server
 from zipar_worker.wire.link import Link
-from zipar_worker.wire.protocol import DecodeImage, EncodePrompt, Fatal, Forward, Progress, PulseReply, Reply
+from zipar_worker.wire.protocol import DecodeImage, Done, EncodePrompt, Fatal, Forward, Progress, PulseReply, Reply
 
 IDLE_MS = 200
 """A wait this long without sequences counts as idle."""
@@ -31,8 +33,6 @@ class FaultyServer(Server):
         self.injector = FaultInjector(plan)
         self.reply_fault: Fault | None = None
         """Strikes the next reply that ends an operation."""
-        for kind, operation in self.operations.items():
-            self.operations[kind] = self._meeting_faults(operation)
 
     def serve(self, link: Link, credentials: Credentials) -> int:
         self.link = link
@@ -40,11 +40,17 @@ class FaultyServer(Server):
         return super().serve(link, credentials)
 
     def receive(self) -> list[bytes]:
-        if self.forward_count > 0 and self.books and not self.books.held and not self.link.wait(IDLE_MS):
+        if self.operations.forward_count > 0 and self._held() == {} and not self.link.wait(IDLE_MS):
             self._meet("idle")
             if self.reply_fault is not None:
-                self.send_done(0)
+                self.reply(0, Answer(Done))
         return super().receive()
+
+    def perform(self, request: Operation, arrays: Arrays) -> Answer:
+        phase = self._phase_of(request, arrays)
+        if phase is not None:
+            self._meet(phase, len(request.sequences) if isinstance(request, Forward) else 1)
+        return super().perform(request, arrays)
 
     def progress_reporter(self, request: int) -> ProgressReporter:
         report = super().progress_reporter(request)
@@ -67,17 +73,7 @@ class FaultyServer(Server):
             for parts in messages:
                 self.link.send(parts)
 
-    def _meeting_faults(self, operation: Callable[[Any, Arrays], None]) -> Callable[[Any, Arrays], None]:
-        def meet_and_run(request: Any, arrays: Arrays) -> None:
-            phase = self._phase_of(request, arrays)
-            if phase is not None:
-                sequence_count = len(request.sequences) if isinstance(request, Forward) else 1
-                self._meet(phase, sequence_count)
-            operation(request, arrays)
-
-        return meet_and_run
-
-    def _phase_of(self, request: object, arrays: Arrays) -> Phase | None:
+    def _phase_of(self, request: Operation, arrays: Arrays) -> Phase | None:
         if isinstance(request, EncodePrompt):
             return "encode-prompt"
         if isinstance(request, DecodeImage):
@@ -88,7 +84,7 @@ class FaultyServer(Server):
         frames = {frame.name: array.data for frame, array in zip(request.frames, arrays, strict=True)}
         if len(frames.get("steps", ())) > 0:
             return "rebuild"
-        held = self.books.held if self.books else {}
+        held = self._held() or {}
         query = 0
         for entry in request.sequences:
             slots = frames["slots"][query : query + entry.query_count]
@@ -96,6 +92,11 @@ class FaultyServer(Server):
             if entry.sequence in held and min(slots) < held[entry.sequence].prompt_length:
                 return "prefill"
         return "decode"
+
+    def _held(self) -> Mapping[int, HeldSequence] | None:
+        """None before a model is loaded."""
+        session = self.operations.session
+        return None if session is None else session.registry.held
 
     def _meet(self, phase: Phase, sequence_count: int = 1) -> None:
         """Lets the fault strike that is due in this phase, at once or in the phase's reply."""
@@ -108,7 +109,8 @@ class FaultyServer(Server):
             strike(fault)
         elif fault.fault == "nan-logits":
             self.injector.note(fault)
-            poison_logits_(self.executor)
+            assert self.operations.session is not None
+            poison_logits_(self.operations.session.executor)
         elif fault.fault == "silence":
             self.injector.note(fault)
             self.say_nothing()

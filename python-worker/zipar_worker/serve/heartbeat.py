@@ -14,7 +14,7 @@ from contextlib import contextmanager
 INTERVAL_SECONDS = 0.2
 
 
-class Pulse:
+class Heartbeat:
     """Calls `beat` with the request that is worked on. `beat` runs in another thread, and never outside of `during`."""
 
     def __init__(self, beat: Callable[[int], None], interval_seconds: float = INTERVAL_SECONDS) -> None:
@@ -23,7 +23,7 @@ class Pulse:
         self._request: int | None = None
         self._lock = threading.Lock()
         self._busy = threading.Event()
-        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     @contextmanager
     def during(self, request: int) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The worker never outlives its parent: stdin is the lifeline, and on Linux the kernel backs it up.
+"""The worker never outlives its parent: it ends when its stdin does, and on Linux the kernel ends it if need be.
 
 The watcher is a thread that ends the process with `os._exit`, so that it works while a model is loading and while a
 kernel runs. A C library that holds the interpreter's lock delays the thread; the kernel's signal is not delayed.
@@ -80,12 +80,12 @@ def watch_stdin(endpoint: str | None = None) -> None:
 
     `endpoint`: where the parent listens; see `remove_socket`.
     """
-    threading.Thread(target=_exit_on_end_of_stdin, args=(endpoint,), name="lifeline", daemon=True).start()
+    threading.Thread(target=_exit_on_end_of_stdin, args=(endpoint,), name="stdin watch", daemon=True).start()
 
 
 def watch_parent(parent_id: int, endpoint: str) -> None:
     """Ends the process soon after the parent's end, for the time before `die_with_parent`; stdin may be held open."""
-    threading.Thread(target=_exit_when_orphaned, args=(parent_id, endpoint), name="orphan", daemon=True).start()
+    threading.Thread(target=_exit_when_orphaned, args=(parent_id, endpoint), name="parent watch", daemon=True).start()
 
 
 def remove_socket(endpoint: str) -> None:

@@ -26,7 +26,7 @@ class LinkLost(Exception):
 
 
 class Link:
-    """To the process that started this worker. It ends with that process, which the lifeline notices."""
+    """To the process that started this worker. It ends with that process, which `serve/parent_watch.py` notices."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
