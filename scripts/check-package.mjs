@@ -29,7 +29,7 @@ const neededFiles = [
 ];
 /** Sources, tests and left-overs of tools. */
 const unwanted =
-  /^(src|test|scripts)\/|^python-worker\/(tests|zipar_demo|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
+  /^(src|test|scripts)\/|^python-worker\/(tests|zipar_demo|zipar_testing|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
 
 const { values: flags } = parseArgs({ options: { lint: { type: "boolean" }, install: { type: "boolean" } } });
 const scratch = mkdtempSync(join(tmpdir(), "zipar-package-"));

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.judge.__main__ import CLASSIFIER_NAME, RESAMPLE_COUNT, first_of_each, judge, main, resample_within
+from zipar_worker.judge.__main__ import main
 from zipar_worker.judge.classifier import Classifier, load_classifier, picture_features
 from zipar_worker.judge.frechet import Gaussian, fit_gaussian, frechet_distance
 from zipar_worker.judge.reference_features import REFERENCE_NAME, ReferenceFeatures, load_reference, save_reference
+from zipar_worker.judge.verdicts import CLASSIFIER_NAME, RESAMPLE_COUNT, first_of_each, judge, resample_within
 
 WIDTHS = (3, 8, 16)
 CLASSES = 3

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return print_probe()
     if options.dial is not None:
         return serve_remotely(options)
-    return serve(options.connect, options.stub, options.faults)
+    return serve(options.connect, options.stub, import_server)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -53,13 +53,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
-    parser.add_argument(
-        "--faults", metavar="JSON", help="misbehave as planned (for tests of the SDK; see zipar_testing/faults)"
-    )
     return parser.parse_args(arguments)
 
 
-def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
+def serve(endpoint: str, stub_options: str | None, import_server: Callable[[], Callable[..., Server]]) -> int:
     """Runs the worker. The parent watch comes first, torch last: it is imported within `init`."""
     from zipar_worker.serve import parent_watch
 
@@ -69,7 +66,7 @@ def serve(endpoint: str, stub_options: str | None, faults: str | None) -> int:
     try:
         credentials = parent_watch.read_credentials()
         make_executor = choose_executor(stub_options)
-        make_server = choose_server(faults)
+        make_server = import_server()
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
         parent_watch.remove_socket(endpoint)
@@ -129,16 +126,10 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
     return lambda: StubExecutor(options)
 
 
-def choose_server(faults: str | None) -> Callable[..., Server]:
-    """The server, or the one of the tests that misbehaves as planned. Raises `ValueError` for a bad plan."""
-    if faults is None:
-        from zipar_worker.serve.server import Server
+def import_server() -> Callable[..., Server]:
+    from zipar_worker.serve.server import Server
 
-        return Server
-    from zipar_testing.faults.plan import decode_plan
-    from zipar_testing.faults.server import FaultyServer
-
-    return partial(FaultyServer, plan=decode_plan(faults))
+    return Server
 
 
 def make_torch_executor() -> Executor:

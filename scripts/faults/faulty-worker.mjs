@@ -26,7 +26,8 @@ export function faultyWorker(worker, plan, stub = STUB) {
     open(options) {
       incarnation += 1;
       const faults = JSON.stringify({ ...plan, incarnation });
-      return localWorker([...model, "--faults", faults], () => ({ type: "path", path })).open(options);
+      const extra = [...model, "--faults", faults];
+      return localWorker(extra, () => ({ type: "path", path }), "zipar_testing.faults").open(options);
     },
   };
 }

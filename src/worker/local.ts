@@ -22,21 +22,22 @@ export function stubProcess(options: StubOptions & { delayMs?: number } = {}): W
   return localWorker(["--stub", JSON.stringify(resolved)], () => ({ type: "path", path: "stub" }));
 }
 
-/** @internal The harness of the faults passes `--faults`. */
+/** @internal The harness of the faults starts a module of its own. */
 export function localWorker(
   extraArguments: readonly string[],
   weights: SourceResolver["weights"],
+  module = "zipar_worker",
 ): WorkerSource {
-  return socketSource((...conversation) => launch(installedWorker(extraArguments), ...conversation), {
+  return socketSource((...conversation) => launch(installedWorker(extraArguments, module), ...conversation), {
     weights,
     part: resolvePartReference,
   });
 }
 
 /** @throws ZiparError `python-environment` */
-function installedWorker(extraArguments: readonly string[]): WorkerProgram {
+function installedWorker(extraArguments: readonly string[], module: string): WorkerProgram {
   const environment = resolvePythonEnvironment();
   if (!environment.installed)
     throw new ZiparError({ code: "python-environment", message: environment.reason });
-  return { python: environment.python, directory: workerFiles().directory, extraArguments };
+  return { python: environment.python, directory: workerFiles().directory, module, extraArguments };
 }

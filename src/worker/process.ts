@@ -12,6 +12,8 @@ export interface WorkerProgram {
   readonly python: string;
   /** The folder that holds the package `zipar_worker`. */
   readonly directory: string;
+  /** The Python module to run: `zipar_worker`, or a worker of the tests that misbehaves. */
+  readonly module: string;
   /** Arguments beside the usual ones, e.g. `["--stub", "{}"]`. */
   readonly extraArguments: readonly string[];
 }
@@ -86,8 +88,8 @@ async function endOf(child: ReturnType<typeof spawn>): Promise<string> {
   return `it could not be started: ${originalMessage}`;
 }
 
-function spawn({ python, directory, endpoint, extraArguments }: WorkerProcessOptions) {
-  return execa(python, ["-m", "zipar_worker", "--connect", endpoint, ...extraArguments], {
+function spawn({ python, directory, endpoint, extraArguments, module }: WorkerProcessOptions) {
+  return execa(python, ["-m", module, "--connect", endpoint, ...extraArguments], {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",

@@ -1,7 +1,7 @@
 """Writes a checkpoint with random weights in the official format of a family.
 
-python -m zipar_worker.tiny llamagen --out DIRECTORY --seed 1 --rows 8 --columns 8      a small one, with a sidecar
-python -m zipar_worker.tiny llamagen --out DIRECTORY --seed 1 --shape B --size 256      an official size and format
+python -m zipar_testing.tiny llamagen --out DIRECTORY --seed 1 --rows 8 --columns 8      a small one, with a sidecar
+python -m zipar_testing.tiny llamagen --out DIRECTORY --seed 1 --shape B --size 256      an official size and format
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Conversations with an SDK: the server and what watches over it."""
+"""The conversation with an SDK, the operations that it asks for, the watch over its parent. Imports no torch."""

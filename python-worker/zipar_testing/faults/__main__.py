@@ -1,0 +1,35 @@
+"""`python -m zipar_testing.faults`: the worker as `python -m zipar_worker --connect` starts it, but misbehaving."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zipar_worker.__main__ import serve
+
+if TYPE_CHECKING:
+    from zipar_worker.serve.server import Server
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="zipar_testing.faults", description="A worker that misbehaves as planned.")
+    parser.add_argument("--connect", required=True, metavar="ENDPOINT", help="ZeroMQ endpoint of the SDK")
+    parser.add_argument("--faults", required=True, metavar="JSON", help="the plan; see zipar_testing/faults/plan.py")
+    parser.add_argument("--stub", metavar="JSON", help="serve the deterministic stub model")
+    options = parser.parse_args(arguments)
+    return serve(options.connect, options.stub, partial(import_faulty_server, options.faults))
+
+
+def import_faulty_server(plan: str) -> Callable[..., Server]:
+    """Raises `ValueError` for a bad plan."""
+    from zipar_testing.faults.plan import decode_plan
+    from zipar_testing.faults.server import FaultyServer
+
+    return partial(FaultyServer, plan=decode_plan(plan))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
