@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { DecodeLoop } from "../decode/loop.ts";
+import { DecodeLoop, type IdleWork } from "../decode/loop.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, Worker, WorkerStats } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
@@ -81,6 +81,15 @@ export class Engine implements AsyncDisposable {
   /** What the newest worker has done since it started. */
   workerStats(): Promise<WorkerStats> {
     return this.#supervisor.worker.stats();
+  }
+
+  /**
+   * Runs `work` on the worker once it holds no image and none waits; images that are asked for meanwhile wait for its
+   * end. Rejects with what `work` rejects with, which the loss of the worker makes it do, and with `engine-closed`.
+   * @internal
+   */
+  whenIdle<Value>(work: IdleWork<Value>): Promise<Value> {
+    return this.#loop.whenIdle(work);
   }
 
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */

@@ -18,11 +18,11 @@ import {
 import { PixelQueue } from "./pixel-queue.ts";
 import { isOutOfMemory, rebuildCache, rebuildGroups, rebuildRequest } from "./rebuild-cache.ts";
 import type { Supervisor } from "./supervisor.ts";
-import type { ForwardStep } from "./worker.ts";
+import type { ForwardStep, Worker } from "./worker.ts";
 import { countLoss, isSuspect, WorkerLost } from "./worker-lost.ts";
 
-/** The first of the sequence ids that no decode loop reaches: for what else uses an idle worker. */
-export const FIRST_SPARE_SEQUENCE = 2 ** 40;
+/** Has the worker to itself: all cache rows are free. `newSequence` gives ids that no image has. */
+export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Promise<Value>;
 
 /**
  * The main path: many images at once, `plan -> forward -> commit` until every grid is full.
@@ -38,6 +38,7 @@ export class DecodeLoop {
   readonly #closing = new AbortController();
   /** Steps that were committed, and of which the listeners do not know. */
   #undelivered: { readonly live: LiveImage; readonly step: CommittedStep }[] = [];
+  #idleWork: readonly { run(): Promise<void>; fail(error: unknown): void }[] = [];
   #nextSequence = 1;
   /** Images that share a forward; fewer than are live once memory did not suffice for more. */
   #batchLimit = Number.POSITIVE_INFINITY;
@@ -68,6 +69,25 @@ export class DecodeLoop {
     this.#wake();
   }
 
+  /**
+   * Runs `work` once no image waits or is live; images that are submitted meanwhile wait for its end.
+   * Rejects with what `work` rejects with, which the loss of the worker makes it do, and when the loop is closed.
+   */
+  whenIdle<Value>(work: IdleWork<Value>): Promise<Value> {
+    this.#closing.signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const run = async () => {
+        try {
+          resolve(await work(this.#supervisor.worker, () => this.#nextSequence++));
+        } catch (error) {
+          reject(error);
+        }
+      };
+      this.#idleWork = [...this.#idleWork, { run, fail: reject }];
+      this.#wake();
+    });
+  }
+
   /** Fails every image; nothing can be submitted any more. */
   close(error: unknown): void {
     this.#closing.abort(error);
@@ -95,7 +115,7 @@ export class DecodeLoop {
   }
 
   #hasWork(): boolean {
-    return !this.#admission.isEmpty || this.#pixels.hasWork(this.#isIdle);
+    return !this.#admission.isEmpty || this.#idleWork.length > 0 || this.#pixels.hasWork(this.#isIdle);
   }
 
   get #isIdle(): boolean {
@@ -111,6 +131,13 @@ export class DecodeLoop {
     const batch = this.#nextBatch();
     await this.#rebuild(batch.filter(needsBranches), leftOutBranches);
     await this.#step(batch);
+    if (this.#admission.isEmpty) await this.#workWhileIdle();
+  }
+
+  async #workWhileIdle(): Promise<void> {
+    const [next] = this.#idleWork;
+    await next?.run();
+    this.#idleWork = this.#idleWork.filter((other) => other !== next);
   }
 
   /** Gives cache rows to the images that wait, as far as they suffice. Those of a lost worker get their K/V again. */
@@ -293,6 +320,8 @@ export class DecodeLoop {
 
   #failAll(error: unknown): void {
     this.#admission.failAll(error);
+    for (const work of this.#idleWork) work.fail(error);
+    this.#idleWork = [];
     this.#pixels.close(error);
   }
 

@@ -1,10 +1,8 @@
 import { join } from "node:path";
 import { createEngine, type Engine } from "../api/engine.ts";
 import type { EngineOptions } from "../api/engine-options.ts";
-import type { Worker } from "../decode/worker.ts";
 import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
-import { pythonWorker } from "../worker/local.ts";
 import { resolveModelReference } from "../worker/model-reference.ts";
 import { findJudge, type Judge } from "./judge.ts";
 import { writePictureSet } from "./picture-set.ts";
@@ -55,7 +53,6 @@ export interface Evaluation {
 interface Run {
   readonly options: EvaluateOptions;
   readonly engine: Engine;
-  readonly worker: Worker;
   readonly plan: SamplePlan;
   readonly store: ResultStore;
   readonly state: readonly string[];
@@ -68,20 +65,18 @@ interface Run {
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const model = options.worker === undefined ? resolveModelReference(options.model) : undefined;
   const judge = options.judge ?? (model?.type === "path" ? findJudge(model.path) : undefined);
-  let worker: Worker | undefined;
-  const source = options.worker ?? pythonWorker();
   const engine = await createEngine({
     ...options.engine,
     model: options.model,
     maxQueue: Number.MAX_SAFE_INTEGER,
-    worker: { open: async (resolved) => (worker = await source.open(resolved)) },
+    worker: options.worker,
     signal: options.signal,
   });
   try {
     const plan = samplePlan(options, engine);
     const store = openResultStore(join(options.folder, "settings"));
     const state = model === undefined ? [] : checkpointState(model);
-    const run: Run = { options, engine, worker: worker as Worker, plan, store, state };
+    const run: Run = { options, engine, plan, store, state };
     const settings = settingsOf(options, engine);
     const nextTokenGreedy = await nextTokenGreedyOf(run);
     const samples: SettingSamples[] = [];
@@ -159,7 +154,7 @@ async function measureSetting(
   setting: EvalSetting,
   nextTokenGreedy: GreedyTokens,
 ): Promise<SettingSamples> {
-  const { options, engine, worker, plan, store } = run;
+  const { options, engine, plan, store } = run;
   const name = settingName(setting);
   const parameters = parametersOf(run, setting);
   const found = store.read(name, parameters);
@@ -169,7 +164,6 @@ async function measureSetting(
   }
   const { samples, pictures } = await sampleSetting(
     engine,
-    worker,
     setting,
     plan,
     name === "full" ? nextTokenGreedy : undefined,

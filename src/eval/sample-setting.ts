@@ -1,7 +1,6 @@
 import type { Engine } from "../api/engine.ts";
 import type { GenerationResult } from "../api/generation.ts";
 import type { GeneratedImage } from "../api/image.ts";
-import type { Worker } from "../decode/worker.ts";
 import type { SettingSamples } from "./result-store.ts";
 import { scoreTokens } from "./score-tokens.ts";
 import type { EvalSetting } from "./settings.ts";
@@ -30,7 +29,6 @@ export type StageProgress = (
 /** Generates all images of a setting together and scores their tokens. `greedyTokens`: where they are known already. */
 export async function sampleSetting(
   engine: Engine,
-  worker: Worker,
   setting: EvalSetting,
   plan: SamplePlan,
   greedyTokens: SettingSamples["greedyTokens"] | undefined,
@@ -57,7 +55,7 @@ export async function sampleSetting(
     }),
   );
   const bits = await scoreTokens(
-    worker,
+    engine,
     results.map(({ tokens, rows, columns }, k) => ({
       conditioning: { type: "class", classIndex: (requests[k] as { classLabel: number }).classLabel },
       grid: { rows, columns, rowEnd: engine.card.rowEnd },

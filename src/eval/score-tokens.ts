@@ -1,4 +1,4 @@
-import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
+import type { Engine } from "../api/engine.ts";
 import type { Conditioning, ForwardStep, Sampling, Worker } from "../decode/worker.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";
@@ -23,21 +23,25 @@ const SMALLEST_PROBABILITY = 2 ** -126;
 
 /**
  * Bits per token of each image under the model itself: `-log2 p(token | tokens before it)` in raster order, teacher
- * forced, at guidance scale 1 and temperature 1. The worker must be idle: its cache rows are used.
+ * forced, at guidance scale 1 and temperature 1.
  */
-export async function scoreTokens(
-  worker: Worker,
-  images: readonly ScoredImage[],
-): Promise<readonly number[]> {
-  const scores: number[] = [];
-  for (let first = 0; first < images.length; first += worker.cacheRowCount) {
-    scores.push(...(await scoreTogether(worker, images.slice(first, first + worker.cacheRowCount))));
-  }
-  return scores;
+export function scoreTokens(engine: Engine, images: readonly ScoredImage[]): Promise<readonly number[]> {
+  return engine.whenIdle(async (worker, newSequence) => {
+    const scores: number[] = [];
+    for (let first = 0; first < images.length; first += worker.cacheRowCount) {
+      const together = images.slice(first, first + worker.cacheRowCount);
+      scores.push(...(await scoreTogether(worker, together.map(newSequence), together)));
+    }
+    return scores;
+  });
 }
 
-async function scoreTogether(worker: Worker, images: readonly ScoredImage[]): Promise<readonly number[]> {
-  const sequences = images.map((_, k) => FIRST_SPARE_SEQUENCE + k);
+/** One cache row each. */
+async function scoreTogether(
+  worker: Worker,
+  sequences: readonly number[],
+  images: readonly ScoredImage[],
+): Promise<readonly number[]> {
   const bits = images.map(() => 0);
   try {
     const queries: (readonly Query[])[] = [];

@@ -2,11 +2,9 @@ import { createEngine, type Engine } from "../api/engine.ts";
 import type { EngineOptions } from "../api/engine-options.ts";
 import type { GenerateOptions } from "../api/generate-options.ts";
 import type { GenerationResult } from "../api/generation.ts";
-import { FIRST_SPARE_SEQUENCE } from "../decode/loop.ts";
-import type { Conditioning, Worker } from "../decode/worker.ts";
+import type { AttentionMasses, Conditioning } from "../decode/worker.ts";
 import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
-import { pythonWorker } from "../worker/local.ts";
 import { addMasses, type MeanMasses } from "./mean-masses.ts";
 import { describeLocality, type LocalityReport } from "./report.ts";
 
@@ -46,13 +44,11 @@ const MAX_DEFAULT_SAMPLES = 64;
 export async function profileLocality(options: ProfileOptions): Promise<LocalityReport> {
   const { model, seed, windowQuantile, signal, onProgress } = options;
   checkOptions(options);
-  let worker: Worker | undefined;
-  const source = options.worker ?? pythonWorker();
   await using engine = await createEngine({
     ...options.engine,
     model,
     maxQueue: Number.MAX_SAFE_INTEGER,
-    worker: { open: async (resolved) => (worker = await source.open(resolved)) },
+    worker: options.worker,
     signal,
   });
   const subjects = subjectsOf(options, engine);
@@ -68,7 +64,7 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
   let masses: MeanMasses | undefined;
   for (const [k, result] of results.entries()) {
     signal?.throwIfAborted();
-    masses = addMasses(masses, await profileImage(worker as Worker, subjects[k] as Subject, result));
+    masses = addMasses(masses, await profileImage(engine, subjects[k] as Subject, result));
     onProgress?.("attention", k + 1, results.length);
   }
   const { card, device, dtype } = engine;
@@ -76,24 +72,21 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
   return describeLocality(run, masses as MeanMasses);
 }
 
-/** The worker must be idle: its first cache row is taken for the prompt, though nothing is written to it. */
-async function profileImage(
-  worker: Worker,
+/** The first cache row is taken for the prompt, though nothing is written to it. */
+function profileImage(
+  engine: Engine,
   { conditioning }: Subject,
   { tokens, rows, columns }: GenerationResult,
-) {
-  await worker.encodePrompt({
-    sequence: FIRST_SPARE_SEQUENCE,
-    cacheRows: [0],
-    rows,
-    columns,
-    conditioning,
+): Promise<AttentionMasses> {
+  return engine.whenIdle(async (worker, newSequence) => {
+    const sequence = newSequence();
+    await worker.encodePrompt({ sequence, cacheRows: [0], rows, columns, conditioning });
+    try {
+      return await worker.profile(sequence, Int32Array.from(tokens.flat()), rows, columns);
+    } finally {
+      await worker.release([sequence]);
+    }
   });
-  try {
-    return await worker.profile(FIRST_SPARE_SEQUENCE, Int32Array.from(tokens.flat()), rows, columns);
-  } finally {
-    await worker.release([FIRST_SPARE_SEQUENCE]);
-  }
 }
 
 function subjectsOf({ model, samples, prompts }: ProfileOptions, { card }: Engine): readonly Subject[] {

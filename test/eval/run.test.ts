@@ -161,6 +161,15 @@ describe("resuming", () => {
     expect(withoutTimes(resumed.report)).toEqual(withoutTimes(whole.report));
   });
 
+  test("a worker that is lost between two settings is replaced, and the report is the same", async () => {
+    const calm = await evaluate(request("full,2"));
+    rmSync(folder, { recursive: true });
+    const onSetting = (setting: string) => setting === "full" && worker.lose();
+    const shaken = await evaluate(request("full,2", { onSetting }));
+    expect(worker.startCount).toBe(3);
+    expect(withoutTimes(shaken.report)).toEqual(withoutTimes(calm.report));
+  });
+
   test("other parameters begin anew", async () => {
     await evaluate(request("full"));
     const outcomes: string[] = [];

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { createEngine } from "../../src/api/engine.ts";
-import type { Worker } from "../../src/decode/worker.ts";
 import { type ScoredImage, scoreTokens } from "../../src/eval/score-tokens.ts";
 import type { Draw } from "../../src/schedule/commit-step.ts";
 import type { StubOptions } from "../../src/stub/options.ts";
@@ -8,17 +7,15 @@ import { stubWorker } from "../../src/stub/source.ts";
 
 /** Bits per token of one image in next-token order, from the probabilities of its own draws, and as scored afterwards. */
 async function drawnAndScored(stub: StubOptions, copies: number) {
-  let worker: Worker | undefined;
   let bits = 0;
   const source = stubWorker(stub);
   await using engine = await createEngine({
     maxImages: 2,
     worker: {
       async open(options) {
-        const opened = await source.open(options);
-        worker = opened;
-        const forward = opened.forward.bind(opened);
-        opened.forward = async (steps) => {
+        const worker = await source.open(options);
+        const forward = worker.forward.bind(worker);
+        worker.forward = async (steps) => {
           const results = await forward(steps);
           for (const result of results.flat()) {
             if (result !== undefined && "probability" in result)
@@ -26,7 +23,7 @@ async function drawnAndScored(stub: StubOptions, copies: number) {
           }
           return results;
         };
-        return opened;
+        return worker;
       },
     },
   });
@@ -42,7 +39,7 @@ async function drawnAndScored(stub: StubOptions, copies: number) {
     tokens: tokens.flat(),
   };
   const drawn = bits / (rows * columns);
-  const scored = await scoreTokens(worker as Worker, new Array<ScoredImage>(copies).fill(image));
+  const scored = await scoreTokens(engine, new Array<ScoredImage>(copies).fill(image));
   return { drawn, scored };
 }
 
@@ -64,14 +61,12 @@ describe("bits per token", () => {
   });
 
   test("are many for a token that the model holds impossible", async () => {
-    const worker = await stubWorker(stub).open({ maxImages: 1 } as Parameters<
-      ReturnType<typeof stubWorker>["open"]
-    >[0]);
+    await using engine = await createEngine({ worker: stubWorker(stub) });
     const image: ScoredImage = {
       conditioning: { type: "class", classIndex: 0 },
       grid: { rows: 5, columns: 7, rowEnd: "none" },
       tokens: new Array<number>(35).fill(1),
     };
-    expect((await scoreTokens(worker, [image]))[0]).toBeGreaterThan(100);
+    expect((await scoreTokens(engine, [image]))[0]).toBeGreaterThan(100);
   });
 });

@@ -13,6 +13,7 @@ export function fakeWorker(behaviour: string): WorkerSource {
   const program = {
     python: environment.python,
     directory: join(FIXTURES, "fake-worker"),
+    module: "zipar_worker",
     extraArguments: [behaviour],
   };
   const nowhere = () => ({ type: "path", path: "/fake" }) as const;
