@@ -1,11 +1,41 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+
+/** Tests that start Python lie in `test/process`, and only there: every test belongs to exactly one project. */
+const process = "test/process/**/*.test.ts";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    // Tests of a real worker wait for Python and PyTorch to be imported.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
     restoreMocks: true,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: [process],
+          // Importing every module anew for each file takes as long as the tests themselves.
+          isolate: false,
+          // Property tests of a busy machine take their time.
+          testTimeout: 60_000,
+          env: {
+            // A unit test that asks for Python fails, with this path in the message.
+            ZIPAR_PYTHON: "/unit-tests/run/without/python",
+            // Fonts are looked up once in a process: before the first drawing of any file.
+            FONTCONFIG_FILE: fileURLToPath(new URL("test/support/no-fonts.conf", import.meta.url)),
+          },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "process",
+          include: [process],
+          // They wait for Python and PyTorch to be imported.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
   },
 });

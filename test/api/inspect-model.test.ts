@@ -3,7 +3,7 @@ import { largestImageCount } from "../../src/api/inspect-model.ts";
 import { modelReport } from "../../src/cli/info.ts";
 import { byteCount, describeModel } from "../../src/cli/model-text.ts";
 import type { ModelDescription } from "../../src/decode/worker-source.ts";
-import { estimateMemory, inspectModel, stubProcess, stubWorker } from "../../src/index.ts";
+import { estimateMemory, inspectModel, stubWorker } from "../../src/index.ts";
 import type { ModelCard } from "../../src/protocol/messages.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 
@@ -66,16 +66,6 @@ describe("inspectModel", () => {
     const { card, slotCount } = await inspectModel({ worker: stubWorker({ rows: 4, columns: 6 }) });
     expect(card).toMatchObject({ family: "stub", grids: [{ rows: 4, columns: 6 }] });
     expect(slotCount).toBe(1 + 4 * 6);
-  });
-
-  test("tells of the stub behind the wire what its card says", async () => {
-    const stub = { rows: 4, columns: 6, rowEnd: "token", promptLength: 3 } as const;
-    const [here, there] = await Promise.all(
-      [stubWorker(stub), stubProcess(stub)].map((worker) => inspectModel({ worker })),
-    );
-    expect(there?.device).toBe("cpu");
-    expect(there?.card.grids).toEqual(here?.card.grids);
-    expect(there?.freeBytes).toBeNull();
   });
 
   test("refuses unknown options, and workers that cannot describe", async () => {

@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { describeTrace } from "../../src/cli/trace-text.ts";
 import { renderLabel } from "../../src/drawings/label.ts";
 import { renderSvg } from "../../src/drawings/svg-png.ts";
@@ -9,13 +6,6 @@ import { drawTraceSvg } from "../../src/drawings/trace-svg.ts";
 import { parseTrace } from "../../src/trace/read.ts";
 import { summarizeTrace } from "../../src/trace/summary.ts";
 import { recordTrace, traceOf } from "../support/record-trace.ts";
-
-// before anything is drawn, so that this file's text renderer finds no font on the machine
-const folder = mkdtempSync(join(tmpdir(), "zipar-fontless-"));
-const fonts = join(folder, "fonts.conf");
-writeFileSync(fonts, `<?xml version="1.0"?><fontconfig><cachedir>${folder}</cachedir></fontconfig>`);
-process.env.FONTCONFIG_FILE = fonts;
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const STUB = { rows: 6, columns: 12, reach: 3, seed: 4, codeCount: 50 } as const;
 const adaptive = { kind: "adaptive", min: 1 } as const;
@@ -57,6 +47,7 @@ test("the picture names the run, outlines one forward and stacks the queries of 
   expect(svg).not.toContain("NaN");
 });
 
+// `vitest.config.ts` takes the fonts of the machine away.
 test("text in a PNG does not need a font on the machine", async () => {
   const [narrow, wide] = [await renderLabel("iii", 12), await renderLabel("WWW", 12)];
   expect(wide.width, "a machine without the font draws boxes of one size").toBeGreaterThan(2 * narrow.width);

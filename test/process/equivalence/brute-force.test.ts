@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createEngine, type Engine } from "../../src/index.ts";
-import { runPython, type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { createEngine, type Engine } from "../../../src/index.ts";
+import { runPython, type TinyCheckpoint, tinyCheckpoint } from "../../support/tiny-checkpoint.ts";
 
 type Tokens = readonly (readonly number[])[];
 type BruteForce = Record<

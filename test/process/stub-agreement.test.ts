@@ -3,6 +3,7 @@ import {
   createEngine,
   type Engine,
   type GenerateOptions,
+  inspectModel,
   type StubOptions,
   stubProcess,
   stubWorker,
@@ -83,4 +84,14 @@ describe.each<StubOptions>([
   test("on the model card, save for the memory of a slot", () => {
     expect({ ...engines[1].card, kvBytesPerSlot: 0 }).toEqual(engines[0].card);
   });
+});
+
+test("the stub behind the wire is described as the one in this process", async () => {
+  const stub = { rows: 4, columns: 6, rowEnd: "token", promptLength: 3 } as const;
+  const [here, there] = await Promise.all(
+    [stubWorker(stub), stubProcess(stub)].map((worker) => inspectModel({ worker })),
+  );
+  expect(there?.device).toBe("cpu");
+  expect(there?.card.grids).toEqual(here?.card.grids);
+  expect(there?.freeBytes).toBeNull();
 });
