@@ -2,7 +2,7 @@ import { openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inflateSync } from "node:zlib";
-import { makeTemporaryDirectory, TEMPORARY_FILE, temporaryPath } from "../worker/temporary-directory.ts";
+import { makeTemporaryDirectory, TEMPORARY_FILE, temporaryPath } from "../system/temporary-directory.ts";
 
 export const FONT_FAMILY = "DejaVu Sans";
 

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, stat, utimes, writeFile } from "n
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isRunning } from "../system/is-running.ts";
 
 const heartbeatMs = 2_000;
 const silentMs = 30_000;
@@ -47,7 +48,7 @@ async function acquire(lock: string, ownerText: string, onWait: (owner: string) 
     const held = await readHolder(lock);
     // Given back while we looked.
     if (!held) continue;
-    if (isAbandoned(held, Date.now(), isAlive)) {
+    if (isAbandoned(held, Date.now(), isRunning)) {
       await removeLock(lock, held.text);
       continue;
     }
@@ -112,15 +113,6 @@ async function removeLock(lock: string, ownerText: string): Promise<void> {
   // Another process was quicker, and this is its new lock.
   if (moved !== ownerText) await rename(aside, lock).catch(() => undefined);
   await rm(aside, { recursive: true, force: true });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 function ownerFile(lock: string): string {

@@ -41,11 +41,7 @@ export async function converse<First extends FirstRequest>(
     );
     return reply;
   } catch (error) {
-    const failure = signal?.aborted
-      ? cancelled(signal.reason)
-      : ZiparError.is(error)
-        ? error
-        : startFailed(error);
+    const failure = signal?.aborted ? cancelled(signal.reason) : asStartFailure(error);
     channel.close(failure);
     throw failure;
   } finally {
@@ -76,6 +72,7 @@ async function checkVersion(hello: Hello, channel: WorkerChannel): Promise<void>
   throw new ZiparError({ code: "protocol-version", message });
 }
 
-function startFailed(cause: unknown): ZiparError {
+function asStartFailure(cause: unknown): ZiparError {
+  if (ZiparError.is(cause)) return cause;
   return new ZiparError({ code: "internal", message: `starting a worker failed: ${String(cause)}`, cause });
 }

@@ -6,7 +6,7 @@ import {
   sweepTemporaryDirectories,
   TEMPORARY_FILE,
   temporaryPath,
-} from "./temporary-directory.ts";
+} from "../system/temporary-directory.ts";
 
 /** How a worker reaches the engine. */
 export interface Transport {

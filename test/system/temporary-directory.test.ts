@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { sweepTemporaryDirectories } from "../../src/worker/temporary-directory.ts";
+import { sweepTemporaryDirectories } from "../../src/system/temporary-directory.ts";
 
 describe.runIf(process.platform !== "win32")("sweeping up after processes that were killed", () => {
   let directory: string;

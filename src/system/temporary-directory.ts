@@ -4,6 +4,7 @@ import { lstat, readdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isRunning } from "./is-running.ts";
 
 /** What lies in a directory of each kind; nothing else is ever removed. */
 export const TEMPORARY_FILE = { worker: "w.sock", font: "dejavu-sans.ttf" } as const;
@@ -56,15 +57,6 @@ async function sweep(path: string, kind: TemporaryKind): Promise<void> {
     unlinkSync(file);
   }
   rmdirSync(path);
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }
 
 /** Whether anybody accepts connections at a socket, or may: only a refusal is a no. */
