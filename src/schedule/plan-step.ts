@@ -1,7 +1,7 @@
 import { cellSlot, rowLastSlot } from "./grid.ts";
 import { PURPOSE, uniform } from "./random.ts";
 import { decodedIn, type SequenceState, tokenOf } from "./sequence-state.ts";
-import { surrogateToken } from "./surrogate.ts";
+import { surrogateToken } from "./surrogate-token.ts";
 import { smallestWindow } from "./window.ts";
 import { type WrittenSlots, writtenRuns } from "./written-slots.ts";
 

@@ -16,8 +16,14 @@ const forbidden = [
   ["src/decode/x.ts", "../worker/socket-worker.ts"],
   ["src/decode/x.ts", "../python/environment.ts"],
   ["src/decode/x.ts", "../stub/source.ts"],
+  ["src/decode/x.ts", "../api/generate-options.ts"],
   ["src/api/x.ts", "../cli/main.ts"],
   ["src/worker/x.ts", "../cli/main.ts"],
+  ["src/worker/x.ts", "../api/engine.ts"],
+  ["src/worker/remote/x.ts", "../../api/engine-options.ts"],
+  ["src/stub/x.ts", "../api/generate-options.ts"],
+  ["src/stub/x.ts", "../cli/main.ts"],
+  ["src/python/x.ts", "../worker/process.ts"],
 ] as const;
 
 const allowed = [
@@ -25,9 +31,21 @@ const allowed = [
   ["src/schedule/x.ts", "../errors.ts"],
   ["src/protocol/x.ts", "zod"],
   ["src/decode/x.ts", "./worker.ts"],
+  ["src/worker/x.ts", "../decode/worker.ts"],
+  ["src/worker/x.ts", "../python/environment.ts"],
   ["src/api/x.ts", "../schedule/grid.ts"],
   ["src/cli/x.ts", "./main.ts"],
 ] as const;
+
+/** Files that import types of each other: a pair, a ring of three, and one that imports from the ring and is in none. */
+const circle = {
+  "src/api/one.ts": "../decode/other.ts",
+  "src/decode/other.ts": "../api/one.ts",
+  "src/trace/first.ts": "./second.ts",
+  "src/trace/second.ts": "./third.ts",
+  "src/trace/third.ts": "./first.ts",
+  "src/trace/apart.ts": "./first.ts",
+} as const;
 
 const project = mkdtempSync(join(tmpdir(), "zipar-lint-"));
 let report: string;
@@ -37,6 +55,8 @@ beforeAll(async () => {
   for (const [index, [file, imported]] of [...forbidden, ...allowed].entries())
     writeSource(file, index, `import { x } from "${imported}";\nexport const y = x;\n`);
   for (const file of ["src/speaks.ts", "src/cli/speaks.ts"]) writeSource(file, 0, 'console.log("x");\n');
+  for (const [file, imported] of Object.entries(circle))
+    writeSource(file, 0, `import type { X } from "${imported}";\nexport type Y = X;\nexport type X = 1;\n`);
   const { all } = await execa("biome", ["lint", "--max-diagnostics=none", "--colors=off"], {
     cwd: project,
     preferLocal: true,
@@ -61,6 +81,11 @@ test.each(allowed.map((entry, index) => [...entry, forbidden.length + index] as 
     expect(reported(file, index)).not.toContain("noRestrictedImports");
   },
 );
+
+test("files that import each other are reported, be it for types alone", () => {
+  const inCircles = Object.keys(circle).filter((file) => reported(file, 0).includes("noImportCycles"));
+  expect(inCircles).toEqual(Object.keys(circle).filter((file) => file !== "src/trace/apart.ts"));
+});
 
 test("only the command line writes to the console", () => {
   expect(reported("src/speaks.ts", 0)).toContain("noConsole");
