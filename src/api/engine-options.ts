@@ -6,6 +6,9 @@ import { pythonWorker } from "../worker/local.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { remoteWorker } from "../worker/remote/source.ts";
 
+/** It keeps nothing between starts, so that all engines may share it. */
+const DEFAULT_WORKER = pythonWorker();
+
 const engineSchema = z.strictObject({
   /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */
   model: z.string().min(1).default("demo"),
@@ -73,6 +76,6 @@ export type ResolvedEngineOptions = Omit<z.output<typeof engineSchema>, "worker"
 
 /** @throws ZiparError `invalid-options` */
 export function resolveEngineOptions(input: EngineOptions): ResolvedEngineOptions {
-  const { worker = pythonWorker(), ...options } = parseOptions(engineSchema, input, "createEngine");
+  const { worker = DEFAULT_WORKER, ...options } = parseOptions(engineSchema, input, "createEngine");
   return Object.freeze({ ...options, worker: "listen" in worker ? remoteWorker(worker) : worker });
 }

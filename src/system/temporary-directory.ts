@@ -11,7 +11,7 @@ export const TEMPORARY_FILE = { worker: "w.sock", font: "dejavu-sans.ttf" } as c
 export type TemporaryKind = keyof typeof TEMPORARY_FILE;
 
 const NAME = /^zipar-(worker|font)-(\d+)-[0-9a-f]{12}$/;
-/** A directory this young may be one that is just being filled. */
+/** A younger directory may be one that is being filled. */
 const YOUNG_MS = 60_000;
 
 /** A path in the directory for temporary files that nobody can guess. It names this process, for `sweepTemporaryDirectories`. */
@@ -31,8 +31,8 @@ export function makeTemporaryDirectory(path: string): () => void {
 }
 
 /**
- * Removes what processes left behind that were killed, together with whatever else would have removed it. Only
- * directories of this user that bear our name, whose process has ended, and in which nobody listens.
+ * Removes what killed processes left behind: only directories of this user that bear our name, whose process has ended,
+ * and in which nobody listens.
  */
 export async function sweepTemporaryDirectories(directory = tmpdir()): Promise<void> {
   const names = await readdir(directory).catch(() => []);
@@ -59,7 +59,7 @@ async function sweep(path: string, kind: TemporaryKind): Promise<void> {
   rmdirSync(path);
 }
 
-/** Whether anybody accepts connections at a socket, or may: only a refusal is a no. */
+/** Whether a process accepts connections at a socket. It may do so unless the connection is refused. */
 function isListening(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

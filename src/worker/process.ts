@@ -3,7 +3,7 @@ import type { Logger } from "../logger.ts";
 import { workerVariables } from "../python/worker-variables.ts";
 import { OutputTail } from "./output-tail.ts";
 
-/** How long the last words of a process that has ended may take to arrive. */
+/** How long the last output of a process that has ended may take to arrive. */
 const OUTPUT_GRACE_MS = 200;
 
 /** What is run as a worker. */
@@ -55,7 +55,7 @@ export class WorkerProcess {
     this.#child.ref();
   }
 
-  /** Ends the process, whatever state it is in. Nothing but our own child: its number is not given away before we waited. */
+  /** Ends the process, whatever state it is in. The system gives its number to no other process while it is our child. */
   async kill(): Promise<void> {
     this.ref();
     this.#child.stdin.end();

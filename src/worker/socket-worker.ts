@@ -99,7 +99,13 @@ export class SocketWorker implements Worker {
     await this.#channel.request({ type: "release", sequences });
   }
 
-  /** A reply that breaks the protocol ends the connection: nothing that such a worker says can be relied on. */
+  async stats(): Promise<WorkerStats> {
+    const { reply } = await this.#channel.request({ type: "stats" });
+    const { forwardCount, forwardMs, residentBytes, deviceBytes } = reply;
+    return { forwardCount, forwardMs, residentBytes, deviceBytes };
+  }
+
+  /** Reads an answer. One that breaks the protocol ends the conversation: such a worker cannot be trusted any more. */
   #read<Answer>(reading: () => Answer): Answer {
     try {
       return reading();
@@ -118,12 +124,6 @@ export class SocketWorker implements Worker {
       drawCount: plan.queries.filter(({ want }) => want.type === "draw").length,
       ...sampling,
     };
-  }
-
-  async stats(): Promise<WorkerStats> {
-    const { reply } = await this.#channel.request({ type: "stats" });
-    const { forwardCount, forwardMs, residentBytes, deviceBytes } = reply;
-    return { forwardCount, forwardMs, residentBytes, deviceBytes };
   }
 }
 

@@ -20,7 +20,7 @@ export interface BoundSocket {
   readonly socket: zmq.Router;
   /** What the worker connects to. */
   readonly endpoint: string;
-  /** Whether strangers can reach it: then nonsense does not end the wait for the worker. */
+  /** Whether strangers can reach it. What they send must not end the wait for the worker. */
   readonly isPublic: boolean;
   /** Lets nobody else dial in: called once the link stands, and before the socket is closed. Safe to call twice. */
   stopListening(): void;
@@ -32,7 +32,7 @@ export function routerOptions(heartbeatTimeoutMs: number) {
     linger: 0,
     mandatory: true,
     maxMessageSize: LIMITS.frameBytes,
-    // Nothing is ever too much to queue for a worker, so that a send which cannot be done at once finds it gone.
+    // The queue has no limit. A send that cannot be done at once fails: the worker is gone.
     sendHighWaterMark: 0,
     sendTimeout: 0,
     heartbeatInterval: Math.ceil(heartbeatTimeoutMs / 3),

@@ -18,7 +18,7 @@ export interface WaitMemory {
 }
 
 /**
- * Listens until a worker dials in that may, and opens the conversation with it.
+ * Listens until a worker with the right key and token dials in, and opens the conversation with it.
  * @throws ZiparError `invalid-options`, `worker-start`, `worker-timeout`, `protocol-version`, `cancelled`, and what the
  *   first request fails with
  */
@@ -46,7 +46,8 @@ export async function awaitDialIn<First extends FirstRequest>(
     options.onProgress?.({ phase, completed: 0, total: null, unit: "" });
     const accepted = channel.awaitHello((hello) => {
       const refusal = refusalOf(hello, token, memory.epochs);
-      if (refusal !== undefined) turnedAway.add(refusal.message);
+      if (refusal === undefined) memory.epochs.add(hello.epoch);
+      else turnedAway.add(refusal.message);
       return refusal;
     });
     return helloWithin(settings.waitTimeoutMs, accepted, () => nobodyCame(settings, endpoint, turnedAway));
@@ -60,7 +61,7 @@ export async function awaitDialIn<First extends FirstRequest>(
   };
 }
 
-function refusalOf(hello: Hello, token: string, epochs: Set<number>): Refusal | undefined {
+function refusalOf(hello: Hello, token: string, epochs: ReadonlySet<number>): Refusal | undefined {
   if (!isSame(hello.token, token)) {
     return {
       reason: "token",
@@ -73,11 +74,10 @@ function refusalOf(hello: Hello, token: string, epochs: Set<number>): Refusal | 
       message: `a hello with epoch ${hello.epoch} was accepted before; a worker takes a new one each time`,
     };
   }
-  epochs.add(hello.epoch);
   return undefined;
 }
 
-/** Takes the same time wherever two secrets differ. */
+/** Takes the same time wherever two secrets differ, so that the time tells nothing about them. */
 function isSame(received: string, expected: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(received), digest(expected));

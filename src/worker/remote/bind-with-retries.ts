@@ -3,7 +3,7 @@ import type * as zmq from "zeromq";
 const RETRY_MS = 1_000;
 const INTERVAL_MS = 20;
 
-/** Binds where a socket was bound that is being closed: the address is free only when libzmq's thread has done that. */
+/** Binds to an address that a closing socket may still hold: libzmq closes sockets later, in a thread of its own. */
 export async function bindWithRetries(socket: zmq.Router | zmq.Reply, endpoint: string): Promise<void> {
   const deadline = performance.now() + RETRY_MS;
   for (;;) {

@@ -12,7 +12,7 @@ export interface RemoteTransportOptions {
   readonly address: ListenAddress;
   readonly curve: Credentials["curve"];
   readonly heartbeatTimeoutMs: number;
-  /** Somebody with an unknown key, or without one, was turned away. */
+  /** A client with an unknown key, or without one, was refused. */
   readonly onStranger: (dialIn: DialIn) => void;
 }
 
@@ -43,11 +43,11 @@ async function bind({
     ...routerOptions(heartbeatTimeoutMs),
     context: zapHandler.context,
     ipv6: address.isIpv6,
-    // Without a domain libzmq would ask no handler about plain TCP, and let everybody in where there is none.
+    // Without a domain libzmq asks no handler about plain TCP, and admits everybody.
     zapDomain: domain,
     zapEnforceDomain: true,
     handshakeInterval: HANDSHAKE_TIMEOUT_MS,
-    // An idle worker, which hears nothing but heartbeats, takes its patience from them.
+    // An idle worker hears nothing but heartbeats. They tell it how long to wait for the next one.
     heartbeatTimeToLive: heartbeatTimeoutMs,
     ...(curve === undefined ? {} : { curveServer: true, curveSecretKey: curve.secretKey }),
   });

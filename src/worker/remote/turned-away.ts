@@ -1,7 +1,7 @@
 import type { Logger } from "../../logger.ts";
 import type { DialIn } from "./zap-handler.ts";
 
-/** Those who dialled in and were not let in, for the user who wonders why nobody comes. */
+/** Clients that were refused. The user learns of them: why does no worker come? */
 export class TurnedAway {
   readonly #logger: Logger;
   #count = 0;

@@ -2,11 +2,11 @@ import * as zmq from "zeromq";
 import { bindWithRetries } from "./bind-with-retries.ts";
 import { encodeZ85 } from "./z85.ts";
 
-/** Where libzmq looks for the handler, in the context of the socket that somebody dials in to. */
+/** Where libzmq looks for the handler, in the context of the listening socket. */
 const ENDPOINT = "inproc://zeromq.zap.01";
 const VERSION = "1.0";
 
-/** Somebody in the handshake. */
+/** A client in the handshake. */
 export interface DialIn {
   readonly address: string;
   readonly mechanism: string;
@@ -20,8 +20,8 @@ export type Admits = (dialIn: DialIn) => boolean;
  * Decides who may finish the handshake: ZeroMQ's authentication protocol (RFC 27). CURVE alone proves that a client owns
  * *some* key.
  *
- * A context has one handler; the sockets of several engines are told apart by their domains. It is there only while
- * somebody is expected, because it keeps Node alive; without it nobody gets in, given that sockets have `zapEnforceDomain`.
+ * A context has one handler; domains tell the sockets of several engines apart. The handler runs only while a worker is
+ * expected, because its socket keeps Node alive. Without it libzmq admits nobody: all sockets set `zapEnforceDomain`.
  */
 class ZapHandler {
   /** Of its own: the default context may have another library's handler. Its threads last as long as the process. */
@@ -46,7 +46,7 @@ class ZapHandler {
     const socket = new zmq.Reply({ context: this.context, linger: 0 });
     await bindWithRetries(socket, ENDPOINT);
     this.#socket = socket;
-    this.#serve(socket).catch(() => this.#close()); // it was closed, or is of no use any more
+    this.#serve(socket).catch(() => this.#close()); // it was closed, or is broken
   }
 
   #close(): void {
@@ -65,7 +65,7 @@ class ZapHandler {
     const [version, id = "", domain, address, , mechanism, credential] = request;
     const key = credential?.length === 32 ? encodeZ85(credential) : undefined;
     const admits = this.#expected.get(String(domain));
-    // 500, in place of the 300 of a passing trouble: libzmq would leave the client waiting after that
+    // Not 300, which means a temporary error: libzmq would leave the client waiting.
     if (admits === undefined) return [VERSION, id, "500", "there is a worker already", "", ""];
     const dialIn = { address: String(address), mechanism: String(mechanism), key };
     const isAdmitted = String(version) === VERSION && admits(dialIn);
