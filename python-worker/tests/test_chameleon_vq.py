@@ -46,7 +46,7 @@ def test_decoded_pixels_equal_the_official_ones(case: dict[str, Any]) -> None:
     shapes = {name: parameter.shape for name, parameter in decoder.named_parameters()}
     decoder.load_state_dict(seeded_state(shapes, case["seed"]))
     pixels = decoder.decode(torch.tensor(case["tokens"]).view(1, case["rows"], case["columns"]))
-    side = decoder.config.pixels_per_token
+    side = decoder.pixels_per_token
     assert pixels.shape == (1, 3, case["rows"] * side, case["columns"] * side)
     torch.testing.assert_close(pixels.flatten(), torch.tensor(case["decoded"]), atol=1e-5, rtol=1e-5)
 
@@ -54,7 +54,7 @@ def test_decoded_pixels_equal_the_official_ones(case: dict[str, Any]) -> None:
 def test_the_default_configuration_has_the_size_of_metas_decoder() -> None:
     with torch.device("meta"):
         decoder = ChameleonVQDecoder(ChameleonVQConfig())
-    assert decoder.config.pixels_per_token == 16
+    assert decoder.pixels_per_token == 16
     assert decoder.quantize.embedding.weight.shape == (8192, 256)
     # One attention in the middle, and none elsewhere.
     assert [name for name, _ in decoder.named_modules() if name.endswith(".proj_out")] == [

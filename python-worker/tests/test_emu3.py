@@ -7,7 +7,6 @@ import json
 import shutil
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3TextConfig, Emu3VQVAEConfig
+from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3VQVAE, Emu3VQVAEConfig
 
 from zipar_testing.tiny.__main__ import main as write_tiny
-from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, stored_shapes, without_weights
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
-from zipar_worker.families.emu3.layouts import Emu3Files, ImageTokenizerFiles
-from zipar_worker.families.emu3.model import Emu3Checkpoint, build_checkpoint, image_grids
+from zipar_worker.families.emu3.facts import image_grids, model_of
+from zipar_worker.families.emu3.files import Files, ImageTokenizerFiles
 from zipar_worker.families.emu3.vocabulary import (
     BEGIN_IMAGE,
     END_ROW,
@@ -40,7 +40,10 @@ from zipar_worker.families.emu3.vocabulary import (
     read_tokenizer_json,
 )
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.vq.emu3 import Emu3VQDecoder
+from zipar_worker.families.llama_config import LlamaConfig
+from zipar_worker.families.model import OpenedModel
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
+from zipar_worker.families.vq.emu3 import ORIGINAL_KEYS, Emu3VQConfig, Emu3VQDecoder, adapt_vq_tensor, converted_keys
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
 
@@ -256,6 +259,42 @@ def test_one_frame_equals_the_first_of_the_four_that_transformers_decodes(checkp
     assert levels.shape == (56, 32, 3)
 
 
+VQ_SIZES = {
+    "as published, in small": {"channel_multiplier": (1, 1, 1, 2), "attn_resolutions": (3,), "num_res_blocks": 2},
+    "attention at two resolutions": {"channel_multiplier": (2, 2), "attn_resolutions": (0, 1), "num_res_blocks": 1},
+    "no frames to double": {"channel_multiplier": (1, 2), "attn_resolutions": (), "temporal_downsample_factor": 1},
+}
+
+
+@pytest.mark.parametrize("name", VQ_SIZES)
+@torch.inference_mode()
+def test_the_image_decoder_equals_that_of_transformers(name: str) -> None:
+    sizes: dict[str, Any] = {"codebook_size": 64, "base_channels": 32, **VQ_SIZES[name]}
+    torch.manual_seed(2)
+    model = Emu3VQVAE(Emu3VQVAEConfig(**sizes, hidden_size=32 * sizes["channel_multiplier"][-1]))
+    for part in [*model.parameters(), *model.buffers()]:
+        if part.is_floating_point():
+            part.copy_(part + 0.1 * torch.randn(part.shape))
+    own = {"channel_multiplier": "ch_mult", "base_channels": "ch"}
+    with without_weights():
+        decoder = Emu3VQDecoder(Emu3VQConfig(**{own.get(key, key): value for key, value in sizes.items()}))
+    load_module_(
+        decoder,
+        Checkpoint(Path("vq"), {f"vqmodel.{key}": tensor for key, tensor in model.state_dict().items()}),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        report=lambda completed, total: None,
+        keys=converted_keys("vqmodel."),
+        adapt=adapt_vq_tensor,
+    )
+    codes = torch.randint(64, (2, 5, 3))
+    # One still image: the library decodes several frames of it, of which the first is meant.
+    expected = torch.cat([model.eval().decode(image[None])[:1] for image in codes])
+    pixels = decoder.decode(codes)
+    assert pixels.std() > 0.1
+    torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_the_tiny_image_tokenizer_has_the_official_keys_and_shapes(checkpoints: dict[str, Path]) -> None:
     with safe_open(checkpoints["original"] / "Emu3-VisionTokenizer" / "model.safetensors", framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -397,14 +436,14 @@ BREAKAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a tensor of the hf layout is left over": (
         "hf",
         lambda path: edit_tensors(path, lambda tensors: tensors.update({"text_model.model.q.weight": torch.ones(4)})),
-        "no place for: model.q.weight",
+        "no place for: text_model.model.q.weight",
     ),
     "a tensor of the image tokenizer is missing": (
         "original",
         lambda path: edit_tensors(
             path / "Emu3-VisionTokenizer", lambda tensors: tensors.pop("decoder.mid.attn_1.q.weight")
         ),
-        "lacks 1 tensors that this model needs: decoder.middle_block.attn_1.q_proj.weight",
+        "lacks 1 tensors that this model needs: decoder.mid.attn_1.q.weight",
     ),
     "the output layer is for another vocabulary": (
         "original",
@@ -545,22 +584,21 @@ def test_the_image_tokenizer_alone_is_no_model(checkpoints: dict[str, Path]) -> 
     assert error.value.code == "checkpoint"
 
 
-# Every default of transformers' configurations is that of BAAI/Emu3-Gen.
-OFFICIAL_CONFIG = {
-    "vocab_size": 184622,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "max_position_embeddings": 9216,
-}
+# The sizes of BAAI/Emu3-Gen.
+OFFICIAL_CONFIG = LlamaConfig(
+    vocab_size=184622,
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    max_position_embeddings=9216,
+)
 OFFICIAL_FIRST_CODE, OFFICIAL_CODES = 151854, 32768
 
 
-def official_files(decoder: Emu3VQDecoder) -> Emu3Files:
+def official_files() -> Files:
     """Files of the full size, whose tensors have no content."""
-    config = Emu3TextConfig(**OFFICIAL_CONFIG)
     width, inner, kv_width = 4096, 14336, 1024
     shapes = {"model.embed_tokens.weight": (184622, width), "model.norm.weight": (width,)}
     for layer in range(32):
@@ -575,26 +613,26 @@ def official_files(decoder: Emu3VQDecoder) -> Emu3Files:
     ids = dict(zip(SPECIAL_NAMES, (151643, 151849, 151852, 151851, 151846), strict=True))
     vocabulary = Vocabulary(Path(), lambda text: list(text.encode()), ids, OFFICIAL_FIRST_CODE, OFFICIAL_CODES)
     weights = Checkpoint(Path("Emu3-Gen"), {name: torch.empty(shape) for name, shape in shapes.items()})
-    vq_tensors = {name: torch.empty(parameter.shape) for name, parameter in decoder.named_parameters()}
-    image_tokenizer = ImageTokenizerFiles(Emu3VQVAEConfig(), Checkpoint(Path("Emu3-VisionTokenizer"), vq_tensors))
-    return Emu3Files(config, weights, vocabulary, image_tokenizer, 720 * 720)
+    with without_weights():
+        vq_shapes = stored_shapes(Emu3VQDecoder(Emu3VQConfig()), ORIGINAL_KEYS).values()
+    vq_tensors = {key: torch.empty(shape) for stored in vq_shapes for key, shape in stored.items()}
+    image_tokenizer = ImageTokenizerFiles(
+        Emu3VQConfig(), Checkpoint(Path("Emu3-VisionTokenizer"), vq_tensors), ORIGINAL_KEYS
+    )
+    return Files(OFFICIAL_CONFIG, weights, KeyMap(LLAMA_MODEL_KEYS), vocabulary, image_tokenizer, 720 * 720)
 
 
 @pytest.fixture
-def official_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu3Checkpoint]:
+def official_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenedModel]:
     monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
     # The read-back is the one place that may wait, and there is nothing to read.
     monkeypatch.setattr("zipar_worker.execute.executor.read_back", lambda step, outcome: outcome)
-    with without_weights():
-        decoder = Emu3VQDecoder(Emu3VQVAEConfig())
     with FakeTensorMode():
-        files = official_files(decoder)
-        transformer = build_checkpoint(replace(files, image_tokenizer=None)).transformer
-        yield Emu3Checkpoint(files, transformer, decoder)
+        yield model_of(official_files())
 
 
 def test_the_full_size_prefills_steps_and_decodes_on_cuda_within_the_estimated_memory(
-    official_checkpoint: Emu3Checkpoint,
+    official_checkpoint: OpenedModel,
 ) -> None:
     description = official_checkpoint.describe(torch.bfloat16)
     card = description.card
@@ -606,7 +644,7 @@ def test_the_full_size_prefills_steps_and_decodes_on_cuda_within_the_estimated_m
     )
     executor = TorchExecutor()
     executor.adopt(family, description, torch.bfloat16, CUDA, cache_row_count=2)
-    modules = {"transformer": family._transformer, "image tokenizer": family._image_decoder}
+    modules = {"transformer": family.transformer, "image tokenizer": family.image_decoder}
     for part, module in modules.items():
         tensors = [*module.parameters(), *module.buffers()]
         assert {tensor.device for tensor in tensors} == {CUDA}

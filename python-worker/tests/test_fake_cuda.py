@@ -17,11 +17,11 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.checkpoints.checkpoint import Checkpoint, stored_shapes, without_weights
 from zipar_worker.execute.executor import TorchExecutor
-from zipar_worker.families.llamagen import OpenedLlamaGen
-from zipar_worker.families.llamagen.files import Contents, official_defaults
-from zipar_worker.families.llamagen.model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen import model_of
+from zipar_worker.families.llamagen.files import Files, official_defaults
+from zipar_worker.families.llamagen.transformer import KEYS, ClassCondition, LlamaGenConfig, LlamaGenTransformer
 
 CUDA = torch.device("cuda", 0)
 SMALL = LlamaGenConfig(64, 2, 4, 2, 48, ClassCondition(7), 16, 16)
@@ -57,9 +57,10 @@ def make_executor(config: LlamaGenConfig, cache_row_count: int) -> TorchExecutor
     """Loaded through the ordinary path, from tensors without content."""
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    tensors = {name: torch.empty(parameter.shape) for name, parameter in transformer.named_parameters()}
+    shapes = stored_shapes(transformer, KEYS).values()
+    tensors = {key: torch.empty(shape) for stored in shapes for key, shape in stored.items()}
     checkpoint = Checkpoint(Path("c2i.pt"), tensors)
-    opened = OpenedLlamaGen(Contents("LlamaGen", checkpoint, config, None, None, None, official_defaults(config)))
+    opened = model_of(Files("LlamaGen", checkpoint, config, None, None, None, official_defaults(config)))
     family = opened.load(dtype=torch.bfloat16, device=CUDA, report=lambda phase, completed, total, unit: None)
     executor = TorchExecutor()
     executor.adopt(family, opened.describe(torch.bfloat16), torch.bfloat16, CUDA, cache_row_count)

@@ -15,8 +15,8 @@ import pytest
 from hub_server import COMMIT, fake_hub
 
 from zipar_worker.checkpoints.hub.files import needed_files
-from zipar_worker.checkpoints.sources import COMPANIONS, companions_of
 from zipar_worker.errors import WorkerError
+from zipar_worker.families import companions_of, emu3
 from zipar_worker.wire.protocol import HubSource, PathSource
 
 CHUNK_BYTES = 10 << 20
@@ -248,7 +248,8 @@ def test_a_repository_without_weights_is_refused(names: list[str]) -> None:
 
 def test_companions_belong_to_repositories_and_files_of_the_hub_and_never_to_paths() -> None:
     assert (
-        companions_of(HubSource(repository="BAAI/Emu3-Gen", path=None, revision="main")) is COMPANIONS["BAAI/Emu3-Gen"]
+        companions_of(HubSource(repository="BAAI/Emu3-Gen", path=None, revision="main"))
+        is emu3.COMPANIONS["BAAI/Emu3-Gen"]
     )
     c2i = companions_of(HubSource(repository="FoundationVision/LlamaGen", path="c2i_3B_384.pt", revision=None))
     assert c2i.vq is not None and c2i.vq.path == "vq_ds16_c2i.pt"

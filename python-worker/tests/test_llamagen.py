@@ -16,13 +16,13 @@ from torch import Tensor
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen import OFFICIAL_CLASSES, OFFICIAL_CODES
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.checkpoint import stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.llamagen.files import examine
-from zipar_worker.families.llamagen.model import ClassCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen.files import read_files
 from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
+from zipar_worker.families.llamagen.transformer import KEYS, ClassCondition, LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
 from zipar_worker.wire.arrays import Array, view_as
 
@@ -84,16 +84,16 @@ def shape_only_file(path: Path, shape: str) -> Path:
 )
 def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: str, size: int, side: int) -> None:
     path = shape_only_file(tmp_path / f"c2i_{shape}_{size}.pt", shape)
-    contents = examine(tmp_path if shape == "B" else path, OpenOptions())
-    config = contents.config
-    assert contents.name == f"LlamaGen-{shape}"
+    files = read_files(tmp_path if shape == "B" else path, OpenOptions())
+    config = files.config
+    assert files.name == f"LlamaGen-{shape}"
     assert (config.rows, config.columns, config.vocabulary_size) == (side, side, 16384)
     assert config.condition == ClassCondition(1000)
     assert config.kv_head_count == config.head_count
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    shapes = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
-    assert shapes == {name: contents.checkpoint.shape(name) for name in contents.checkpoint.tensors}
+    shapes = {key: shape for stored in stored_shapes(transformer, KEYS).values() for key, shape in stored.items()}
+    assert shapes == {name: files.checkpoint.shape(name) for name in files.checkpoint.tensors}
     count = sum(parameter.numel() for parameter in transformer.parameters())
     assert count == pytest.approx(PARAMETER_COUNTS[shape], rel=0.03)
 
@@ -101,10 +101,10 @@ def test_official_files_are_recognised_by_shape_and_name(tmp_path: Path, shape: 
 def test_a_size_that_nobody_gives_is_asked_for_and_one_that_is_given_decides(tmp_path: Path) -> None:
     path = shape_only_file(tmp_path / "mine.pt", "B")
     with pytest.raises(WorkerError, match="--size"):
-        examine(path, OpenOptions())
+        read_files(path, OpenOptions())
     with pytest.raises(WorkerError, match="multiple of 16"):
-        examine(path, OpenOptions(size=(256, 250)))
-    config = examine(path, OpenOptions(size=(512, 256))).config
+        read_files(path, OpenOptions(size=(256, 250)))
+    config = read_files(path, OpenOptions(size=(512, 256))).config
     assert (config.rows, config.columns) == (16, 32)
 
 
@@ -112,16 +112,16 @@ def test_an_unknown_size_asks_for_a_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "c2i_B_256.pt"
     torch.save({"model": seeded_state(PlainConfig(), 1)}, path)
     with pytest.raises(WorkerError, match=r"dim 64 and 2 layers.*zipar\.json"):
-        examine(path, OpenOptions())
+        read_files(path, OpenOptions())
 
 
 def test_a_directory_without_a_sidecar_must_leave_no_doubt(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="found none"):
-        examine(tmp_path, OpenOptions())
+        read_files(tmp_path, OpenOptions())
     for name in ("c2i_B_256.pt", "c2i_L_256.pt"):
         (tmp_path / name).touch()
     with pytest.raises(WorkerError, match=r"found c2i_B_256\.pt, c2i_L_256\.pt"):
-        examine(tmp_path, OpenOptions())
+        read_files(tmp_path, OpenOptions())
 
 
 def official_vq_file(path: Path, multipliers: tuple[int, ...], codes: int = 16384) -> Path:
@@ -142,17 +142,17 @@ def test_the_image_tokenizer_beside_the_weights_is_found_and_recognised(
 ) -> None:
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     official_vq_file(tmp_path / f"vq_ds{factor}_c2i.pt", multipliers)
-    contents = examine(path, OpenOptions())
-    assert contents.tokenizer is not None
-    assert contents.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
-    assert (contents.config.rows, contents.config.columns) == (256 // factor, 256 // factor)
+    files = read_files(path, OpenOptions())
+    assert files.tokenizer is not None
+    assert files.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
+    assert (files.config.rows, files.config.columns) == (256 // factor, 256 // factor)
 
 
 def test_an_image_tokenizer_of_another_codebook_is_refused(tmp_path: Path) -> None:
     path = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
     vq = official_vq_file(tmp_path / "other.pt", (1, 1, 2, 2, 4), codes=512)
     with pytest.raises(WorkerError, match=r"512 codes.*16384"):
-        examine(path, OpenOptions(vq_path=vq))
+        read_files(path, OpenOptions(vq_path=vq))
 
 
 def test_a_tiny_checkpoint_loads_generates_and_decodes(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_heads_that_do_not_divide_the_model_are_refused(tmp_path: Path, key: str
     content["config"][key] = value
     (tmp_path / "zipar.json").write_text(json.dumps(content))
     with pytest.raises(WorkerError, match="contradicts itself"):
-        examine(tmp_path, OpenOptions())
+        read_files(tmp_path, OpenOptions())
 
 
 def test_a_sidecar_with_names_and_defaults_fills_the_card(tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_the_sidecar_that_is_not_json_is_named(tmp_path: Path) -> None:
 def test_the_condition_leaves_no_trace_in_queries_and_keys() -> None:
     with without_weights():
         model = LlamaGenTransformer(LlamaGenConfig(64, 1, 4, 4, 8, ClassCondition(2), 3, 4))
-    assert model.rotations.shape == (13, 8)
-    assert model.rotations[0].abs().sum() == 0
-    torch.testing.assert_close(model.rotations[1:].abs(), torch.ones(12, 8))
+    assert model.rotary.rotations.shape == (13, 8)
+    assert model.rotary.rotations[0].abs().sum() == 0
+    torch.testing.assert_close(model.rotary.rotations[1:].abs(), torch.ones(12, 8))
 
 
 def test_a_safetensors_file_of_an_official_size_needs_only_the_size(tmp_path: Path) -> None:
@@ -273,5 +273,5 @@ def test_a_safetensors_file_of_an_official_size_needs_only_the_size(tmp_path: Pa
     for name in ("tok_embeddings.weight", "cls_embedding.embedding_table.weight", "layers.0.attention.wqkv.weight"):
         state[name] = torch.zeros(parameter_shapes(config)[name])
     save_file(state, path)
-    contents = examine(path, OpenOptions(size=(128, 128)))
-    assert (contents.name, contents.config.rows) == ("LlamaGen-B", 8)
+    files = read_files(path, OpenOptions(size=(128, 128)))
+    assert (files.name, files.config.rows) == ("LlamaGen-B", 8)

@@ -23,15 +23,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen_text_encoder import tiny_tokenizer, write_text_encoder
-from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint, stored_shapes, without_weights
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.llamagen import OpenedLlamaGen
+from zipar_worker.families.llamagen import model_of
 from zipar_worker.families.llamagen.caption import clean_caption
-from zipar_worker.families.llamagen.files import Contents, ImageTokenizer, examine, official_defaults
-from zipar_worker.families.llamagen.model import CaptionCondition, LlamaGenConfig, LlamaGenTransformer
+from zipar_worker.families.llamagen.files import Files, ImageTokenizer, official_defaults, read_files
 from zipar_worker.families.llamagen.text_encoder import (
     OpenedTextEncoder,
     TextEncoder,
@@ -41,6 +41,7 @@ from zipar_worker.families.llamagen.text_encoder import (
     encoder_dtype,
     open_text_encoder,
 )
+from zipar_worker.families.llamagen.transformer import KEYS, CaptionCondition, LlamaGenConfig, LlamaGenTransformer
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextCard, TextConditioning
@@ -258,9 +259,9 @@ def test_both_branches_have_the_padding_of_the_caption_and_positions_from_the_fi
 def test_no_slot_of_a_caption_is_rotated() -> None:
     with without_weights():
         model = LlamaGenTransformer(LlamaGenConfig(64, 1, 4, 4, 8, CaptionCondition(5, 16), 3, 4))
-    assert model.rotations.shape == (17, 8)
-    assert model.rotations[:5].abs().sum() == 0
-    torch.testing.assert_close(model.rotations[5:].abs(), torch.ones(12, 8))
+    assert model.rotary.rotations.shape == (17, 8)
+    assert model.rotary.rotations[:5].abs().sum() == 0
+    torch.testing.assert_close(model.rotary.rotations[5:].abs(), torch.ones(12, 8))
 
 
 @pytest.mark.parametrize(
@@ -352,9 +353,9 @@ def test_a_directory_of_the_image_tokenizer_may_be_given(tmp_path: Path) -> None
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with pytest.raises(WorkerError, match=r"vq_ds16_t2i\.pt"):
-        examine(weights, OpenOptions(vq_path=elsewhere))
+        read_files(weights, OpenOptions(vq_path=elsewhere))
     official_vq_file(elsewhere / "vq_ds16_t2i.pt", (1, 1, 2, 2, 4))
-    assert examine(weights, OpenOptions(vq_path=elsewhere)).tokenizer is not None
+    assert read_files(weights, OpenOptions(vq_path=elsewhere)).tokenizer is not None
 
 
 def test_a_tiny_checkpoint_loads_and_generates(tmp_path: Path) -> None:
@@ -491,25 +492,25 @@ def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def without_content(module: torch.nn.Module, name: str) -> Checkpoint:
-    return Checkpoint(Path(name), {key: torch.empty(value.shape) for key, value in module.named_parameters()})
+def without_content(module: torch.nn.Module, name: str, keys: KeyMap = NO_RULES) -> Checkpoint:
+    shapes = stored_shapes(module, keys).values()
+    return Checkpoint(Path(name), {key: torch.empty(shape) for stored in shapes for key, shape in stored.items()})
 
 
 @pytest.mark.usefixtures("fake_mode")
 def test_the_published_shape_runs_on_cuda_in_the_memory_that_was_announced() -> None:
     vq_config = LlamaGenVQConfig()
     with without_weights():
-        parts = (LlamaGenTransformer(OFFICIAL_TRANSFORMER), LlamaGenVQDecoder(vq_config))
-    transformer, decoder = (without_content(part, "weights.pt") for part in parts)
+        transformer, decoder = LlamaGenTransformer(OFFICIAL_TRANSFORMER), LlamaGenVQDecoder(vq_config)
     encoder = OpenedTextEncoder(
         Path("flan-t5-xl"), OFFICIAL_ENCODER, without_content(build_encoder(OFFICIAL_ENCODER), "t5"), tiny_tokenizer()
     )
-    opened = OpenedLlamaGen(
-        Contents(
+    opened = model_of(
+        Files(
             name="LlamaGen-XL text-to-image",
-            checkpoint=transformer,
+            checkpoint=without_content(transformer, "t2i.pt", KEYS),
             config=OFFICIAL_TRANSFORMER,
-            tokenizer=ImageTokenizer(decoder, vq_config),
+            tokenizer=ImageTokenizer(without_content(decoder, "vq.pt"), vq_config),
             text_encoder=encoder,
             class_names=None,
             defaults=official_defaults(OFFICIAL_TRANSFORMER),
@@ -518,9 +519,9 @@ def test_the_published_shape_runs_on_cuda_in_the_memory_that_was_announced() -> 
     description = opened.describe(torch.bfloat16)
     family: Any = opened.load(dtype=torch.bfloat16, device=CUDA, report=quiet)
     modules = {
-        "transformer": family._transformer,
-        "image tokenizer": family._image_decoder,
-        "text encoder": family._prompts._text_encoder._model,
+        "transformer": family.transformer,
+        "image tokenizer": family.image_decoder,
+        "text encoder": family.prompts._text_encoder._model,
     }
     counted = {part: sum(value.nbytes for value in module.parameters()) for part, module in modules.items()}
     assert counted == description.weight_bytes

@@ -54,26 +54,30 @@ def case(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+def config_of(case: dict[str, Any]) -> LlamaGenVQConfig:
+    config = case["config"]
+    return LlamaGenVQConfig(**config | {"channel_multipliers": tuple(config["channel_multipliers"])})
+
+
 @pytest.fixture
 def tokenizer(case: dict[str, Any]) -> Tokenizer:
-    config = case["config"]
-    model = Tokenizer(LlamaGenVQConfig(**config | {"channel_multipliers": tuple(config["channel_multipliers"])}))
+    model = Tokenizer(config_of(case))
     model.load_state_dict(seeded_state(model, case["seed"]))
     return model.requires_grad_(False)
 
 
 def test_decoded_pixels_equal_the_official_ones(case: dict[str, Any], tokenizer: Tokenizer) -> None:
-    decoder = LlamaGenVQDecoder(tokenizer.config)
+    decoder = LlamaGenVQDecoder(config_of(case))
     state = tokenizer.state_dict()
     decoder.load_state_dict({name: state[name] for name in decoder.state_dict()})
     pixels = decoder.decode(torch.tensor(case["tokens"]).view(1, case["rows"], case["columns"]))
-    side = decoder.config.pixels_per_token
+    side = decoder.pixels_per_token
     assert pixels.shape == (1, 3, case["rows"] * side, case["columns"] * side)
     torch.testing.assert_close(pixels.flatten(), torch.tensor(case["decoded"]), atol=2e-5, rtol=1e-5)
 
 
 def test_encoded_tokens_equal_the_official_ones(case: dict[str, Any], tokenizer: Tokenizer) -> None:
-    pixels = seeded_pixels(case, tokenizer.config.pixels_per_token)
+    pixels = seeded_pixels(case, tokenizer.pixels_per_token)
     assert tokenizer.tokenize(pixels).flatten().tolist() == case["encoded"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,21 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zipar_testing.tiny.lumina_mgpt import token_names, write_tokenizer
-from zipar_worker.checkpoints.checkpoint import Checkpoint, without_weights
+from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint, stored_shapes, without_weights
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families.family import Description
-from zipar_worker.families.lumina_mgpt.files import Config, Contents
-from zipar_worker.families.lumina_mgpt.model import LuminaMgpt, LuminaTransformer, OpenedLuminaMgpt
+from zipar_worker.families.lumina_mgpt.facts import model_of
+from zipar_worker.families.lumina_mgpt.files import DEFAULTS, Files
 from zipar_worker.families.lumina_mgpt.prompt import PromptTokenizer
 from zipar_worker.families.lumina_mgpt.vq import ImageTokenizer
+from zipar_worker.families.model import LoadedModel
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.wire.protocol import EncodePrompt, TextConditioning
 
 CUDA = torch.device("cuda", 0)
-OFFICIAL = Config(model_type="chameleon")
+OFFICIAL = DEFAULTS
 """Chameleon-7B's sizes, which are the format's defaults."""
 
 
@@ -49,24 +52,26 @@ def fake_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @dataclass
 class Loaded:
     executor: TorchExecutor
-    family: LuminaMgpt
+    family: LoadedModel
     description: Description
 
 
 def load(tokenizer: PromptTokenizer, target: int) -> Loaded:
     """Through the ordinary path, from tensors without content in the shapes and number types of the official files."""
     with without_weights():
-        transformer = LuminaTransformer(OFFICIAL, OFFICIAL.vocab_size)
+        decoder_config = replace(OFFICIAL.decoder, head_norm="layer")
+        transformer = TokenTransformer(decoder_config, OFFICIAL.vocab_size, 1e4, range(OFFICIAL.vocab_size), 0)
         decoder = ChameleonVQDecoder(ChameleonVQConfig())
-    contents = Contents(
+    files = Files(
         name=f"Lumina-mGPT-7B-{target}",
-        checkpoint=empty_checkpoint(transformer, torch.bfloat16),
+        checkpoint=empty_checkpoint(transformer, torch.bfloat16, KeyMap(LLAMA_MODEL_KEYS)),
         config=OFFICIAL,
+        has_output_norms=False,
         target=target,
         tokenizer=tokenizer,
-        image_tokenizer=ImageTokenizer(empty_checkpoint(decoder, torch.float32), decoder.config),
+        image_tokenizer=ImageTokenizer(empty_checkpoint(decoder, torch.float32), ChameleonVQConfig()),
     )
-    opened = OpenedLuminaMgpt(contents)
+    opened = model_of(files)
     family = opened.load(dtype=torch.bfloat16, device=CUDA, report=lambda *_: None)
     description = opened.describe(torch.bfloat16)
     executor = TorchExecutor()
@@ -74,14 +79,14 @@ def load(tokenizer: PromptTokenizer, target: int) -> Loaded:
     return Loaded(executor, family, description)
 
 
-def empty_checkpoint(module: nn.Module, dtype: torch.dtype) -> Checkpoint:
+def empty_checkpoint(module: nn.Module, dtype: torch.dtype, keys: KeyMap = NO_RULES) -> Checkpoint:
     """Norms of queries and keys are stored once for all heads."""
-    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    shapes = {key: shape for stored in stored_shapes(module, keys).values() for key, shape in stored.items()}
     return Checkpoint(
         Path("model"),
         {
-            name: torch.empty((1, shape[1]) if "q_norm" in name or "k_norm" in name else shape, dtype=dtype)
-            for name, shape in shapes.items()
+            key: torch.empty((1, shape[1]) if "q_norm" in key or "k_norm" in key else shape, dtype=dtype)
+            for key, shape in shapes.items()
         },
     )
 
@@ -136,8 +141,8 @@ def run(loaded: Loaded, feed: Feed) -> Any:
 def test_weights_and_cache_have_the_sizes_that_were_described(tokenizer: PromptTokenizer) -> None:
     loaded = load(tokenizer, 768)
     parts = {
-        "transformer": loaded.family._transformer,
-        "image tokenizer": loaded.family._image_decoder,
+        "transformer": loaded.family.transformer,
+        "image tokenizer": loaded.family.image_decoder,
     }
     for part, module in parts.items():
         assert isinstance(module, nn.Module)

@@ -16,15 +16,16 @@ from zipar_testing.tiny.llamagen_text_encoder import write_text_encoder
 from zipar_testing.tiny.random_weights import random_state
 from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
-from zipar_worker.families.llamagen.model import (
+from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
+from zipar_worker.families.llamagen.sidecar import Sidecar, SidecarConfig, SidecarVq, decoder_config
+from zipar_worker.families.llamagen.text_encoder import OFFICIAL_PLACES
+from zipar_worker.families.llamagen.transformer import (
+    KEYS,
     CaptionCondition,
     ClassCondition,
     LlamaGenConfig,
     LlamaGenTransformer,
 )
-from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
-from zipar_worker.families.llamagen.sidecar import Sidecar, SidecarConfig, SidecarVq, decoder_config
-from zipar_worker.families.llamagen.text_encoder import OFFICIAL_PLACES
 from zipar_worker.families.vq.llamagen import LlamaGenVQDecoder
 
 OFFICIAL_CODES = 16384
@@ -64,7 +65,7 @@ def write_small_llamagen(out: Path, generator: torch.Generator, options: argpars
     )
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    save_file(random_state(transformer, generator), out / WEIGHTS_NAME)
+    save_file(random_state(transformer, generator, KEYS), out / WEIGHTS_NAME)
     vq = None
     if options.vq:
         vq = SidecarVq(
@@ -117,7 +118,7 @@ def write_official_llamagen(out: Path, generator: torch.Generator, options: argp
     name = options.file or f"{stem}_{options.size}.pt"
     with without_weights():
         transformer = LlamaGenTransformer(config)
-    torch.save({"model": random_state(transformer, generator)}, out / name)
+    torch.save({"model": random_state(transformer, generator, KEYS)}, out / name)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import torch
 import yaml
+from msgspec import structs
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -22,10 +23,12 @@ from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
 
 from zipar_testing.tiny.random_weights import random_state
 from zipar_worker.checkpoints.checkpoint import without_weights
-from zipar_worker.families.lumina_mgpt.files import CONFIG_NAME, TOKENIZER_NAME, Config
-from zipar_worker.families.lumina_mgpt.model import LuminaTransformer
+from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.families.llama_config import LlamaConfig
+from zipar_worker.families.lumina_mgpt.files import CONFIG_NAME, DEFAULTS, TOKENIZER_NAME
 from zipar_worker.families.lumina_mgpt.prompt import PIXELS_PER_SIZE_UNIT, known_sizes
 from zipar_worker.families.lumina_mgpt.vq import VQ_CONFIG_NAME, VQ_PLACES, VQ_VOCABULARY_NAME, VQ_WEIGHTS_NAME
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig, ChameleonVQDecoder
 
 SHARD_COUNT = 2
@@ -50,21 +53,20 @@ def write(out: Path, seed: int, options: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(seed)
     units = max(side // PIXELS_PER_SIZE_UNIT for size in known_sizes(options.size) for side in size)
     names = token_names(options.codes, [8706, 8707, 8799, *range(8801, 8801 + units)])
-    config = Config(
-        model_type="chameleon",
+    config = structs.replace(
+        DEFAULTS,
         vocab_size=len(vocabulary(names)),
         hidden_size=options.dim,
         intermediate_size=2 * options.dim,
         num_hidden_layers=options.layers,
         num_attention_heads=options.heads,
         num_key_value_heads=options.heads,
-        swin_norm=options.swin_norm,
     )
     write_tokenizer(out / TOKENIZER_NAME, [_renamed(name) for name in names])
     (out / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "legacy": False})
     )
-    write_config(out / CONFIG_NAME, config, [_renamed(name) for name in names])
+    write_config(out / CONFIG_NAME, config, [_renamed(name) for name in names], options.swin_norm)
     write_shards(out, random_transformer(config, generator))
     if options.vq:
         directory = out / VQ_PLACES[-1]
@@ -116,29 +118,38 @@ def write_tokenizer(path: Path, names: Sequence[str]) -> None:
     tokenizer.save(str(path))
 
 
-def write_config(path: Path, config: Config, names: Sequence[str]) -> None:
-    content = msgspec.to_builtins(config) | {
+def write_config(path: Path, config: LlamaConfig, names: Sequence[str], swin_norm: bool) -> None:
+    fields = structs.asdict(config)
+    del fields["rope_parameters"]
+    content = fields | {
         "architectures": ["ChameleonForConditionalGeneration"],
         "bos_token_id": 1,
         "eos_token_id": 2,
         "mask_image_logits": False,
-        "max_position_embeddings": 4096,
         "model_parallel_size": 1,
+        "model_type": "chameleon",
+        "swin_norm": swin_norm,
         "torch_dtype": "float32",
         "vocabulary_map": vocabulary(names),
     }
     path.write_text(json.dumps(content))
 
 
-def random_transformer(config: Config, generator: torch.Generator) -> dict[str, Tensor]:
+def random_transformer(config: LlamaConfig, generator: torch.Generator) -> dict[str, Tensor]:
     """The tensors of the language model under the official names and in the official shapes."""
     with without_weights():
         # The whole vocabulary has rows in an official head.
-        transformer = LuminaTransformer(config, config.vocab_size)
-    state = random_state(transformer, generator)
+        transformer = TokenTransformer(
+            replace(config.decoder, head_norm="layer"),
+            config.vocab_size,
+            config.rope_theta,
+            range(config.vocab_size),
+            0,
+        )
+    state = random_state(transformer, generator, KeyMap(LLAMA_MODEL_KEYS))
     for name, tensor in state.items():
         if name.endswith(("q_norm.weight", "q_norm.bias", "k_norm.weight", "k_norm.bias")):
-            noise = torch.randn((1, config.head_dim), generator=generator)
+            noise = torch.randn((1, config.decoder.head_dim), generator=generator)
             state[name] = 0.1 * noise + (1 if name.endswith("weight") else 0)
         elif name == "model.embed_tokens.weight":
             state[name] = tensor * (_EMBEDDING_SPREAD * config.hidden_size**0.5)

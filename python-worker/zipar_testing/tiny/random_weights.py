@@ -5,25 +5,28 @@ So greedy choices are clear, and every token, class and position matters.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
 
+from zipar_worker.checkpoints.checkpoint import NO_RULES, stored_shapes
+from zipar_worker.checkpoints.key_map import KeyMap
+
 _LOGIT_SPREAD = 2.0
 
 
-def random_state(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random tensors for every parameter of a module, on any device, in the order of their names."""
-    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-    return {name: _random_tensor(name, shapes[name], generator) for name in sorted(shapes)}
+def random_state(module: nn.Module, generator: torch.Generator, keys: KeyMap = NO_RULES) -> dict[str, Tensor]:
+    """Random tensors for every key of a file that fills a module, on any device, in the order of the keys."""
+    shapes = {key: shape for stored in stored_shapes(module, keys).values() for key, shape in stored.items()}
+    return {key: _random_tensor(key, shapes[key], generator) for key in sorted(shapes)}
 
 
-def _random_tensor(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def _random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     noise = torch.randn(shape, generator=generator)
     if len(shape) == 1:
         return 1.0 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
     if any("embedding" in part for part in name.split(".")[-2:]):
         return noise
     spread = _LOGIT_SPREAD if name == "output.weight" else 1.0
-    return noise * (spread / sqrt(shape[1:].numel()))
+    return noise * (spread / sqrt(prod(shape[1:])))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, cast
 
 import msgspec
 import torch
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.errors import WorkerError
 
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -40,6 +41,19 @@ class ReportBytes(Protocol):
     """Says how many bytes of the total have been loaded."""
 
     def __call__(self, completed: int, total: int) -> None: ...
+
+
+class Merged(Protocol):
+    """A module whose parameters may be stored as several tensors, of so many rows each."""
+
+    part_sizes: tuple[int, ...]
+
+
+NO_RULES = KeyMap()
+"""Of a file whose keys are the names of the parameters."""
+
+Adapt: TypeAlias = Callable[[str, Tensor, int], Tensor]
+"""Name of a parameter, a tensor stored for it, and the rows that it must fill -> that tensor as the module needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,11 @@ def without_weights() -> Iterator[None]:
         yield
 
 
+def as_stored(name: str, stored: Tensor, rows: int) -> Tensor:
+    """The `Adapt` that changes nothing."""
+    return stored
+
+
 def load_module_(
     module: nn.Module,
     checkpoint: Checkpoint,
@@ -133,35 +152,55 @@ def load_module_(
     dtype: torch.dtype,
     device: torch.device,
     report: ReportBytes,
+    keys: KeyMap = NO_RULES,
+    adapt: Adapt = as_stored,
     after_tensor: Callable[[nn.Module], None] = lambda owner: None,
-    ignored: Callable[[str], bool] = lambda name: False,
-    adapt: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
 ) -> None:
-    """Fills a module, typically one built `without_weights`, with the tensors of the same names, cast and moved.
+    """Fills a module, typically one built `without_weights`, with the tensors of a file, cast and moved.
 
-    `after_tensor` sees each part of the module as soon as its own tensors are there. `ignored` names keys of the file
-    that need no place in the module. `adapt` gives a tensor the form that the module needs, without copying where that
-    can be. Raises `checkpoint` where keys are missing or left over, or shapes do not fit.
+    `keys` says what the file calls them. One key may fill several parameters, and several keys one parameter of a
+    module that is `Merged`. `adapt` works without copying where that can be. `after_tensor` sees each part of the
+    module as soon as its own tensors are there. Raises `checkpoint` where keys are missing or left over, or shapes do
+    not fit; it names them as the file does.
     """
-    expected = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
-    _check_keys(checkpoint, expected, ignored)
-    adapted = Checkpoint(checkpoint.path, {name: adapt(name, checkpoint.tensors[name]) for name in expected})
-    _check_shapes(adapted, expected)
-    total = sum(tensor.nbytes for tensor in adapted.tensors.values())
+    wanted = stored_shapes(module, keys)
+    _check_keys(checkpoint, dict.fromkeys(key for shapes in wanted.values() for key in shapes), keys)
+    stored = {
+        name: [adapt(name, checkpoint.tensors[key], shape[0]) for key, shape in shapes.items()]
+        for name, shapes in wanted.items()
+    }
+    for name, shapes in wanted.items():
+        _check_shapes(checkpoint.path, shapes, stored[name])
+    total = sum(tensor.nbytes for tensors in stored.values() for tensor in tensors)
     completed = 0
     for prefix, part in module.named_modules():
-        own = [name for name, _ in part.named_parameters(recurse=False)]
-        for name in own:
-            stored = adapted.tensors[f"{prefix}.{name}" if prefix else name]
+        own = [(name, parameter.shape) for name, parameter in part.named_parameters(recurse=False)]
+        for name, shape in own:
             # Always a copy: a mapped tensor would change, or fault, with the file.
-            setattr(part, name, nn.Parameter(stored.to(device, dtype, copy=True), requires_grad=False))
-            completed += stored.nbytes
-            report(completed, total)
+            parameter = torch.empty(shape, dtype=dtype, device=device)
+            first = 0
+            for tensor in stored[f"{prefix}.{name}" if prefix else name]:
+                parameter[first : first + len(tensor)].copy_(tensor)
+                first += len(tensor)
+                completed += tensor.nbytes
+                report(completed, total)
+            setattr(part, name, nn.Parameter(parameter, requires_grad=False))
         if own:
             after_tensor(part)
     for name, buffer in list(module.named_buffers()):
         owner, _, attribute = name.rpartition(".")
         setattr(module.get_submodule(owner), attribute, buffer.to(device))
+
+
+def stored_shapes(module: nn.Module, keys: KeyMap = NO_RULES) -> dict[str, dict[str, tuple[int, ...]]]:
+    """For each parameter, the keys of the tensors that fill it, in their order, and their shapes."""
+    wanted = {}
+    for name, parameter in module.named_parameters():
+        stored = keys.keys(name)
+        owner = module.get_submodule(name.rpartition(".")[0])
+        sizes = cast(Merged, owner).part_sizes if len(stored) > 1 else (parameter.shape[0],)
+        wanted[name] = {key: (size, *parameter.shape[1:]) for key, size in zip(stored, sizes, strict=True)}
+    return wanted
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -235,13 +274,11 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     )
 
 
-def _check_keys(
-    checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignored: Callable[[str], bool]
-) -> None:
-    missing = [name for name in expected if name not in checkpoint.tensors]
+def _check_keys(checkpoint: Checkpoint, expected: Collection[str], keys: KeyMap) -> None:
+    missing = [key for key in expected if key not in checkpoint.tensors]
     if missing:
         raise _lacks_keys(checkpoint, missing)
-    unexpected = [name for name in checkpoint.tensors if name not in expected and not ignored(name)]
+    unexpected = [key for key in checkpoint.tensors if key not in expected and not keys.passes_over(key)]
     if unexpected:
         raise WorkerError(
             "checkpoint",
@@ -250,13 +287,13 @@ def _check_keys(
         )
 
 
-def _check_shapes(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in expected.items():
-        if checkpoint.shape(name) != shape:
+def _check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], tensors: Iterable[Tensor]) -> None:
+    for (key, shape), tensor in zip(expected.items(), tensors, strict=True):
+        if tuple(tensor.shape) != shape:
             raise WorkerError(
                 "checkpoint",
-                f"{checkpoint.path}: the tensor {name} has the shape {list(checkpoint.shape(name))}; this model needs "
-                f"{list(shape)}. The file belongs to a model of another size, or its configuration is wrong.",
+                f"{path}: the tensor {key} has the shape {list(tensor.shape)}; this model needs {list(shape)}. The "
+                f"file belongs to a model of another size, or its configuration is wrong.",
             )
 
 

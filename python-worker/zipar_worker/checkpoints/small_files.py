@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from zipar_worker.errors import WorkerError
 
 _MAXIMAL_BYTES = 1 << 26
+
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**24)]
+"""A size in a configuration."""
+
+Content = TypeVar("Content")
 
 
 def read_small_file(path: Path) -> bytes:
@@ -16,4 +25,38 @@ def read_small_file(path: Path) -> bytes:
             raise WorkerError("checkpoint", f"{path} is larger than 64 MiB; expected a file of a few MiB at most.")
         return path.read_bytes()
     except OSError as error:
-        raise WorkerError("checkpoint", f"{path} cannot be read: {error.strerror}.") from error
+        raise WorkerError(
+            "checkpoint",
+            f"{path} cannot be read: {error.strerror}. Download it from the checkpoint's repository.",
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The fields of a JSON object. Raises `checkpoint` where the file holds none."""
+    try:
+        return msgspec.json.decode(read_small_file(path), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise unusable(path, f"{error}") from error
+
+
+def convert_fields(path: Path, fields: object, content_type: type[Content]) -> Content:
+    """Fields of the file `path`, checked. Raises `checkpoint` where they do not have the form of `content_type`."""
+    try:
+        return msgspec.convert(fields, content_type)
+    except msgspec.ValidationError as error:
+        raise unusable(path, f"{error}") from error
+
+
+def model_type_of(path: Path) -> object:
+    """What `config.json` in a directory says of its model; None where it says nothing. A glance, not a check."""
+    try:
+        fields = msgspec.json.decode((path / "config.json").read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeError):
+        return None
+    return fields.get("model_type") if isinstance(fields, dict) else None
+
+
+def unusable(path: Path, reason: str) -> WorkerError:
+    return WorkerError(
+        "checkpoint", f"{path} cannot be used: {reason}. Download it again from the checkpoint's repository."
+    )

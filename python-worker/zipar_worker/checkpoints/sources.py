@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zipar_worker.checkpoints.hub.download import fetch
@@ -34,27 +32,13 @@ class Companions:
     """Of the text encoder's repository, which is another checkpoint of the same family."""
 
 
-def _hub(repository: str, path: str | None = None) -> HubSource:
+def hub_source(repository: str, path: str | None = None) -> HubSource:
+    """Of the newest revision. path: a file or folder of the repository."""
     return HubSource(repository=repository, path=path, revision=None)
 
 
-COMPANIONS: Mapping[str, Companions] = {
-    "BAAI/Emu3-Gen": Companions(vq=_hub("BAAI/Emu3-VisionTokenizer")),
-    "BAAI/Emu3-Stage1": Companions(vq=_hub("BAAI/Emu3-VisionTokenizer")),
-    "Alpha-VLLM/Lumina-mGPT-7B-512": Companions(
-        text_encoder=_hub("Alpha-VLLM/Lumina-mGPT-7B-768"), tokenizer_alone=True
-    ),
-    "FoundationVision/LlamaGen/c2i_*": Companions(vq=_hub("FoundationVision/LlamaGen", "vq_ds16_c2i.pt")),
-    "peizesun/llamagen_t2i/t2i_*": Companions(
-        vq=_hub("peizesun/llamagen_t2i", "vq_ds16_t2i.pt"), text_encoder=_hub("google/flan-t5-xl")
-    ),
-}
-"""By `owner/name` or a pattern of `owner/name/file`, from the README files of the official repositories."""
-
-
-def resolve_model(model: ModelReference, report: ProgressReporter) -> ModelPaths:
+def resolve_model(model: ModelReference, companions: Companions, report: ProgressReporter) -> ModelPaths:
     """Paths of all parts. What the user names wins over a companion. Raises `checkpoint` where one cannot be had."""
-    companions = companions_of(model.weights)
     text_encoder = model.text_encoder or companions.text_encoder
     alone = companions.tokenizer_alone and model.text_encoder is None
     vq = model.vq or companions.vq
@@ -65,14 +49,6 @@ def resolve_model(model: ModelReference, report: ProgressReporter) -> ModelPaths
         if text_encoder
         else None,
     )
-
-
-def companions_of(weights: Source) -> Companions:
-    """None for a path: whoever brings files brings all of them."""
-    if isinstance(weights, PathSource):
-        return Companions()
-    name = f"{weights.repository}/{weights.path}" if weights.path else weights.repository
-    return next((found for pattern, found in COMPANIONS.items() if fnmatchcase(name, pattern)), Companions())
 
 
 def resolve_source(

@@ -30,8 +30,9 @@ from zipar_worker.execute.outcome import choose, read_back
 from zipar_worker.execute.profile import AttentionProfile, SlotGrid
 from zipar_worker.execute.step_layout import HeldPrompt, Padding, Step, lay_out_step
 from zipar_worker.execute.visibility import visible_slots
-from zipar_worker.families import open_family
-from zipar_worker.families.family import Description, Family, OpenedCheckpoint, OpenOptions
+from zipar_worker.families import companions_of, open_family
+from zipar_worker.families.family import Description, OpenOptions
+from zipar_worker.families.model import LoadedModel, OpenedModel
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName
 
@@ -41,7 +42,7 @@ _CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 class TorchExecutor:
     """The `Executor` of real checkpoints. Owns the model, the K/V pool and the prompts of the live sequences."""
 
-    _family: Family
+    _family: LoadedModel
     _description: Description
     _cache: KvCache
     _device: torch.device
@@ -83,7 +84,12 @@ class TorchExecutor:
         )
 
     def adopt(
-        self, family: Family, description: Description, dtype: torch.dtype, device: torch.device, cache_row_count: int
+        self,
+        family: LoadedModel,
+        description: Description,
+        dtype: torch.dtype,
+        device: torch.device,
+        cache_row_count: int,
     ) -> None:
         """Allocates the K/V pool for a loaded family and serves it from now on."""
         slot_count = description.slot_count
@@ -181,12 +187,12 @@ class TorchExecutor:
         return Stats(torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None)
 
 
-def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedCheckpoint, torch.device, TypeName]:
+def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedModel, torch.device, TypeName]:
     """The checkpoint of a request, and where and in which number type it will run."""
     device = resolve_device(request.device)
     dtype = resolve_dtype(request.dtype, device)
     model: ModelReference = request.model
-    paths = resolve_model(model, report)
+    paths = resolve_model(model, companions_of(model.weights), report)
     options = OpenOptions(
         vq_path=paths.vq,
         text_encoder_path=paths.text_encoder,

@@ -18,24 +18,35 @@ _EXPECTED_ROWS = 8
 
 
 class Linear(nn.Module):
-    """`x @ weight.T`, without a bias. weight: [out_features, in_features], the key and layout of `nn.Linear`."""
+    """`x @ weight.T + bias`. weight: [out_features, in_features], the keys and layout of `nn.Linear`."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
         self._is_packed = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., in_features] -> [..., out_features]"""
         if self._is_packed:
-            return _multiply_packed(x, self.weight)
-        return functional.linear(x, self.weight)
+            return _multiply_packed(x, self.weight, self.bias)
+        return functional.linear(x, self.weight, self.bias)
 
     def pack_(self) -> None:
         """Replaces the weight by oneDNN's layout, where that exists; from then on the weight is opaque."""
         if not self._is_packed and can_pack(self.weight.dtype, self.weight.device.type):
             self.weight = nn.Parameter(_pack(self.weight), requires_grad=False)
             self._is_packed = True
+
+
+class MergedLinear(Linear):
+    """Several products of one input as a single one. part_sizes: the rows of each, in the order of the weight's."""
+
+    def __init__(self, in_features: int, part_sizes: tuple[int, ...], *, bias: bool = False) -> None:
+        super().__init__(in_features, sum(part_sizes), bias=bias)
+        self.part_sizes = part_sizes
 
 
 def pack_linears_(module: nn.Module) -> None:
@@ -53,7 +64,7 @@ def can_pack(dtype: torch.dtype, device_type: str) -> bool:
     weight = torch.arange(24 * 32, dtype=dtype).view(24, 32).sin()
     rows = torch.arange(5 * 32, dtype=dtype).view(5, 32).cos()
     try:
-        packed = _multiply_packed(rows, _pack(weight))
+        packed = _multiply_packed(rows, _pack(weight), None)
     except (AttributeError, RuntimeError):
         return False
     return torch.allclose(packed, functional.linear(rows, weight), atol=1e-4)
@@ -64,6 +75,6 @@ def _pack(weight: Tensor) -> Tensor:
     return packed
 
 
-def _multiply_packed(x: Tensor, weight: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+def _multiply_packed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

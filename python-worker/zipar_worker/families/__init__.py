@@ -1,43 +1,57 @@
-"""Which family a checkpoint belongs to. A new family is one module in this folder and one entry in `FAMILIES`."""
+"""Which family a checkpoint belongs to. What a new one needs: docs/adding-a-family.md."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from zipar_worker.checkpoints.links import refuse_outside_links
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
+from zipar_worker.checkpoints.sources import Companions
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
-
-FAMILIES: Mapping[str, str] = {
-    "llamagen": "llamagen",
-    "emu3": "emu3",
-    "lumina-mgpt": "lumina_mgpt",
-    "janus": "janus",
-}
-"""Names of families and their modules in this folder, in the order in which they are asked; see `FamilyModule`.
-
-A module is imported when it is needed: most of them import the transformers library, which takes seconds.
-"""
+from zipar_worker.families import emu3, janus, llamagen, lumina_mgpt
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.model import OpenedModel
+from zipar_worker.wire.protocol import PathSource, Source
 
 
 class FamilyModule(Protocol):
-    """What the module of a family offers."""
+    """What the folder of a family offers."""
+
+    COMPANIONS: Mapping[str, Companions]
+    """By `owner/name` or a pattern of `owner/name/file`, from the README files of the official repositories."""
 
     def recognises(self, path: Path) -> bool:
         """Whether an existing directory or file looks like a checkpoint of this family; a glance, not a check."""
         ...
 
-    def open_checkpoint_directory(self, path: Path, options: OpenOptions) -> OpenedCheckpoint:
+    def open_model(self, path: Path, options: OpenOptions) -> OpenedModel:
         """Raises `checkpoint`."""
         ...
 
 
-def open_family(path: Path, options: OpenOptions) -> OpenedCheckpoint:
+FAMILIES: Mapping[str, FamilyModule] = {
+    "llamagen": llamagen,
+    "emu3": emu3,
+    "lumina-mgpt": lumina_mgpt,
+    "janus": janus,
+}
+"""In the order in which they are asked."""
+
+
+def companions_of(weights: Source) -> Companions:
+    """None for a path: whoever brings files brings all of them."""
+    if isinstance(weights, PathSource):
+        return Companions()
+    name = f"{weights.repository}/{weights.path}" if weights.path else weights.repository
+    known = (entry for family in FAMILIES.values() for entry in family.COMPANIONS.items())
+    return next((found for pattern, found in known if fnmatchcase(name, pattern)), Companions())
+
+
+def open_family(path: Path, options: OpenOptions) -> OpenedModel:
     """Opens a checkpoint: a directory in a family's official layout, one with a sidecar, or a weights file.
 
     Raises `checkpoint`.
@@ -57,15 +71,11 @@ def open_family(path: Path, options: OpenOptions) -> OpenedCheckpoint:
                 "checkpoint",
                 f"{path / SIDECAR_NAME} names the family {name!r}; this version knows {', '.join(FAMILIES)}.",
             )
-        return _family_module(name).open_checkpoint_directory(path, options)
-    for module in map(_family_module, FAMILIES):
-        if module.recognises(path):
-            return module.open_checkpoint_directory(path, options)
+        return FAMILIES[name].open_model(path, options)
+    for family in FAMILIES.values():
+        if family.recognises(path):
+            return family.open_model(path, options)
     raise _unrecognised(path)
-
-
-def _family_module(name: str) -> FamilyModule:
-    return cast(FamilyModule, import_module(f"zipar_worker.families.{FAMILIES[name]}"))
 
 
 def _unrecognised(path: Path) -> WorkerError:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
 from zipar_worker.errors import WorkerError
 from zipar_worker.wire.protocol import HubSource
 
@@ -16,9 +17,6 @@ CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".tiktoken", ".yaml")
 _TRAINING_FILES = re.compile(r"^(training_args|optimizer|scheduler|rng_state|trainer_state|all_results)\b")
 _WHOLE_MODEL = re.compile(r"^(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)$")
 """As transformers names weights; beside them lie copies in other formats and number types."""
-
-SIDECAR_NAME = "zipar.json"
-"""It names the weights that belong to it; see `families/sidecar.py`, which is not imported for its libraries."""
 
 
 def needed_files(source: HubSource, names: Iterable[str], *, tokenizer_alone: bool = False) -> list[str]:

@@ -1,32 +1,31 @@
 """Emu3-Gen (BAAI): images of eight shapes from text, each row of tokens ended by a token of its own.
 
-The rest of the family: `layouts.py` (files), `config.py` (sizes), `vocabulary.py` (ids and prompts),
-`model.py` (execution), `vq/emu3.py` (pixels).
+The rest of the family: `files.py` (what a directory holds), `vocabulary.py` (ids and prompts), `facts.py` (what the
+official code does with them), and `vq/emu3.py` (pixels).
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
+from zipar_worker.checkpoints.small_files import model_type_of
+from zipar_worker.checkpoints.sources import Companions, hub_source
+from zipar_worker.families.emu3.facts import model_of
+from zipar_worker.families.emu3.files import MODEL_TYPES, read_files
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.model import OpenedModel
 
-_MODEL_TYPES = ("Emu3", "emu3", "Emu3VisionVQ")
-"""Of the original, of the conversion for transformers, and of the image tokenizer, which alone is no model."""
+COMPANIONS: Mapping[str, Companions] = {
+    "BAAI/Emu3-Gen": Companions(vq=hub_source("BAAI/Emu3-VisionTokenizer")),
+    "BAAI/Emu3-Stage1": Companions(vq=hub_source("BAAI/Emu3-VisionTokenizer")),
+}
 
 
 def recognises(path: Path) -> bool:
-    """Whether the directory's config.json names a model type of Emu3's."""
-    try:
-        fields = json.loads((path / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(fields, dict) and fields.get("model_type") in _MODEL_TYPES
+    return model_type_of(path) in MODEL_TYPES
 
 
-def open_checkpoint_directory(path: Path, options: OpenOptions) -> OpenedCheckpoint:
+def open_model(path: Path, options: OpenOptions) -> OpenedModel:
     """Opens a directory of either published layout. Raises `checkpoint`."""
-    # transformers takes seconds to import, which only its checkpoints shall cost.
-    from zipar_worker.families.emu3.model import open_emu3
-
-    return open_emu3(path, options)
+    return model_of(read_files(path, options.vq_path))

@@ -52,6 +52,7 @@ class JanusTokenizer:
                 f"{path} lacks the special tokens {', '.join(missing)} that prompts of Janus need. It belongs to "
                 f"another model: take the {TOKENIZER_NAME} of the checkpoint's own repository.",
             )
+        self.padding = self._control[PADDING]
         # Without the control tokens, their spellings are text like any other.
         text = [token for token in added if token not in control]
         self._text = Tokenizer.from_str(json.dumps(content | {"added_tokens": text, "post_processor": None}))
@@ -76,7 +77,7 @@ class JanusTokenizer:
 
     def without_condition(self, ids: list[int]) -> list[int]:
         """Ids of the unconditional branch: as long, and its padding is attended to."""
-        return [ids[0], *[self._control[PADDING]] * (len(ids) - 2), ids[-1]]
+        return [ids[0], *[self.padding] * (len(ids) - 2), ids[-1]]
 
     def _encode_text(self, text: str) -> list[int]:
         return list(self._text.encode(text, add_special_tokens=False).ids)

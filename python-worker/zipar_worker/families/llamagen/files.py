@@ -14,7 +14,6 @@ from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, file_beside
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenOptions
-from zipar_worker.families.llamagen.model import CaptionCondition, ClassCondition, LlamaGenConfig
 from zipar_worker.families.llamagen.shapes import (
     caption_condition,
     recognise_condition,
@@ -22,6 +21,7 @@ from zipar_worker.families.llamagen.shapes import (
 )
 from zipar_worker.families.llamagen.sidecar import decoder_config, read_llamagen_sidecar
 from zipar_worker.families.llamagen.text_encoder import OpenedTextEncoder, open_text_encoder
+from zipar_worker.families.llamagen.transformer import CaptionCondition, ClassCondition, LlamaGenConfig
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, config_of_tensors
 from zipar_worker.wire.protocol import SamplingDefaults
 
@@ -49,7 +49,7 @@ class ImageTokenizer:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Files:
     """Everything known of a checkpoint before its tensors are read."""
 
     name: str
@@ -62,17 +62,17 @@ class Contents:
     defaults: SamplingDefaults
 
 
-def examine(path: Path, options: OpenOptions) -> Contents:
+def read_files(path: Path, options: OpenOptions) -> Files:
     """What a directory or a weights file holds. Reads shapes, not tensors. Raises `checkpoint`."""
     if (path / SIDECAR_NAME).is_file():
-        return _examine_with_sidecar(path, options)
+        return _read_with_sidecar(path, options)
     weights = _only_weights_file(path) if path.is_dir() else path
     checkpoint = open_checkpoint(weights)
     condition = recognise_condition(checkpoint)
     tokenizer = _open_tokenizer(_find_tokenizer(weights, condition, options))
     config, name = recognise_config(checkpoint, condition, _grid(weights, options.size, tokenizer))
     return _checked(
-        Contents(
+        Files(
             name=name,
             checkpoint=checkpoint,
             config=config,
@@ -88,7 +88,7 @@ def is_official_name(name: str) -> bool:
     return _OFFICIAL_NAME.match(name) is not None
 
 
-def _examine_with_sidecar(directory: Path, options: OpenOptions) -> Contents:
+def _read_with_sidecar(directory: Path, options: OpenOptions) -> Files:
     sidecar = read_llamagen_sidecar(directory)
     given = sidecar.config
     weights = file_beside(directory, sidecar.weights)
@@ -110,7 +110,7 @@ def _examine_with_sidecar(directory: Path, options: OpenOptions) -> Contents:
     elif sidecar.vq is not None:
         vq_checkpoint = open_checkpoint(file_beside(directory, sidecar.vq.weights))
         tokenizer = ImageTokenizer(vq_checkpoint, decoder_config(sidecar.vq))
-    contents = Contents(
+    files = Files(
         name=sidecar.name or f"LlamaGen {directory.resolve().name}",
         checkpoint=checkpoint,
         config=config,
@@ -119,12 +119,12 @@ def _examine_with_sidecar(directory: Path, options: OpenOptions) -> Contents:
         class_names=sidecar.class_names,
         defaults=sidecar.defaults or official_defaults(config),
     )
-    _check_size(directory, contents, options.size)
-    return _checked(contents)
+    _check_size(directory, files, options.size)
+    return _checked(files)
 
 
-def _check_size(directory: Path, contents: Contents, size: tuple[int, int] | None) -> None:
-    config, tokenizer = contents.config, contents.tokenizer
+def _check_size(directory: Path, files: Files, size: tuple[int, int] | None) -> None:
+    config, tokenizer = files.config, files.tokenizer
     if size is None or tokenizer is None:
         return
     own = (config.columns * tokenizer.config.pixels_per_token, config.rows * tokenizer.config.pixels_per_token)
@@ -205,14 +205,14 @@ def _open_tokenizer(path: Path | None) -> ImageTokenizer | None:
     return ImageTokenizer(checkpoint, config_of_tensors(checkpoint))
 
 
-def _checked(contents: Contents) -> Contents:
+def _checked(files: Files) -> Files:
     """Raises `checkpoint` where transformer, image tokenizer and text encoder do not belong together."""
-    tokenizer, text_encoder, condition = contents.tokenizer, contents.text_encoder, contents.config.condition
-    if tokenizer is not None and tokenizer.config.codebook_size != contents.config.vocabulary_size:
+    tokenizer, text_encoder, condition = files.tokenizer, files.text_encoder, files.config.condition
+    if tokenizer is not None and tokenizer.config.codebook_size != files.config.vocabulary_size:
         raise WorkerError(
             "checkpoint",
             f"{tokenizer.checkpoint.path} has {tokenizer.config.codebook_size} codes, but the transformer "
-            f"{contents.checkpoint.path} has {contents.config.vocabulary_size}. They do not belong together.",
+            f"{files.checkpoint.path} has {files.config.vocabulary_size}. They do not belong together.",
         )
     if (
         text_encoder is not None
@@ -222,10 +222,10 @@ def _checked(contents: Contents) -> Contents:
         raise WorkerError(
             "checkpoint",
             f"The text encoder {text_encoder.directory} has features of {text_encoder.feature_dim} numbers, but the "
-            f"transformer {contents.checkpoint.path} reads {condition.feature_dim}. They do not belong together; the "
+            f"transformer {files.checkpoint.path} reads {condition.feature_dim}. They do not belong together; the "
             f"published LlamaGen models read those of FLAN-T5-XL (2048).",
         )
-    return contents
+    return files
 
 
 def official_defaults(config: LlamaGenConfig) -> SamplingDefaults:

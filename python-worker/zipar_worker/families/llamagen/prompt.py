@@ -3,63 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import PromptBranch
-from zipar_worker.families.family import Prompt
-from zipar_worker.families.llamagen.model import CaptionEmbedding, ClassEmbedding
-from zipar_worker.families.llamagen.text_encoder import TextEncoder
-from zipar_worker.wire.protocol import ClassConditioning, TextConditioning
-
-BRANCHES = ("conditional", "unconditional")
+from zipar_worker.execute.contract import ProgressReporter, PromptBranch
+from zipar_worker.families.family import BRANCHES, Prompt
+from zipar_worker.families.llamagen.text_encoder import OpenedTextEncoder, TextEncoder
+from zipar_worker.families.llamagen.transformer import CaptionEmbedding, ClassEmbedding
+from zipar_worker.families.prompts import PromptEncoder
+from zipar_worker.wire.protocol import ClassConditioning, Grid, TextConditioning
 
 
-class PromptEncoder(Protocol):
-    def __call__(self, conditioning: ClassConditioning | TextConditioning, branch_count: int) -> Prompt:
-        """The first `branch_count` of `BRANCHES`. Raises `bad-request`, `prompt`."""
-        ...
-
-
-class ClassPrompts:
+class ClassPrompts(PromptEncoder):
     """One slot: the embedding of the class, and in the unconditional branch that of the null class."""
 
     def __init__(self, embedding: ClassEmbedding) -> None:
         self._embedding = embedding
 
-    def __call__(self, conditioning: ClassConditioning | TextConditioning, branch_count: int) -> Prompt:
+    def encode(self, conditioning: ClassConditioning | TextConditioning, grid: Grid, branch_count: int) -> Prompt:
+        assert isinstance(conditioning, ClassConditioning)
         table = self._embedding.embedding_table.weight
         null_class = len(table) - 1
-        if not isinstance(conditioning, ClassConditioning) or conditioning.class_index >= null_class:
-            raise WorkerError("bad-request", f"encode-prompt: expected a class index in 0..{null_class - 1}")
         indices = (conditioning.class_index, null_class)[:branch_count]
         embeddings = torch.stack([table[index] for index in indices])[:, None]
         return Prompt(embeddings, _branches(branch_count, padding=0))
 
 
-class CaptionPrompts:
+class CaptionPrompts(PromptEncoder):
     """Always as many slots as the longest caption has; shorter ones are padded on the left.
 
     The unconditional branch has learnt features in their place, and the padding of the conditional one. No branch
     counts positions from where its padding ends: the rotary embedding leaves the condition out altogether.
     """
 
-    def __init__(self, embedding: CaptionEmbedding, text_encoder: TextEncoder) -> None:
-        self._embedding = embedding
-        self._text_encoder = text_encoder
+    _text_encoder: TextEncoder
 
-    def __call__(self, conditioning: ClassConditioning | TextConditioning, branch_count: int) -> Prompt:
-        if not isinstance(conditioning, TextConditioning):
-            raise WorkerError("bad-request", "encode-prompt: expected a text, received a class index")
-        if conditioning.negative_prompt is not None:
-            raise WorkerError(
-                "prompt",
-                "LlamaGen takes no negative prompt: what guidance leads away from was learnt in training. "
-                "Leave it out.",
-            )
+    def __init__(self, embedding: CaptionEmbedding, opened: OpenedTextEncoder) -> None:
+        self._embedding = embedding
+        self._opened = opened
+
+    def weight_bytes(self, dtype: torch.dtype) -> int:
+        return self._opened.weight_bytes(dtype)
+
+    def load_(self, *, dtype: torch.dtype, device: torch.device, report: ProgressReporter) -> None:
+        length = len(self._embedding.uncond_embedding)
+        self._text_encoder = self._opened.load(length, dtype=dtype, device=device, report=report)
+
+    def encode(self, conditioning: ClassConditioning | TextConditioning, grid: Grid, branch_count: int) -> Prompt:
+        assert isinstance(conditioning, TextConditioning)
         caption = self._text_encoder.encode(conditioning.prompt)
         unconditional = self._embedding.uncond_embedding
         features: Sequence[Tensor] = (caption.features.to(unconditional.dtype), unconditional)

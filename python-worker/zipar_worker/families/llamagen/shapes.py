@@ -7,7 +7,7 @@ import re
 from zipar_worker.checkpoints.checkpoint import Checkpoint
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.llamagen.model import CaptionCondition, ClassCondition, LlamaGenConfig
+from zipar_worker.families.llamagen.transformer import CaptionCondition, ClassCondition, LlamaGenConfig
 
 OFFICIAL_HEADS = {
     ("B", 768, 12): 12,

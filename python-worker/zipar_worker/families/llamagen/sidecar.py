@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_sidecar
+from zipar_worker.checkpoints.small_files import Count
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig
 from zipar_worker.wire.protocol import SamplingDefaults, Side
-
-Count = Annotated[int, Meta(ge=1, le=2**24)]
 
 
 class _Strict(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):

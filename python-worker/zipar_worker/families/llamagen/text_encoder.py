@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
+from zipar_worker.checkpoints.small_files import Count
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
 from zipar_worker.families.llamagen.caption import clean_caption
@@ -28,8 +29,6 @@ MAXIMAL_CHARACTERS = 4096
 """Of a prompt before cleaning, several times what the encoder can read: the rules are slow on long texts."""
 
 _SOURCE = "google/flan-t5-xl"
-
-Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**24)]
 
 
 class TextEncoderSettings(msgspec.Struct, frozen=True, kw_only=True):

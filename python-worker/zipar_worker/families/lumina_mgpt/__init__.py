@@ -1,32 +1,32 @@
-"""Lumina-mGPT: which directories are one, and how to open them.
+"""Lumina-mGPT (Alpha-VLLM): a Chameleon decoder that tells itself an image's size and ends its rows.
 
-What a checkpoint is: `files.py`; its image tokenizer: `vq.py`; what the model is told:
-`prompt.py`; how it runs: `model.py`. Nothing outside these and `vq/chameleon.py` knows of the
-family.
+What a directory holds: `files.py`, its image tokenizer: `vq.py`; what the model is told: `prompt.py`; what the official
+code makes of it: `facts.py`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from zipar_worker.families.family import OpenedCheckpoint, OpenOptions
+from zipar_worker.checkpoints.small_files import model_type_of
+from zipar_worker.checkpoints.sources import Companions, hub_source
+from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.lumina_mgpt.facts import model_of
+from zipar_worker.families.lumina_mgpt.files import read_files
+from zipar_worker.families.model import OpenedModel
 
-NAME = "lumina-mgpt"
+COMPANIONS: Mapping[str, Companions] = {
+    "Alpha-VLLM/Lumina-mGPT-7B-512": Companions(
+        text_encoder=hub_source("Alpha-VLLM/Lumina-mGPT-7B-768"), tokenizer_alone=True
+    ),
+}
 
 
 def recognises(path: Path) -> bool:
-    try:
-        config = json.loads((path / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == "chameleon"
+    return model_type_of(path) == "chameleon"
 
 
-def open_checkpoint_directory(path: Path, options: OpenOptions) -> OpenedCheckpoint:
+def open_model(path: Path, options: OpenOptions) -> OpenedModel:
     """Opens a directory of the hub. Raises `checkpoint`."""
-    # The transformers library takes seconds to import, which checkpoints of other families need not wait for.
-    from zipar_worker.families.lumina_mgpt.files import examine
-    from zipar_worker.families.lumina_mgpt.model import OpenedLuminaMgpt
-
-    return OpenedLuminaMgpt(examine(path, options))
+    return model_of(read_files(path, options))

@@ -10,16 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import msgspec
-from msgspec import Meta
-from transformers import ChameleonConfig
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from zipar_worker.checkpoints.small_files import read_small_file
+from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
 from zipar_worker.families.lumina_mgpt.prompt import (
     OFFICIAL_TARGETS,
     PIXELS_PER_SIZE_UNIT,
@@ -38,51 +34,28 @@ TOKENIZER_NAME = "tokenizer.json"
 
 _OFFICIAL_NAME = re.compile(r"Lumina-mGPT-\d+B-(\d{2,4})(?!\d)(?:-Omni)?", re.IGNORECASE)
 
-Count = Annotated[int, Meta(ge=1, le=2**24)]
-
-
-class Config(msgspec.Struct, frozen=True):
-    """The part of `config.json` that shapes the decoder. Defaults are Chameleon-7B's, which the file may leave out."""
-
-    model_type: str
-    vocab_size: Count = 65536
-    hidden_size: Count = 4096
-    intermediate_size: Count = 11008
-    num_hidden_layers: Annotated[int, Meta(ge=1, le=1024)] = 32
-    num_attention_heads: Count = 32
-    num_key_value_heads: Count | None = None
-    rms_norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
-    rope_scaling: dict[str, Any] | None = None
-    hidden_act: str = "silu"
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    swin_norm: bool = False
-
-    @property
-    def kv_head_count(self) -> int:
-        return self.num_key_value_heads or self.num_attention_heads
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden_size // self.num_attention_heads
+DEFAULTS = LlamaConfig(vocab_size=65536, max_position_embeddings=4096, rms_norm_eps=1e-5)
+"""Of Chameleon-7B, for what a file leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Files:
     """Everything known of a checkpoint before its tensors are read. `target`: see `known_sizes`."""
 
     name: str
     checkpoint: Checkpoint
-    config: Config
+    config: LlamaConfig
+    has_output_norms: bool
+    """`swin_norm` of the configuration, which the 34B models have."""
     target: int
     tokenizer: PromptTokenizer
     image_tokenizer: ImageTokenizer | None
 
 
-def examine(path: Path, options: OpenOptions) -> Contents:
+def read_files(path: Path, options: OpenOptions) -> Files:
     """What a directory holds. Reads shapes, not tensors. Raises `checkpoint`."""
-    config = _read_config(path / CONFIG_NAME)
+    fields = read_json(path / CONFIG_NAME)
+    config = read_llama_config(path / CONFIG_NAME, fields, DEFAULTS)
     target, name = _target(path, options.size)
     vq_directory = find_image_tokenizer(path, options.vq_path)
     tokenizer = PromptTokenizer(_find_text_tokenizer(path, options.text_encoder_path, vq_directory))
@@ -99,48 +72,7 @@ def examine(path: Path, options: OpenOptions) -> Contents:
             f"{path} is Meta's Chameleon, which has an image encoder (model.vqmodel) and was not trained to draw. "
             f"Expected a Lumina-mGPT, such as Alpha-VLLM/Lumina-mGPT-7B-768.",
         )
-    return Contents(name, checkpoint, config, target, tokenizer, image_tokenizer)
-
-
-def decoder_config(config: Config) -> ChameleonConfig:
-    """For transformers' own Chameleon classes."""
-    return ChameleonConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_hidden_layers=config.num_hidden_layers,
-        num_attention_heads=config.num_attention_heads,
-        num_key_value_heads=config.kv_head_count,
-        rms_norm_eps=config.rms_norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        hidden_act=config.hidden_act,
-        attention_bias=config.attention_bias,
-        mlp_bias=config.mlp_bias,
-        swin_norm=config.swin_norm,
-        # Needed to build the class, not to run its decoder.
-        vocabulary_map={},
-    )
-
-
-def _read_config(path: Path) -> Config:
-    try:
-        config = msgspec.json.decode(read_small_file(path), type=Config)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise WorkerError("checkpoint", f"{path} cannot be used: {error}.") from error
-    problem = None
-    if config.model_type != "chameleon":
-        problem = f"expected the model_type chameleon, received {config.model_type!r}"
-    elif config.hidden_size % config.num_attention_heads or config.head_dim % 2:
-        problem = f"hidden_size {config.hidden_size} does not give {config.num_attention_heads} heads an even size each"
-    elif config.num_attention_heads % config.kv_head_count:
-        problem = f"{config.num_attention_heads} heads cannot share {config.kv_head_count} key-value heads"
-    elif config.hidden_act != "silu":
-        problem = f"expected the hidden_act silu, received {config.hidden_act!r}"
-    elif config.rope_scaling is not None:
-        problem = f"no Lumina-mGPT scales its positions; received rope_scaling {config.rope_scaling}"
-    if problem is not None:
-        raise WorkerError("checkpoint", f"{path} is not the configuration of a Lumina-mGPT: {problem}.")
-    return config
+    return Files(name, checkpoint, config, fields.get("swin_norm") is True, target, tokenizer, image_tokenizer)
 
 
 def _target(path: Path, size: tuple[int, int] | None) -> tuple[int, str]:
@@ -192,7 +124,7 @@ def _find_text_tokenizer(path: Path, given: Path | None, vq_directory: Path | No
     )
 
 
-def _check_vocabulary(path: Path, config: Config, tokenizer: PromptTokenizer, target: int) -> None:
+def _check_vocabulary(path: Path, config: LlamaConfig, tokenizer: PromptTokenizer, target: int) -> None:
     """Raises `checkpoint` where the tokenizer names tokens that the model lacks, or lacks those of a size."""
     units = {side // PIXELS_PER_SIZE_UNIT for size in known_sizes(target) for side in size}
     unnamed = sorted(units - tokenizer.vocabulary.sizes.keys())

@@ -102,15 +102,7 @@ class PromptTokenizer:
         control = next((self._control_names[token] for token in words if token in self._control_names), None)
         if control is not None:
             raise WorkerError("prompt", f"The prompt spells the control token {control!r}. Leave it out.")
-        tokens = [vocabulary.begin_text, *words, vocabulary.end_turn, *self.unconditional(width, height)]
-        if len(tokens) > MAXIMAL_PROMPT_TOKENS:
-            raise WorkerError(
-                "prompt",
-                f"The prompt has {len(tokens)} tokens, with the instruction around it; at most "
-                f"{MAXIMAL_PROMPT_TOKENS} are allowed. Shorten it.",
-                {"tokens": len(tokens), "allowed": MAXIMAL_PROMPT_TOKENS},
-            )
-        return tokens
+        return [vocabulary.begin_text, *words, vocabulary.end_turn, *self.unconditional(width, height)]
 
     def unconditional(self, width: int, height: int) -> list[int]:
         """The head of an image. The model would draw the two sizes itself; here they are given to it."""

@@ -15,7 +15,7 @@ import yaml
 from msgspec import Meta
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from zipar_worker.checkpoints.small_files import read_small_file
+from zipar_worker.checkpoints.small_files import Count, read_small_file
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.lumina_mgpt.prompt import code_ids, read_tokenizer_file
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
@@ -27,8 +27,6 @@ VQ_VOCABULARY_NAME = "text_tokenizer.json"
 VQ_PLACES = (".", "tokenizer", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
 """Where the image tokenizer is looked for, below the directory that was given, the checkpoint's own and the one above:
 the last is where the official code has it, `tokenizer` where Meta's download puts it."""
-
-Count = Annotated[int, Meta(ge=1, le=2**24)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zipar_worker.families.vq.image_decoder import ImageDecoder
 from zipar_worker.families.vq.llamagen import GROUPS, Attention, ResidualBlock, Upsample, norm
 
 __all__ = ["GROUPS", "ChameleonVQConfig", "ChameleonVQDecoder"]
@@ -45,18 +46,17 @@ class ChameleonVQConfig:
         return self.training_resolution >> level in self.attention_resolutions
 
 
-class ChameleonVQDecoder(nn.Module):
+class ChameleonVQDecoder(ImageDecoder):
     """Codebook, projection and convolutional decoder."""
 
     def __init__(self, config: ChameleonVQConfig) -> None:
         super().__init__()
-        self.config = config
+        self.pixels_per_token = config.pixels_per_token
         self.quantize = Codebook(config.codebook_size, config.embedding_dim)
         self.post_quant_conv = nn.Conv2d(config.embedding_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes: [B, H, W] int64 -> pixels: [B, 3, H*f, W*f], about -1 to 1, f = `config.pixels_per_token`."""
         latents = self.quantize.embedding(codes).permute(0, 3, 1, 2)
         pixels: Tensor = self.decoder(self.post_quant_conv(latents))
         return pixels

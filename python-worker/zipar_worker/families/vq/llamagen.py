@@ -5,19 +5,23 @@ Shapes and keys follow FoundationVision/LlamaGen, tokenizer/tokenizer_image/vq_m
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint
+from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.vq.image_decoder import ImageDecoder
 
 GROUPS = 32
 NORM_EPSILON = 1e-6
 
-_FIRST_CONVOLUTION = re.compile(r"^decoder\.conv_blocks\.(\d+)\.res\.0\.conv1\.weight$")
+DECODER_KEYS = KeyMap(elsewhere=r"(?!decoder\.|post_quant_conv\.|quantize\.embedding\.)")
+"""Of a taming-style image tokenizer, whose encoder and training are passed over."""
 
 
 @dataclass(frozen=True)
@@ -38,47 +42,49 @@ class LlamaGenVQConfig:
         return 1 << (len(self.channel_multipliers) - 1)
 
 
-def config_of_tensors(checkpoint: Checkpoint) -> LlamaGenVQConfig:
+def config_of_tensors(checkpoint: Checkpoint, keys: KeyMap = NO_RULES) -> LlamaGenVQConfig:
     """Sizes of a decoder, from the shapes of its tensors. Raises `checkpoint` where one is missing or does not fit."""
 
     def sizes(name: str, dimensions: int) -> tuple[int, ...]:
-        shape = checkpoint.shape(name)
+        shape = checkpoint.shape(keys.key(name))
         if len(shape) != dimensions:
             raise WorkerError(
                 "checkpoint",
-                f"{checkpoint.path}: expected the tensor {name} in {dimensions} dimensions, received {list(shape)}.",
+                f"{checkpoint.path}: expected the tensor {keys.key(name)} in {dimensions} dimensions, received "
+                f"{list(shape)}.",
             )
         return shape
 
+    def present(name: Callable[[int], str]) -> list[str]:
+        return list(takewhile(lambda name: keys.key(name) in checkpoint.tensors, map(name, count())))
+
     codebook_size, embedding_dim = sizes("quantize.embedding.weight", 2)
     channels = sizes("decoder.conv_out.weight", 4)[1]
-    first_convolutions = map(_FIRST_CONVOLUTION.match, checkpoint.tensors)
-    # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
-    widths = {int(match[1]): sizes(match[0], 4)[0] for match in first_convolutions if match}
-    blocks = {name.split(".")[4] for name in checkpoint.tensors if name.startswith("decoder.conv_blocks.0.res.")}
+    levels = present(lambda level: f"decoder.conv_blocks.{level}.res.0.conv1.weight")
+    blocks = present(lambda block: f"decoder.conv_blocks.0.res.{block}.conv1.weight")
     return LlamaGenVQConfig(
         codebook_size=codebook_size,
         embedding_dim=embedding_dim,
         channels=channels,
-        channel_multipliers=tuple(widths[level] // channels for level in sorted(widths, reverse=True)),
+        # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
+        channel_multipliers=tuple(sizes(name, 4)[0] // channels for name in reversed(levels)),
         residual_blocks=len(blocks) - 1,
         latent_channels=sizes("post_quant_conv.weight", 4)[0],
     )
 
 
-class LlamaGenVQDecoder(nn.Module):
+class LlamaGenVQDecoder(ImageDecoder):
     """Codebook, projection and convolutional decoder."""
 
     def __init__(self, config: LlamaGenVQConfig) -> None:
         super().__init__()
-        self.config = config
+        self.pixels_per_token = config.pixels_per_token
         self.quantize = Codebook(config.codebook_size, config.embedding_dim)
         self.post_quant_conv = nn.Conv2d(config.embedding_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
-    def decode(self, tokens: Tensor) -> Tensor:
-        """tokens: [B, H, W] int64 -> pixels: [B, 3, H*f, W*f], about -1 to 1, f = `config.pixels_per_token`."""
-        return self.decode_embeddings(self.quantize(tokens).permute(0, 3, 1, 2))
+    def decode(self, codes: Tensor) -> Tensor:
+        return self.decode_embeddings(self.quantize(codes).permute(0, 3, 1, 2))
 
     def decode_embeddings(self, embeddings: Tensor) -> Tensor:
         """embeddings: [B, embedding_dim, H, W] -> pixels: [B, 3, H*f, W*f]."""

@@ -1,4 +1,4 @@
-"""LlamaGen's transformer, for classes or captions, with the parameter names of its official checkpoints.
+"""LlamaGen's transformer, for classes or captions. `KEYS` has the names of the official checkpoints.
 
 Facts: `autoregressive/models/gpt.py` of FoundationVision/LlamaGen (MIT).
 """
@@ -12,11 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipar_worker.execute.attention import Attention
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.execute.linear import Linear
+from zipar_worker.families.decoder import Decoder, DecoderConfig, Rotation
+from zipar_worker.families.transformer import Transformer
 
 NORM_EPSILON = 1e-5
 ROTARY_BASE = 10000.0
+
+KEYS = KeyMap(
+    (
+        (r"^embedding\.", "tok_embeddings."),
+        (r"^head\.", "output."),
+        (r"^decoder\.", ""),
+        (r"\.self_attn\.qkv_proj\.", ".attention.wqkv."),
+        (r"\.self_attn\.o_proj\.", ".attention.wo."),
+        (r"\.mlp\.gate_up_proj\.", (".feed_forward.w1.", ".feed_forward.w3.")),
+        (r"\.mlp\.down_proj\.", ".feed_forward.w2."),
+        (r"\.input_layernorm\.", ".attention_norm."),
+        (r"\.post_attention_layernorm\.", ".ffn_norm."),
+    ),
+    # A table of rotations that some files hold.
+    elsewhere=r"freqs_cis$",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +67,21 @@ class LlamaGenConfig:
     columns: int
 
     @property
-    def head_dim(self) -> int:
-        return self.dim // self.head_count
+    def decoder(self) -> DecoderConfig:
+        return DecoderConfig(
+            dim=self.dim,
+            layer_count=self.layer_count,
+            head_count=self.head_count,
+            kv_head_count=self.kv_head_count,
+            head_dim=self.dim // self.head_count,
+            # Two thirds of `4 * dim`, rounded up to a multiple of 256.
+            feed_forward_width=ceil((8 * self.dim // 3) / 256) * 256,
+            norm_epsilon=NORM_EPSILON,
+        )
 
-    @property
-    def feed_forward_width(self) -> int:
-        """Two thirds of `4 * dim`, rounded up to a multiple of 256."""
-        return ceil((8 * self.dim // 3) / 256) * 256
 
-
-class LlamaGenTransformer(nn.Module):
-    """Embeddings, layers and head. Which slots exist and who sees them is the caller's business."""
-
-    rotations: Tensor
+class LlamaGenTransformer(Transformer):
+    """Vocabulary and codebook are the same, so codes are token ids."""
 
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__()
@@ -71,22 +91,18 @@ class LlamaGenTransformer(nn.Module):
             if isinstance(condition, ClassCondition)
             else CaptionEmbedding(condition, config.dim)
         )
-        self.tok_embeddings = nn.Embedding(config.vocabulary_size, config.dim)
-        self.layers = nn.ModuleList([Layer(config, index) for index in range(config.layer_count)])
-        self.norm = nn.RMSNorm(config.dim, NORM_EPSILON)
-        self.output = Linear(config.dim, config.vocabulary_size)
-        # Computed, not loaded: real even where the parameters are on the meta device.
-        rotations = slot_rotations(condition.length, config.rows, config.columns, config.head_dim)
-        self.register_buffer("rotations", rotations, persistent=False)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.dim)
+        self.decoder = Decoder(config.decoder)
+        self.head = Linear(config.dim, config.vocabulary_size)
+        self.rotary = SlotRotary(config)
 
-    def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """embeddings: [B, Q, dim], positions: int64 [B, Q] -> normalised hidden [B, Q, dim]"""
-        rotation = self.rotations[positions].unsqueeze(2)
-        hidden = embeddings
-        for layer in self.layers:
-            hidden = layer(hidden, rotation, attention)
-        normed: Tensor = self.norm(hidden)
-        return normed
+    def embed(self, tokens: Tensor) -> Tensor:
+        embeddings: Tensor = self.embedding(tokens)
+        return embeddings
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(hidden)
+        return logits
 
 
 class ClassEmbedding(nn.Module):
@@ -120,55 +136,26 @@ class CaptionProjection(nn.Module):
         return result
 
 
-class Layer(nn.Module):
-    def __init__(self, config: LlamaGenConfig, index: int) -> None:
-        super().__init__()
-        self.attention = AttentionLayer(config, index)
-        self.feed_forward = FeedForward(config)
-        self.attention_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
-        self.ffn_norm = nn.RMSNorm(config.dim, NORM_EPSILON)
+class SlotRotary(nn.Module):
+    """LlamaGen's rotary embedding: adjacent pairs are turned in float32, by the row and the column of a slot."""
 
-    def forward(self, hidden: Tensor, rotation: Tensor, attention: Attention) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, attention)
-        result: Tensor = hidden + self.feed_forward(self.ffn_norm(hidden))
-        return result
+    rotations: Tensor
 
-
-class AttentionLayer(nn.Module):
-    def __init__(self, config: LlamaGenConfig, index: int) -> None:
-        super().__init__()
-        self.layer = index
-        self.head_count = config.head_count
-        self.kv_head_count = config.kv_head_count
-        self.head_dim = config.head_dim
-        self.wqkv = Linear(config.dim, (config.head_count + 2 * config.kv_head_count) * config.head_dim)
-        self.wo = Linear(config.dim, config.dim)
-
-    def forward(self, x: Tensor, rotation: Tensor, attention: Attention) -> Tensor:
-        rotated_count = self.head_count + self.kv_head_count
-        heads: Tensor = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, Q, heads + 2 kv heads, head_dim]
-        rotated = rotate(heads[:, :, :rotated_count], rotation)
-        queries, keys = rotated[:, :, : self.head_count], rotated[:, :, self.head_count :]
-        attended: Tensor = self.wo(attention(self.layer, queries, keys, heads[:, :, rotated_count:]).flatten(2))
-        return attended
-
-
-class FeedForward(nn.Module):
     def __init__(self, config: LlamaGenConfig) -> None:
         super().__init__()
-        self.w1 = Linear(config.dim, config.feed_forward_width)
-        self.w3 = Linear(config.dim, config.feed_forward_width)
-        self.w2 = Linear(config.feed_forward_width, config.dim)
+        # Computed, not loaded: real even where the parameters are on the meta device.
+        rotations = slot_rotations(config.condition.length, config.rows, config.columns, config.decoder.head_dim)
+        self.register_buffer("rotations", rotations, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.w2(functional.silu(self.w1(x)) * self.w3(x))
-        return result
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> Rotation:
+        """positions: int64 [B, Q], of slots; dtype: that of the heads."""
+        rotations = self.rotations[positions].unsqueeze(2)  # complex64 [B, Q, 1, D / 2]
 
+        def rotate(heads: Tensor) -> Tensor:
+            pairs = torch.view_as_complex(heads.float().view(*heads.shape[:-1], -1, 2))
+            return torch.view_as_real(pairs * rotations).flatten(3).to(dtype)
 
-def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
-    """Rotates adjacent pairs in float32. heads: [B, Q, heads, D]; rotation: complex64 [B, Q, 1, D / 2]"""
-    pairs = torch.view_as_complex(heads.float().view(*heads.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * rotation).flatten(3).to(heads.dtype)
+        return rotate
 
 
 def slot_rotations(condition_length: int, rows: int, columns: int, head_dim: int) -> Tensor:

@@ -1,0 +1,202 @@
+"""The transformer decoder that all families share: Llama's, with the few things in which its descendants differ.
+
+Parameters have the names of transformers' Llama, but the projections that read one input are one matrix, and so are the
+norms of queries and keys: `LLAMA_KEYS` says which tensors of a file stand behind one another in each.
+B counts batch rows, Q queries per row. Which slots exist and who sees them is the attention's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipar_worker.checkpoints.key_map import Rules
+from zipar_worker.execute.attention import Attention
+from zipar_worker.execute.kv_cache import KvShape
+from zipar_worker.execute.linear import Linear, MergedLinear
+
+Rotation: TypeAlias = Callable[[Tensor], Tensor]
+"""Rotates heads [B, Q, heads, head_dim] by the positions of a step's queries."""
+
+LLAMA_KEYS: Rules = (
+    (r"\.qkv_proj\.", (".q_proj.", ".k_proj.", ".v_proj.")),
+    (r"\.qk_norm\.", (".q_norm.", ".k_norm.")),
+    (r"\.gate_up_proj\.", (".gate_proj.", ".up_proj.")),
+)
+
+_LAYER_NORM_EPSILON = 1e-5
+"""Of Chameleon's head norms, whatever its configuration says of the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """Sizes, and what a descendant of Llama does otherwise."""
+
+    dim: int
+    layer_count: int
+    head_count: int
+    kv_head_count: int
+    head_dim: int
+    feed_forward_width: int
+    norm_epsilon: float
+    head_norm: Literal["rms", "layer"] | None = None
+    """Whether each head of queries and keys is normalised before it is rotated, as in Qwen3 or as in Chameleon."""
+    has_qkv_bias: bool = False
+    """As in Qwen2."""
+    gate: Literal["silu", "gelu-tanh"] = "silu"
+    """The activation of the feed-forward's gate: Llama's, or Gemma's."""
+    has_output_norms: bool = False
+    """Norms of what attention and feed-forward add, in place of what they read, as in Chameleon-34B."""
+
+    @property
+    def kv_shape(self) -> KvShape:
+        return KvShape(self.layer_count, self.kv_head_count, self.head_dim)
+
+
+class Decoder(nn.Module):
+    """All layers and the final norm."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layer_count))
+        self.norm = RMSNorm(config.dim, config.norm_epsilon)
+
+    def forward(self, hidden: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
+        """hidden: [B, Q, dim] -> [B, Q, dim]"""
+        for layer in self.layers:
+            hidden = layer(hidden, rotate, attention)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DecoderConfig, index: int) -> None:
+        super().__init__()
+        self.has_output_norms = config.has_output_norms
+        self.input_layernorm = RMSNorm(config.dim, config.norm_epsilon)
+        self.self_attn = SelfAttention(config, index)
+        self.post_attention_layernorm = RMSNorm(config.dim, config.norm_epsilon)
+        self.mlp = FeedForward(config)
+
+    def forward(self, hidden: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
+        if self.has_output_norms:
+            hidden = hidden + self.input_layernorm(self.self_attn(hidden, rotate, attention))
+            change: Tensor = self.post_attention_layernorm(self.mlp(hidden))
+        else:
+            hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotate, attention)
+            change = self.mlp(self.post_attention_layernorm(hidden))
+        return hidden + change
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query attention: `head_count` heads share the K and V of `kv_head_count`."""
+
+    def __init__(self, config: DecoderConfig, index: int) -> None:
+        super().__init__()
+        self.layer = index
+        self.head_dim = config.head_dim
+        self.head_counts = (config.head_count, config.kv_head_count)
+        sizes = tuple(count * config.head_dim for count in (*self.head_counts, config.kv_head_count))
+        self.qkv_proj = MergedLinear(config.dim, sizes, bias=config.has_qkv_bias)
+        self.qk_norm = HeadNorm(config, self.head_counts) if config.head_norm is not None else nn.Identity()
+        self.o_proj = Linear(config.head_count * config.head_dim, config.dim)
+
+    def forward(self, x: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
+        heads: Tensor = self.qkv_proj(x).view(*x.shape[:2], -1, self.head_dim)  # those of queries, of keys, of values
+        query_count, rotated_count = self.head_counts[0], sum(self.head_counts)
+        rotated = rotate(self.qk_norm(heads[:, :, :rotated_count]))
+        queries, keys, values = rotated[:, :, :query_count], rotated[:, :, query_count:], heads[:, :, rotated_count:]
+        result: Tensor = self.o_proj(attention(self.layer, queries, keys, values).flatten(2))
+        return result
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.approximates = config.gate == "gelu-tanh"
+        width = config.feed_forward_width
+        self.gate_up_proj = MergedLinear(config.dim, (width, width))
+        self.down_proj = Linear(width, config.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        opened = functional.gelu(gate, approximate="tanh") if self.approximates else functional.silu(gate)
+        result: Tensor = self.down_proj(opened * up)
+        return result
+
+
+class RMSNorm(nn.Module):
+    """Normalised in float32 and rounded to the number type of `x` before it is weighted, as in the official codes."""
+
+    def __init__(self, dim: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim), requires_grad=False)
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., dim]"""
+        return functional.rms_norm(x, x.shape[-1:], eps=self.epsilon) * self.weight
+
+
+class HeadNorm(nn.Module):
+    """Normalises each head, with weights of its own: [heads, head_dim], those of queries before those of keys."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, config: DecoderConfig, part_sizes: tuple[int, int]) -> None:
+        super().__init__()
+        self.part_sizes = part_sizes
+        self.epsilon = config.norm_epsilon
+        shape = (sum(part_sizes), config.head_dim)
+        self.weight = nn.Parameter(torch.empty(shape), requires_grad=False)
+        has_bias = config.head_norm == "layer"
+        self.bias = nn.Parameter(torch.empty(shape), requires_grad=False) if has_bias else None
+
+    def forward(self, heads: Tensor) -> Tensor:
+        """heads: [B, Q, heads, head_dim]"""
+        if self.bias is None:
+            return functional.rms_norm(heads, heads.shape[-1:], eps=self.epsilon) * self.weight
+        return functional.layer_norm(heads, heads.shape[-1:], eps=_LAYER_NORM_EPSILON) * self.weight + self.bias
+
+
+class Rotary(nn.Module):
+    """Llama's rotary embedding: the first half of a head's numbers is turned against the second.
+
+    Angles are computed in float32; their sines and cosines are rounded to the number type of the heads.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, head_dim: int, base: float) -> None:
+        super().__init__()
+        # Computed, not loaded: real even where the parameters are on the meta device.
+        exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
+        self.register_buffer("frequencies", 1.0 / base**exponents, persistent=False)
+
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> Rotation:
+        """positions: int64 [B, Q]; dtype: that of the heads."""
+        angles = positions[:, :, None, None].float() * self.frequencies
+        cosines, sines = angles.cos().to(dtype), angles.sin().to(dtype)
+
+        def rotate(heads: Tensor) -> Tensor:
+            first, second = heads.chunk(2, dim=-1)
+            return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
+
+        return rotate
+
+
+def repeat_head_norms(name: str, stored: Tensor, rows: int) -> Tensor:
+    """One row for each of `rows` heads, of a norm stored once for all of them or once for each of several groups.
+
+    An `adapt` of `load_module_`: other tensors, and shapes that do not fit, are left as they are for it to judge.
+    """
+    if ".qk_norm." not in name:
+        return stored
+    groups = stored if stored.dim() > 1 else stored[None]
+    return stored if rows % groups.shape[0] else groups.repeat_interleave(rows // groups.shape[0], dim=0)

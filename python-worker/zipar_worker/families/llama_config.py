@@ -1,0 +1,78 @@
+"""The part of a `config.json` that shapes a Llama-like decoder, in the words of transformers, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, structs
+
+from zipar_worker.checkpoints.small_files import Count, convert_fields, unusable
+from zipar_worker.families.decoder import DecoderConfig
+
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class LlamaConfig(Struct, frozen=True, kw_only=True):
+    """The defaults are those of transformers' Llama; a family whose files leave other values out gives its own."""
+
+    vocab_size: Count = 32000
+    hidden_size: Count = 4096
+    intermediate_size: Count = 11008
+    num_hidden_layers: Annotated[int, Meta(ge=1, le=1024)] = 32
+    num_attention_heads: Count = 32
+    num_key_value_heads: Count | None = None
+    """None where every head has its own K and V."""
+    max_position_embeddings: Count = 2048
+    rms_norm_eps: Positive = 1e-6
+    rope_theta: Positive = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    rope_parameters: dict[str, Any] | None = None
+    """Where transformers 5 writes what stood in the two fields above."""
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        return DecoderConfig(
+            dim=self.hidden_size,
+            layer_count=self.num_hidden_layers,
+            head_count=self.num_attention_heads,
+            kv_head_count=self.num_key_value_heads or self.num_attention_heads,
+            head_dim=self.hidden_size // self.num_attention_heads,
+            feed_forward_width=self.intermediate_size,
+            norm_epsilon=self.rms_norm_eps,
+        )
+
+
+def read_llama_config(path: Path, fields: Mapping[str, Any], defaults: LlamaConfig) -> LlamaConfig:
+    """fields: those of the file `path`, or of a part of it. Raises `checkpoint` for what no decoder of ours is."""
+    known = {name: fields[name] for name in LlamaConfig.__struct_fields__ if name in fields}
+    config = convert_fields(path, structs.asdict(defaults) | known, LlamaConfig)
+    rope = config.rope_parameters or {}
+    problem = _problem(config, rope)
+    if problem is not None:
+        raise unusable(path, problem)
+    theta = rope.get("rope_theta", config.rope_theta)
+    return convert_fields(path, structs.asdict(config) | {"rope_theta": theta}, LlamaConfig)
+
+
+def _problem(config: LlamaConfig, rope: Mapping[str, Any]) -> str | None:
+    decoder = config.decoder
+    scalings = (config.rope_scaling, {"rope_type": "default", **rope})
+    kinds = [scaling.get("rope_type", scaling.get("type")) for scaling in scalings if scaling is not None]
+    scaled = next((kind for kind in kinds if kind != "default"), "default")
+    if decoder.dim % (2 * decoder.head_count) or decoder.head_count % decoder.kv_head_count:
+        return (
+            f"a width of {decoder.dim} cannot be shared by {decoder.head_count} heads, {decoder.kv_head_count} of them "
+            f"with own K and V"
+        )
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act!r}; expected 'silu'"
+    if scaled != "default":
+        return f"it scales its positions by {scaled!r}; expected none"
+    if config.attention_bias or config.mlp_bias:
+        return "its projections have biases (attention_bias, mlp_bias); expected none"
+    return None

@@ -1,0 +1,78 @@
+"""The transformers of families: embeddings and head around the one decoder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from zipar_worker.checkpoints.key_map import Rules
+from zipar_worker.execute.attention import Attention
+from zipar_worker.execute.linear import Linear
+from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary
+
+LLAMA_MODEL_KEYS: Rules = (
+    (r"^embedding\.", "model.embed_tokens."),
+    (r"^decoder\.", "model."),
+    (r"^head\.", "lm_head."),
+    *LLAMA_KEYS,
+)
+"""What transformers calls the parameters of a `TokenTransformer`."""
+
+
+class Transformer(nn.Module):
+    """B counts batch rows (branches of sequences), Q queries per row, V codes."""
+
+    decoder: Decoder
+    rotary: nn.Module
+    """Called with positions and a number type, gives a `Rotation`."""
+
+    def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """All layers and the final norm. embeddings: [B, Q, dim], positions: int64 [B, Q] -> [B, Q, dim]"""
+        hidden: Tensor = self.decoder(embeddings, self.rotary(positions, embeddings.dtype), attention)
+        return hidden
+
+    @abstractmethod
+    def embed(self, tokens: Tensor) -> Tensor:
+        """tokens: int64 [B, Q], codes and the row-end token as on the wire -> [B, Q, dim]"""
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden: [N, dim] -> raw logits of the codes alone: [N, V]"""
+
+    @property
+    def device(self) -> torch.device:
+        return cast(Tensor, self.decoder.norm.weight).device
+
+
+class TokenTransformer(Transformer):
+    """Whose codes are tokens of one vocabulary with those of text. Of the head it has the rows of the codes alone."""
+
+    code_ids: Tensor
+
+    def __init__(
+        self, config: DecoderConfig, vocabulary_size: int, rotary_base: float, code_ids: Sequence[int], row_end_id: int
+    ) -> None:
+        """code_ids: the token of each code."""
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, config.dim)
+        self.decoder = Decoder(config)
+        self.head = Linear(config.dim, len(code_ids))
+        self.rotary = Rotary(config.head_dim, rotary_base)
+        ids = torch.tensor([*code_ids, row_end_id], device="cpu")
+        self.register_buffer("code_ids", ids, persistent=False)
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """ids: int64 [...], of the vocabulary, on any device -> [..., dim]"""
+        embeddings: Tensor = self.embedding(ids.to(self.device))
+        return embeddings
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.embed_text(self.code_ids[tokens])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(hidden)
+        return logits
