@@ -5,6 +5,10 @@ import { defineConfig } from "vitest/config";
 const process = "test/process/**/*.test.ts";
 
 export default defineConfig({
+  // Programs beside the tests import the build; within a test they are run from the sources.
+  resolve: {
+    alias: [{ find: /^#zipar\/(.*)$/, replacement: fileURLToPath(new URL("src/$1.ts", import.meta.url)) }],
+  },
   test: {
     restoreMocks: true,
     projects: [

@@ -98,6 +98,11 @@ function sourceFiles() {
     .sort();
 }
 
+/**
+ * @param {string} command
+ * @param {readonly string[]} parameters
+ * @param {string} failure what to say where it fails
+ */
 function run(command, parameters, failure) {
   // On Windows npm is a .cmd file, which only a shell runs.
   const { status, error } = spawnSync(command, parameters, {
@@ -109,19 +114,29 @@ function run(command, parameters, failure) {
   if (status !== 0) fail(failure);
 }
 
+/** @param {string} path */
 function readText(path) {
   return existsSync(path) ? readFileSync(path, "utf8") : undefined;
 }
 
+/**
+ * @param {string} path
+ * @returns {any} undefined where there is no file
+ */
 function readJson(path) {
   const text = readText(path);
   return text === undefined ? undefined : JSON.parse(text);
 }
 
+/** @param {string} message */
 function say(message) {
   console.error(`setup: ${message}`);
 }
 
+/**
+ * @param {string} message
+ * @returns {never}
+ */
 function fail(message) {
   console.error(`setup failed: ${message}`);
   process.exit(1);

@@ -232,26 +232,11 @@ def tag(struct: type[msgspec.Struct]) -> str:
 
 def test_the_structs_have_the_fields_of_the_json_schema() -> None:
     schema = json.loads((PROTO / "protocol.schema.json").read_text(encoding="utf-8"))
-    # References count from the nearest schema that says which draft it is of.
-    roots = [found for found in every_object(schema) if "$schema" in found]
-    messages = {
-        found["properties"]["type"]["const"]: (found, root)
-        for root in roots
-        for found in every_object(root)
-        if "const" in found.get("properties", {}).get("type", {}) and "epoch" in found["properties"]
-    }
-    assert set(messages) == {tag(struct) for struct in (*REQUESTS, *REPLIES)}
+    directions = [schema["$defs"][direction]["oneOf"] for direction in ("request", "reply")]
+    messages = [reference["$ref"].removeprefix("#/$defs/") for references in directions for reference in references]
+    assert sorted(messages) == sorted(tag(struct) for struct in (*REQUESTS, *REPLIES))
     for struct in (*REQUESTS, *REPLIES):
-        compare(struct, *messages[tag(struct)], tag(struct))
-
-
-def every_object(node: Any) -> typing.Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for entry in node:
-            yield from every_object(entry)
+        compare(struct, schema["$defs"][tag(struct)], schema, tag(struct))
 
 
 def compare(struct: type[msgspec.Struct], schema: dict[str, Any], root: dict[str, Any], where: str) -> None:

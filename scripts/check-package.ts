@@ -7,14 +7,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { packageRoot as root } from "#zipar/python/environment-location";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const largestPackage = 25e6;
 const neededFiles = [
   "package.json",
   "README.md",
+  "CHANGELOG.md",
   "LICENSE",
   "dist/index.js",
   "dist/index.d.ts",
@@ -29,7 +29,14 @@ const neededFiles = [
 ];
 /** Sources, tests and left-overs of tools. */
 const unwanted =
-  /^(src|test|scripts)\/|^python-worker\/(tests|zipar_demo|zipar_testing|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
+  /^(src|test|scripts|bench|examples)\/|^python-worker\/(tests|zipar_demo|zipar_testing|\.)|__pycache__|\.pyc$|\.test\.|\.(ts|tsx)$/;
+
+interface Packed {
+  readonly filename: string;
+  readonly size: number;
+  readonly unpackedSize: number;
+  readonly files: readonly { readonly path: string }[];
+}
 
 const { values: flags } = parseArgs({ options: { lint: { type: "boolean" }, install: { type: "boolean" } } });
 const scratch = mkdtempSync(join(tmpdir(), "zipar-package-"));
@@ -41,8 +48,10 @@ try {
   rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
 }
 
-function packPackage() {
-  const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", scratch], { cwd: root }));
+function packPackage(): string {
+  const [packed]: readonly [Packed] = JSON.parse(
+    npm(["pack", "--json", "--pack-destination", scratch], { cwd: root }),
+  );
   const paths = packed.files.map(({ path }) => path);
   const megabytes = (packed.size / 1e6).toFixed(1);
   console.log(
@@ -58,15 +67,15 @@ function packPackage() {
   return join(scratch, packed.filename);
 }
 
-function lintPackage(tarball) {
+function lintPackage(tarball: string): void {
   tool("publint/src/cli.js", ["run", tarball, "--strict"]);
   // zipar is ESM alone.
   tool("@arethetypeswrong/cli/dist/index.js", [tarball, "--profile", "esm-only"]);
 }
 
-function installPackage(tarball) {
+function installPackage(tarball: string): void {
   const project = join(scratch, "project");
-  const variables = { ...process.env, ...privateCaches() };
+  const variables: NodeJS.ProcessEnv = { ...process.env, ...privateCaches() };
   delete variables.ZIPAR_PYTHON;
   mkdirSync(project);
   writeFileSync(
@@ -78,7 +87,7 @@ function installPackage(tarball) {
     cwd: project,
   });
 
-  const zipar = (parameters) => runNpx(project, variables, parameters);
+  const zipar = (parameters: readonly string[]) => runNpx(project, variables, parameters);
   const plan = JSON.parse(
     zipar(["plan", "--rows", "90", "--columns", "90", "--window", "7", "--row-end", "token", "--json"]),
   );
@@ -107,7 +116,7 @@ function installPackage(tarball) {
 }
 
 /** zipar's cache is a new one; uv keeps its own, or everything would be downloaded again. */
-function privateCaches() {
+function privateCaches(): NodeJS.ProcessEnv {
   const usual = process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache");
   const uvCache = process.env.UV_CACHE_DIR ?? (process.platform === "win32" ? undefined : join(usual, "uv"));
   const pipCache =
@@ -119,12 +128,16 @@ function privateCaches() {
   };
 }
 
-function runNpx(project, env, parameters) {
+function runNpx(project: string, env: NodeJS.ProcessEnv, parameters: readonly string[]): string {
   console.log(`npx zipar ${parameters.join(" ")}`);
   return npm(["zipar", ...parameters], { cwd: project, env }, "npx");
 }
 
-function npm(parameters, settings, program = "npm") {
+function npm(
+  parameters: readonly string[],
+  settings: { readonly cwd: string; readonly env?: NodeJS.ProcessEnv },
+  program = "npm",
+): string {
   const shell = process.platform === "win32";
   return execFileSync(program, parameters, {
     encoding: "utf8",
@@ -134,14 +147,14 @@ function npm(parameters, settings, program = "npm") {
   });
 }
 
-function tool(path, parameters) {
+function tool(path: string, parameters: readonly string[]): void {
   execFileSync(process.execPath, [join(root, "node_modules", path), ...parameters], {
     cwd: scratch,
     stdio: "inherit",
   });
 }
 
-function expect(condition, message) {
+function expect(condition: boolean, message: string): void {
   if (condition) return;
   console.error(`package check failed: ${message}`);
   rmSync(scratch, { recursive: true, force: true });

@@ -1,7 +1,31 @@
 /** One example of every message of the protocol, and more where a message has several shapes. */
 
+import type { z } from "zod";
+import type { NamedArray } from "#zipar/protocol/codec";
+import type {
+  fatalSchema,
+  helloSchema,
+  ModelCard,
+  replySchema,
+  requestSchema,
+  WorkerFailure,
+} from "#zipar/protocol/messages";
+
+type RequestHeader = z.input<typeof requestSchema>;
+type ReplyHeader = z.input<typeof replySchema>;
+/** A worker says hello before, and takes its leave after, all requests. */
+type Unasked<Schema extends z.ZodType> = Omit<z.input<Schema>, "frames">;
+type FieldsOf<Header, Type> = Omit<Extract<Header, { type: Type }>, "type" | "epoch" | "request" | "frames">;
+
+export interface GoldenMessage {
+  readonly name: string;
+  readonly direction: "request" | "reply";
+  readonly header: { readonly type: string } & Record<string, unknown>;
+  readonly arrays: readonly NamedArray[];
+}
+
 const EPOCH = 3;
-const CARD = {
+const CARD: ModelCard = {
   family: "llamagen",
   name: "demo",
   parameterCount: 1234567,
@@ -15,14 +39,14 @@ const CARD = {
   kvBytesPerSlot: 12288,
 };
 const SAMPLING = { guidanceScale: 4, temperature: 0.75, topK: 2000, topP: 1 };
-const FAILURE = {
+const FAILURE: WorkerFailure = {
   code: "out-of-memory",
   message: "the K/V cache needs 2147483648 bytes and 1073741824 are free",
   traceback: "Traceback (most recent call last):\n  ...\n",
   details: { wantedBytes: 2147483648, freeBytes: 1073741824, device: "cuda:0", retry: false, hint: null },
 };
 
-export const goldenMessages = [
+export const goldenMessages: readonly GoldenMessage[] = [
   request("init", 1, {
     protocolVersion: 1,
     model: { weights: { type: "path", path: "/models/demo" }, vq: null, textEncoder: null, size: null },
@@ -137,12 +161,12 @@ export const goldenMessages = [
     { name: "codes", data: Int32Array.of(0, 1, 2, 509, 510, 511), shape: [3, 2] },
   ]),
   request("release", 5, { sequences: [7, 2 ** 40] }),
-  request("stats", 2 ** 33),
+  request("stats", 2 ** 33, {}),
   request("refuse", 0, {
     reason: "token",
     message: "the worker's token is not the one that the engine expects",
   }),
-  request("shutdown", 7),
+  request("shutdown", 7, {}),
 
   {
     name: "hello",
@@ -154,7 +178,7 @@ export const goldenMessages = [
       workerVersion: "0.1.0",
       pid: 4242,
       token: "0123456789abcdef".repeat(4),
-    },
+    } satisfies Unasked<typeof helloSchema>,
     arrays: [],
   },
   reply("progress", 1, { phase: "weights", completed: 1048576, total: 4194304, unit: "bytes" }),
@@ -220,7 +244,7 @@ export const goldenMessages = [
     { name: "rowStartMass", data: Float32Array.of(0.75), shape: [1, 1, 1, 1] },
     { name: "rowStartTotal", data: Float32Array.of(0.75), shape: [1, 1, 1] },
   ]),
-  reply("done", 5),
+  reply("done", 5, {}),
   reply("stats-report", 2 ** 33, {
     forwardCount: 76,
     forwardMs: 1234.5,
@@ -233,20 +257,37 @@ export const goldenMessages = [
   {
     name: "fatal",
     direction: "reply",
-    header: { type: "fatal", epoch: EPOCH, error: { code: "internal", message: "a device assert failed" } },
+    header: {
+      type: "fatal",
+      epoch: EPOCH,
+      error: { code: "internal", message: "a device assert failed" },
+    } satisfies Unasked<typeof fatalSchema>,
     arrays: [],
   },
 ];
 
-function request(type, number, fields = {}, arrays = [], variant = "") {
-  return example("request", type, number, fields, arrays, variant);
+function request<Type extends RequestHeader["type"]>(
+  type: Type,
+  number: number,
+  fields: FieldsOf<RequestHeader, Type>,
+  arrays: readonly NamedArray[] = [],
+  variant = "",
+): GoldenMessage {
+  const header = { type, epoch: EPOCH, request: number, ...fields };
+  return { name: nameOf(type, variant), direction: "request", header, arrays };
 }
 
-function reply(type, number, fields = {}, arrays = [], variant = "") {
-  return example("reply", type, number, fields, arrays, variant);
+function reply<Type extends ReplyHeader["type"]>(
+  type: Type,
+  number: number,
+  fields: FieldsOf<ReplyHeader, Type>,
+  arrays: readonly NamedArray[] = [],
+  variant = "",
+): GoldenMessage {
+  const header = { type, epoch: EPOCH, request: number, ...fields };
+  return { name: nameOf(type, variant), direction: "reply", header, arrays };
 }
 
-function example(direction, type, number, fields, arrays, variant) {
-  const name = variant === "" ? type : `${type}-${variant}`;
-  return { name, direction, header: { type, epoch: EPOCH, request: number, ...fields }, arrays };
+function nameOf(type: string, variant: string): string {
+  return variant === "" ? type : `${type}-${variant}`;
 }

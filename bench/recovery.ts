@@ -2,46 +2,64 @@
  * What the loss of a worker costs: the forwards and the time that rebuild an image's K/V, beside those that first
  * decoded it, in one run of the worker. `npm run bench -- --recovery`.
  */
+import type { EngineOptions } from "#zipar/api/engine-options";
+import type { GenerateOptions } from "#zipar/api/generate-options";
+import type { ForwardStep, PromptRequest, Worker } from "#zipar/decode/worker";
+import { createEngine, type Engine } from "#zipar/index";
+import { type FedQueries, nothingFed } from "#zipar/schedule/fed-queries";
+import { planRebuild } from "#zipar/schedule/rebuild";
+import { pythonWorker } from "#zipar/worker/local";
+
+export interface RecoveryRow {
+  readonly window: NonNullable<GenerateOptions["window"]>;
+  /** Of the image's forwards. */
+  readonly share: number;
+  readonly decodeForwards: number;
+  readonly decodeMs: number;
+  readonly rebuildForwards: number;
+  readonly rebuildMs: number;
+}
 
 /** Runs over the stored queries of an image that was decoded up to a share of its forwards. */
 const SHARES = [0.25, 0.5, 0.75, 1];
 
-/**
- * @param {{ createEngine: Function, pythonWorker: Function, planRebuild: Function }} code
- * @param {Record<string, unknown>} options of the engine
- */
-export async function benchRecovery(code, options, windows, request) {
-  let opened;
-  const source = code.pythonWorker();
-  const worker = { open: async (resolved) => (opened = await source.open(resolved)) };
-  const engine = await code.createEngine({ ...options, worker });
-  try {
-    await engine.generate({ ...request, window: windows[0], seed: 0, image: false }); // warm-up
-    const rows = [];
-    for (const window of windows) rows.push(...(await measureWindow(code, engine, opened, window, request)));
-    return rows;
-  } finally {
-    await engine.dispose();
-  }
+export async function benchRecovery(
+  options: EngineOptions,
+  windows: readonly RecoveryRow["window"][],
+  request: GenerateOptions,
+): Promise<readonly RecoveryRow[]> {
+  let worker: Worker | undefined;
+  const source = pythonWorker();
+  await using engine = await createEngine({
+    ...options,
+    worker: { open: async (resolved) => (worker = await source.open(resolved)) },
+  });
+  await engine.generate({ ...request, window: windows[0], seed: 0, image: false }); // warm-up
+  const rows: RecoveryRow[] = [];
+  for (const window of windows)
+    rows.push(...(await measureWindow(engine, worker as Worker, window, request)));
+  return rows;
 }
 
-async function measureWindow({ planRebuild }, engine, worker, window, request) {
+async function measureWindow(
+  engine: Engine,
+  worker: Worker,
+  window: RecoveryRow["window"],
+  request: GenerateOptions,
+): Promise<readonly RecoveryRow[]> {
   const record = recordForwards(worker);
   await engine.generate({ ...request, window, seed: 1, image: false });
   const { steps, prompt, times } = record.stop();
-  const rows = [];
+  const rows: RecoveryRow[] = [];
   for (const share of SHARES) {
     const count = Math.max(1, Math.round(share * steps.length));
-    const fed = fedBy(steps.slice(0, count));
-    const forwards = planRebuild(fed);
+    const forwards = planRebuild(fedBy(steps.slice(0, count)));
     const sequence = 2 ** 40;
+    const { sampling } = steps[0] as ForwardStep;
     const startedAt = performance.now();
-    await worker.encodePrompt({ ...prompt, sequence });
-    for (const { queries, runs, steps: numbers } of forwards) {
-      await worker.forward([
-        { sequence, plan: { queries, runs }, steps: numbers, sampling: steps[0].sampling },
-      ]);
-    }
+    await worker.encodePrompt({ ...(prompt as PromptRequest), sequence });
+    for (const { queries, runs, steps: numbers } of forwards)
+      await worker.forward([{ sequence, plan: { queries, runs }, steps: numbers, sampling }]);
     const rebuildMs = performance.now() - startedAt;
     await worker.release([sequence]);
     const decodeMs = times.slice(0, count).reduce((sum, ms) => sum + ms, 0);
@@ -57,10 +75,17 @@ async function measureWindow({ planRebuild }, engine, worker, window, request) {
   return rows;
 }
 
+interface RecordedForwards {
+  readonly steps: ForwardStep[];
+  /** Of each forward, in ms. */
+  readonly times: number[];
+  prompt: PromptRequest | undefined;
+}
+
 /** Keeps what goes to the worker, and how long each forward took. */
-function recordForwards(worker) {
+function recordForwards(worker: Worker): { stop(): RecordedForwards } {
   const { forward, encodePrompt } = worker;
-  const kept = { steps: [], times: [], prompt: undefined };
+  const kept: RecordedForwards = { steps: [], times: [], prompt: undefined };
   worker.encodePrompt = (prompt) => {
     kept.prompt = prompt;
     return encodePrompt.call(worker, prompt);
@@ -82,8 +107,8 @@ function recordForwards(worker) {
 }
 
 /** Of a fixed window every query counts: no draft is ever rejected. */
-function fedBy(steps) {
-  const fed = { slots: [], tokens: [], ends: [] };
+function fedBy(steps: readonly ForwardStep[]): FedQueries {
+  const fed = nothingFed();
   for (const { plan } of steps) {
     for (const { slot, token } of plan.queries) {
       fed.slots.push(slot);
@@ -94,7 +119,7 @@ function fedBy(steps) {
   return fed;
 }
 
-export function describeRecovery(name, rows) {
+export function describeRecovery(name: string, rows: readonly RecoveryRow[]): string {
   return [
     `After the loss of a worker: ${name}, float32, one guided image, K/V of the forwards so far`,
     "  window   so far   decoded in            rebuilt in            cheaper",

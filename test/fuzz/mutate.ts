@@ -11,28 +11,32 @@ const ODD_VALUES = [
   ...[{ __proto__: null, constructor: 1 }, JSON.parse('{"__proto__": {"type": "hello"}}'), nested(200)],
 ];
 
-/**
- * @param {readonly { header: Record<string, unknown>; frames: readonly Uint8Array[] }[]} examples valid messages
- * @param {number} seed
- * @returns {() => Uint8Array[]} the next damaged message, as its parts
- */
-export function mutator(examples, seed) {
-  const random = randomNumbers(seed);
-  const below = (count) => Math.floor(random() * count);
-  const pick = (list) => list[below(list.length)];
+export interface Message {
+  readonly header: Record<string, unknown>;
+  readonly frames: readonly Uint8Array[];
+}
 
-  function next() {
+/** A map or a list. */
+type Tree = Record<string, unknown>;
+
+/** Makes damaged messages of valid ones: each call gives the parts of the next. */
+export function mutator(examples: readonly Message[], seed: number): () => Uint8Array[] {
+  const random = randomNumbers(seed);
+  const below = (count: number) => Math.floor(random() * count);
+  const pick = <Item>(list: readonly Item[]) => list[below(list.length)] as Item;
+
+  function next(): Uint8Array[] {
     const example = pick(examples);
     const header = structuredClone(example.header);
     const damagesHeader = random() < 0.6;
     if (damagesHeader) for (let k = 1 + below(2); k > 0; k--) damageValue(header);
-    let parts = [packr.pack(header), ...example.frames].map((part) => new Uint8Array(part));
+    let parts: Uint8Array[] = [packr.pack(header), ...example.frames].map((part) => new Uint8Array(part));
     if (!damagesHeader || random() < 0.2) for (let k = 1 + below(3); k > 0; k--) parts = damageParts(parts);
     return parts;
   }
 
   /** Replaces, removes or adds something anywhere in a tree of plain values. */
-  function damageValue(root) {
+  function damageValue(root: Tree): void {
     let holder = root;
     for (;;) {
       const keys = Object.keys(holder);
@@ -53,25 +57,25 @@ export function mutator(examples, seed) {
     }
   }
 
-  function someValueOf(tree) {
-    let value = tree;
+  function someValueOf(tree: Tree): unknown {
+    let value: unknown = tree;
     while (isTree(value) && random() < 0.8) value = pick(Object.values(value));
     return structuredClone(value);
   }
 
-  function oddValue() {
+  function oddValue(): unknown {
     return structuredClone(pick(ODD_VALUES));
   }
 
   /** Damages bytes, or which parts there are. */
-  function damageParts(parts) {
+  function damageParts(parts: Uint8Array[]): Uint8Array[] {
     if (parts.length === 0) return [someBytes()];
     const place = below(parts.length);
-    const part = parts[place];
+    const part = parts[place] as Uint8Array;
     const at = below(part.length + 1);
     const end = Math.min(part.length, at + 1 + below(8));
     const chance = random();
-    const changed = (bytes) => parts.with(place, bytes);
+    const changed = (bytes: Uint8Array) => parts.with(place, bytes);
     if (chance < 0.3) return changed(part.map((byte, k) => (k === at ? byte ^ (1 << below(8)) : byte)));
     if (chance < 0.45)
       return changed(part.map((byte, k) => (k === at ? pick([0, 0x7f, 0x80, 0xc1, 0xdd, 0xff]) : byte)));
@@ -84,29 +88,29 @@ export function mutator(examples, seed) {
     return parts.toSpliced(place, 1, ...pick(examples).frames.slice(0, 1));
   }
 
-  function someBytes() {
+  function someBytes(): Uint8Array {
     return Uint8Array.from({ length: below(24) }, () => below(256));
   }
 
   return next;
 }
 
-function isTree(value) {
+function isTree(value: unknown): value is Tree {
   return (
     typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && Object.keys(value).length > 0
   );
 }
 
-function concatenated(...arrays) {
+function concatenated(...arrays: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(arrays));
 }
 
-function nested(depth) {
+function nested(depth: number): unknown[] {
   return depth === 0 ? [] : [nested(depth - 1)];
 }
 
 /** Numbers in [0, 1): a 32-bit xorshift. */
-function randomNumbers(seed) {
+function randomNumbers(seed: number): () => number {
   let state = (seed ^ 0x9e3779b9) | 0 || 1;
   return () => {
     state ^= state << 13;

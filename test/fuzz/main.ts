@@ -6,11 +6,17 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { fuzzReplies } from "./fuzz/fuzz-replies.mjs";
+import { resolvePythonEnvironment } from "#zipar/python/environment";
+import { packageRoot } from "#zipar/python/environment-location";
+import { type FuzzOutcome, fuzzReplies } from "./replies.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+interface SideOutcome extends FuzzOutcome {
+  readonly side: string;
+  readonly seconds: number;
+  readonly grownMiB: number;
+}
+
 const { values } = parseArgs({
   options: { messages: { type: "string", default: "1000000" }, seed: { type: "string", default: "1" } },
 });
@@ -34,22 +40,14 @@ const problems = outcomes.flatMap(({ problems }) => problems);
 for (const problem of problems.slice(0, 5)) console.log(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
-async function fuzzTypeScript() {
-  const fromBuild = (path) => import(pathToFileURL(join(root, "dist", path)).href);
-  const { decodeReply } = await fromBuild("protocol/codec.js");
-  const { SocketWorker } = await fromBuild("worker/socket-worker.js");
-  const { ZiparError } = await fromBuild("errors.js");
+async function fuzzTypeScript(): Promise<SideOutcome> {
   const before = process.memoryUsage.rss();
   const startedAt = performance.now();
-  const outcome = await fuzzReplies(
-    { decodeReply, SocketWorker, ZiparError },
-    {
-      count,
-      seed,
-      root,
-      onProgress: (done) => process.stderr.write(`\r${done} of ${count} replies`),
-    },
-  );
+  const outcome = await fuzzReplies({
+    count,
+    seed,
+    onProgress: (done) => process.stderr.write(`\r${done} of ${count} replies`),
+  });
   process.stderr.write("\n");
   return {
     side: "TypeScript (replies)",
@@ -59,11 +57,10 @@ async function fuzzTypeScript() {
   };
 }
 
-async function fuzzPython() {
-  const { resolvePythonEnvironment } = await import("../dist/python/environment.js");
+async function fuzzPython(): Promise<SideOutcome> {
   const environment = resolvePythonEnvironment();
   if (!environment.installed) throw new Error(environment.reason);
-  const worker = join(root, "python-worker");
+  const worker = join(packageRoot, "python-worker");
   const child = spawn(
     environment.python,
     [join(worker, "tests", "fuzz_requests.py"), "--messages", String(count), "--seed", String(seed)],
