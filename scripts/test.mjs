@@ -35,6 +35,11 @@ async function listChecks() {
     { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
     { name: "Python types (mypy)", ...python("mypy") },
     { name: "Python tests (pytest)", ...python("pytest", "-q") },
+    {
+      name: "API docs (typedoc)",
+      ...node("docs/api/node_modules/typedoc/bin/typedoc"),
+      directory: join(root, "docs/api"),
+    },
     { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
     { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
   ];

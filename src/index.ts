@@ -17,17 +17,29 @@ export {
   type MemoryEstimate,
 } from "./api/inspect-model.ts";
 export { type Plan, plan } from "./api/plan.ts";
-export type { Worker, WorkerStats } from "./decode/worker.ts";
+export type {
+  AttentionMasses,
+  Conditioning,
+  ForwardStep,
+  Pixels,
+  PromptRequest,
+  Sampling,
+  Worker,
+  WorkerStats,
+} from "./decode/worker.ts";
 export type {
   ModelDescription,
   StartProgress,
   WorkerOptions,
   WorkerSource,
 } from "./decode/worker-source.ts";
-export { ZiparError, type ZiparErrorCode } from "./errors.ts";
+export { ZiparError, type ZiparErrorCode, type ZiparErrorOptions } from "./errors.ts";
 export type { Logger } from "./logger.ts";
 export type { ModelCard } from "./protocol/messages.ts";
-export type { Window } from "./schedule/window.ts";
+export type { Draw, QueryResult } from "./schedule/commit-step.ts";
+export type { Distribution } from "./schedule/distribution.ts";
+export type { Query, QueryKind, Want } from "./schedule/plan-step.ts";
+export type { AdaptiveWindow, FixedWindow, Window } from "./schedule/window.ts";
 export type { StubOptions } from "./stub/options.ts";
 export { stubWorker } from "./stub/source.ts";
 export type { Trace, TraceHeader, TraceStep } from "./trace/format.ts";

@@ -69,7 +69,7 @@ export interface GenerationFields {
 }
 
 /** A finished generation. */
-export class GenerationResult implements GenerationFields {
+export class GenerationResult {
   readonly seed: number;
   readonly rows: number;
   readonly columns: number;
@@ -79,6 +79,7 @@ export class GenerationResult implements GenerationFields {
   readonly adaptive?: AdaptiveReport;
   readonly #image: GeneratedImage | undefined;
 
+  /** @internal */
   constructor(fields: GenerationFields, image: GeneratedImage | undefined) {
     this.seed = fields.seed;
     this.rows = fields.rows;

@@ -2,8 +2,15 @@ import sharp, { type Sharp } from "sharp";
 import type { Pixels } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 
-const FORMATS = { png: "png", webp: "webp", jpg: "jpeg", jpeg: "jpeg" } as const;
-export type ImageFormat = (typeof FORMATS)[keyof typeof FORMATS];
+export type ImageFormat = "png" | "webp" | "jpeg";
+
+/** By the ending of a file's name. */
+const FORMATS: Readonly<Record<string, ImageFormat | undefined>> = {
+  png: "png",
+  webp: "webp",
+  jpg: "jpeg",
+  jpeg: "jpeg",
+};
 
 /** A decoded picture: 8-bit RGB, row by row. */
 export class GeneratedImage {
@@ -48,7 +55,7 @@ export class GeneratedImage {
  */
 export function imageFormatOf(path: string): ImageFormat {
   const ending = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? "";
-  const format = (FORMATS as Record<string, ImageFormat | undefined>)[ending];
+  const format = FORMATS[ending];
   if (format !== undefined) return format;
   throw new ZiparError({
     code: "image-output",

@@ -1,7 +1,7 @@
 import type { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/commit-step.ts";
-import type { StepPlan } from "../schedule/plan-step.ts";
+import type { Query } from "../schedule/plan-step.ts";
 
 /** A loaded model that executes what the decode loop plans: a worker process, or the stub in this process. */
 export interface Worker {
@@ -58,7 +58,8 @@ export type Conditioning =
 
 export interface ForwardStep {
   readonly sequence: number;
-  readonly plan: Pick<StepPlan, "queries" | "runs">;
+  /** What is fed, in order, and the written slots once the forward has run, as runs [first, end), flattened. */
+  readonly plan: { readonly queries: readonly Query[]; readonly runs: Int32Array };
   readonly sampling: Sampling;
   /** Branches that run, as ascending indices; without a value all that the sequence has. */
   readonly branches?: readonly number[];
