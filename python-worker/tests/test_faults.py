@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,6 +51,19 @@ def plan_of(*faults: dict[str, Any], incarnation: int = 1) -> FaultPlan:
 def test_a_plan_that_cannot_come_true_is_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         decode_plan(text)
+
+
+def test_the_program_says_in_one_sentence_what_is_wrong_with_a_plan() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "zipar_testing.faults", "--connect", "ipc:///nowhere", "--faults", "{}", "--stub", "{}"],
+        cwd=Path(__file__).resolve().parents[1],
+        input=b'{"token": "secret", "epoch": 1}\n',
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert b"--faults: " in ended.stderr and b"Traceback" not in ended.stderr
 
 
 def test_a_fault_strikes_at_its_occurrences_of_its_phase_and_nowhere_else() -> None:

@@ -33,16 +33,20 @@ def module_name(path: Path) -> str:
 
 def imported_modules(path: Path, modules: Collection[str]) -> Iterator[str]:
     """Those of `modules` that a file names. `from a import b` names a module `a.b` where there is one, else `a`."""
+    for outer, inner in imported_names(path):
+        yield from [name for name in (inner, outer) if name in modules][:1]
+
+
+def imported_names(path: Path) -> Iterator[tuple[str, str]]:
+    """For `from a import b`: `a` and `a.b`; for `import a`: `a` twice."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively; expected absolute imports"
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in modules else str(node.module) for name in inner]
-        else:
-            continue
-        yield from (name for name in names if name in modules)
+            assert node.module and node.level == 0, (
+                f"{path}:{node.lineno} imports relatively; expected absolute imports"
+            )
+            yield from ((node.module, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 @pytest.mark.parametrize("package", ["zipar_worker", "zipar_testing"])
@@ -69,3 +73,11 @@ def test_a_circle_is_found_however_it_is_hidden(tmp_path: Path, second: str) -> 
     assert find_circle(package) == ""
     (package / "second.py").write_text(second)
     assert "pack.first -> pack.second" in find_circle(package)
+
+
+def test_the_package_imports_nothing_that_does_not_ship_with_it() -> None:
+    imported = {
+        outer.split(".")[0] for path in (WORKER / "zipar_worker").rglob("*.py") for outer, _ in imported_names(path)
+    }
+    assert "zipar_worker" in imported
+    assert not imported & {"zipar_testing", "zipar_demo", "tests"}

@@ -1,1 +1,1 @@
-"""Forwards: batches, K/V cache, attention, sampling. Knows no model family."""
+"""Forwards: layout, K/V cache, attention, sampling. Knows no schedule, and families only by `families/family.py`."""

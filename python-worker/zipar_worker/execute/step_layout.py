@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from math import prod
 from typing import NamedTuple
 
@@ -242,7 +241,9 @@ def _rounded_up(count: int, multiple: int) -> int:
 
 def _upload(arrays: Mapping[str, _HostArray], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """One copy to the device for all arrays, which does not wait for it."""
-    values = list(chain.from_iterable(array.values for array in arrays.values()))
+    values: list[float] = []
+    for array in arrays.values():
+        values += array.values
     pinned = device.type == "cuda" and torch.cuda.is_available()
     host = torch.tensor(values, dtype=dtype, pin_memory=pinned)
     sent = torch.empty(len(values), dtype=dtype, device=device).copy_(host, non_blocking=True)

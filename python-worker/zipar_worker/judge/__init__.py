@@ -1,1 +1,1 @@
-"""The judge of the demo checkpoint: how many pictures a classifier recognises."""
+"""The judge of the demo checkpoint: how many pictures a classifier recognises, and how near they are to drawn ones."""

@@ -1,1 +1,1 @@
-"""The wire: messages, frames, sockets and keys."""
+"""The wire: messages, frames, sockets and keys. Knows neither models nor torch."""
