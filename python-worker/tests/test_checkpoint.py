@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.linear import Linear, can_pack, pack_linears_
+from zipar_worker.execute.linear import Linear, MergedLinear, can_pack, pack_linears_
 
 CONFIG = PlainConfig()
 STATE = seeded_state(CONFIG, 21)
@@ -161,11 +162,82 @@ def test_loading_casts_copies_and_reports_every_byte(tmp_path: Path) -> None:
     assert module.bias.abs().sum() > 0
 
 
+class Tied(nn.Module):
+    """A table that is also the head, and two products of one input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(6, 4)
+        self.head = Linear(4, 2)
+        self.both = MergedLinear(4, (3, 1), bias=True)
+
+
+TIED_KEYS = KeyMap(
+    ((r"^table\.", "embed."), (r"^head\.", "embed."), (r"^both\.", ("first.", "second.")), (r"^", "model.")),
+    elsewhere=r"vision\.",
+)
+
+
+def load_tied(state: dict[str, Tensor]) -> Tied:
+    with without_weights():
+        module = Tied()
+    load_module_(
+        module,
+        Checkpoint(Path("tied.pt"), state),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        report=lambda completed, total: None,
+        keys=TIED_KEYS,
+        adapt=lambda name, stored, rows: stored[-rows:] if name == "head.weight" else stored,
+    )
+    return module
+
+
+def tied_state() -> dict[str, Tensor]:
+    shapes = {"embed.weight": (6, 4), "first.weight": (3, 4), "second.weight": (1, 4), "first.bias": (3,)}
+    state = {f"model.{name}": torch.randn(shape) for name, shape in shapes.items()}
+    return state | {"model.second.bias": torch.randn(1), "vision.weight": torch.randn(9)}
+
+
+def test_one_key_fills_several_parameters_and_several_keys_one() -> None:
+    state = tied_state()
+    module = load_tied(state)
+    assert torch.equal(module.table.weight, state["model.embed.weight"])
+    assert torch.equal(module.head.weight, state["model.embed.weight"][4:])
+    assert torch.equal(module.both.weight, torch.cat((state["model.first.weight"], state["model.second.weight"])))
+    assert module.both.bias is not None
+    assert torch.equal(module.both.bias, torch.cat((state["model.first.bias"], state["model.second.bias"])))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("model.second.bias"), r"lacks 1 tensors that this model needs: model\.second\.bias"),
+        (lambda state: state.update({"both.weight": torch.zeros(4, 4)}), r"no place for: both\.weight"),
+        (
+            # Together they have as many rows as they should.
+            lambda state: state.update(
+                {"model.first.weight": torch.zeros(1, 4), "model.second.weight": torch.zeros(3, 4)}
+            ),
+            r"model\.first\.weight has the shape \[1, 4\]; this model needs \[3, 4\]",
+        ),
+    ],
+    ids=["missing", "left over", "misshapen"],
+)
+def test_tensors_that_do_not_fit_are_named_as_the_file_names_them(change: Any, message: str) -> None:
+    state = tied_state()
+    change(state)
+    with pytest.raises(WorkerError, match=message):
+        load_tied(state)
+
+
 @pytest.mark.skipif(not can_pack(torch.float32, "cpu"), reason="oneDNN's packed products are not available here")
 @pytest.mark.parametrize("shape", [(1, 40), (2, 1, 40), (3, 7, 40), (200, 40)])
-def test_a_packed_product_equals_the_ordinary_one(shape: tuple[int, ...]) -> None:
-    linear = Linear(40, 24)
-    linear.weight = nn.Parameter(torch.randn(24, 40), requires_grad=False)
+@pytest.mark.parametrize("bias", [False, True], ids=["", "with a bias"])
+def test_a_packed_product_equals_the_ordinary_one(shape: tuple[int, ...], bias: bool) -> None:
+    linear = Linear(40, 24, bias=bias)
+    for parameter in linear.parameters():
+        parameter.normal_()
     rows = torch.randn(shape)
     expected: Tensor = linear(rows)
     pack_linears_(nn.Sequential(linear))

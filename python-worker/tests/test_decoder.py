@@ -25,13 +25,13 @@ from transformers.models.gemma.modeling_gemma import GemmaModel
 from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
-from zipar_worker.execute.profile import AttentionBlock
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.execute.attention import Attention, ProfileAttention, StepAttention
 from zipar_worker.execute.kv_cache import KvCache
 from zipar_worker.execute.linear import pack_linears_
+from zipar_worker.execute.profile import AttentionBlock
 from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary, repeat_head_norms
 

@@ -27,7 +27,7 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
 from zipar_worker.families.emu3.facts import image_grids, model_of
-from zipar_worker.families.emu3.files import Files, ImageTokenizerFiles
+from zipar_worker.families.emu3.files import Files
 from zipar_worker.families.emu3.vocabulary import (
     BEGIN_IMAGE,
     END_ROW,
@@ -39,11 +39,12 @@ from zipar_worker.families.emu3.vocabulary import (
     read_tiktoken,
     read_tokenizer_json,
 )
+from zipar_worker.families.emu3.vq import ORIGINAL_KEYS, ImageTokenizer, adapt_vq_tensor, converted_keys
 from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
-from zipar_worker.families.vq.emu3 import ORIGINAL_KEYS, Emu3VQConfig, Emu3VQDecoder, adapt_vq_tensor, converted_keys
+from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
 
@@ -616,7 +617,7 @@ def official_files() -> Files:
     with without_weights():
         vq_shapes = stored_shapes(Emu3VQDecoder(Emu3VQConfig()), ORIGINAL_KEYS).values()
     vq_tensors = {key: torch.empty(shape) for stored in vq_shapes for key, shape in stored.items()}
-    image_tokenizer = ImageTokenizerFiles(
+    image_tokenizer = ImageTokenizer(
         Emu3VQConfig(), Checkpoint(Path("Emu3-VisionTokenizer"), vq_tensors), ORIGINAL_KEYS
     )
     return Files(OFFICIAL_CONFIG, weights, KeyMap(LLAMA_MODEL_KEYS), vocabulary, image_tokenizer, 720 * 720)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -59,4 +60,13 @@ def model_type_of(path: Path) -> object:
 def unusable(path: Path, reason: str) -> WorkerError:
     return WorkerError(
         "checkpoint", f"{path} cannot be used: {reason}. Download it again from the checkpoint's repository."
+    )
+
+
+def of_another_kind(path: Path, fields: Mapping[str, object], expected: str) -> WorkerError:
+    """fields: those of the configuration `path`."""
+    return WorkerError(
+        "checkpoint",
+        f"{path} describes a model of the type {fields.get('model_type')!r}; expected {expected}. Give the directory "
+        f"of such a checkpoint.",
     )

@@ -36,7 +36,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class ModelDescription:
     """A checkpoint that was not loaded. Bytes are those of the device; see `describedSchema` in `messages.ts`."""
 
     card: ModelCard
@@ -118,7 +118,7 @@ class Executor(Protocol):
     class index in range, tokens, slots and runs in order); calls never overlap.
     """
 
-    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+    def describe(self, request: Describe, report: ProgressReporter) -> ModelDescription:
         """Reads what a checkpoint is, without loading it. Raises `checkpoint`, `device`."""
         ...
 

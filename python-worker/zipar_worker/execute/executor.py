@@ -18,7 +18,7 @@ from zipar_worker.execute.contract import (
     EncodedPrompt,
     ForwardResult,
     Loaded,
-    Outline,
+    ModelDescription,
     ProgressReporter,
     SequenceFeed,
     Stats,
@@ -52,10 +52,10 @@ class TorchExecutor:
         self._held: dict[int, HeldPrompt] = {}
 
     @torch.inference_mode()
-    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+    def describe(self, request: Describe, report: ProgressReporter) -> ModelDescription:
         opened, device, dtype = _open(request, report)
         description = opened.describe(DTYPES[dtype])
-        return Outline(
+        return ModelDescription(
             card=description.card,
             device=describe_device(device),
             dtype=dtype,

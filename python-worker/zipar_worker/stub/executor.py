@@ -21,7 +21,7 @@ from zipar_worker.execute.contract import (
     EncodedPrompt,
     ForwardResult,
     Loaded,
-    Outline,
+    ModelDescription,
     ProgressReporter,
     PromptBranch,
     SequenceFeed,
@@ -103,9 +103,9 @@ class StubExecutor:
         self.seeded_state = mix(HASH_START, (options.seed,))
         self.sequences: dict[int, StubSequence] = {}
 
-    def describe(self, request: Describe, report: ProgressReporter) -> Outline:
+    def describe(self, request: Describe, report: ProgressReporter) -> ModelDescription:
         card = stub_card(self.options)
-        return Outline(
+        return ModelDescription(
             card=card,
             device="cpu",
             dtype="float32",

@@ -11,10 +11,11 @@ from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3.files import OFFICIAL_IMAGE_AREA, Files
 from zipar_worker.families.emu3.vocabulary import END_ROW, NEGATIVE_PROMPT, PADDING, POSITIVE_SUFFIX
+from zipar_worker.families.emu3.vq import adapt_vq_tensor
 from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
 from zipar_worker.families.transformer import TokenTransformer
-from zipar_worker.families.vq.emu3 import Emu3VQDecoder, adapt_vq_tensor
+from zipar_worker.families.vq.emu3 import Emu3VQDecoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
 RATIOS = ((1, 1), (16, 9), (9, 16), (4, 3), (3, 4), (3, 2), (2, 3), (21, 9))

@@ -2,8 +2,7 @@
 
 Original: `BAAI/Emu3-Gen`, a flat `config.json` with the model type "Emu3", and the image tokenizer in a directory of
 its own, `BAAI/Emu3-VisionTokenizer`. Converted for transformers: `BAAI/Emu3-Gen-hf`, everything in one directory.
-Facts: `configuration_emu3.py`, `configuration_emu3visionvq.py` and `modeling_emu3visionvq.py` of baaivision/Emu3
-(Apache-2.0), `conversion_mapping.py` of transformers.
+Facts: `configuration_emu3.py` of baaivision/Emu3 (Apache-2.0), `conversion_mapping.py` of transformers.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import Any
 
 from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.key_map import KeyMap
-from zipar_worker.checkpoints.links import refuse_outside_links
-from zipar_worker.checkpoints.small_files import convert_fields, read_json, unusable
+from zipar_worker.checkpoints.small_files import of_another_kind, read_json, unusable
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3.vocabulary import (
     BEGIN,
@@ -30,19 +28,21 @@ from zipar_worker.families.emu3.vocabulary import (
     read_tiktoken,
     read_tokenizer_json,
 )
+from zipar_worker.families.emu3.vq import (
+    CONFIG_NAME,
+    VQ_MODEL_TYPE,
+    ImageTokenizer,
+    converted_image_tokenizer,
+    image_tokenizer_near,
+    open_image_tokenizer,
+)
 from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
-from zipar_worker.families.vq.emu3 import ORIGINAL_KEYS, Emu3VQConfig, contradiction, converted_keys
 
-CONFIG_NAME = "config.json"
 ORIGINAL_MODEL_TYPE = "Emu3"
-ORIGINAL_VQ_MODEL_TYPE = "Emu3VisionVQ"
 CONVERTED_MODEL_TYPE = "emu3"
-MODEL_TYPES = (ORIGINAL_MODEL_TYPE, CONVERTED_MODEL_TYPE, ORIGINAL_VQ_MODEL_TYPE)
+MODEL_TYPES = (ORIGINAL_MODEL_TYPE, CONVERTED_MODEL_TYPE, VQ_MODEL_TYPE)
 """The last is the image tokenizer's, which alone is no model and is refused by name."""
-
-VISION_TOKENIZER_NAMES = ("Emu3-VisionTokenizer", "vision_tokenizer")
-"""Directories in which the image tokenizer is looked for, within that of the checkpoint and beside it."""
 
 OFFICIAL_IMAGE_AREA = 720 * 720
 """Pixels. A checkpoint for another area says so as `image_area` in its config.json."""
@@ -57,22 +57,10 @@ _DEFAULTS = LlamaConfig(
 )
 """Of `configuration_emu3.py`, for what a file leaves out."""
 
-_CONVERTED_VQ_FIELDS = {"latent_channels": "z_channels", "base_channels": "ch", "channel_multiplier": "ch_mult"}
-"""What the original calls them; the others have the same name."""
-
 # The first in the files of transformers' own writing, the second in those that hold the keys of its modules.
 _CONVERTED_TEXT_PREFIXES = ("text_model.model.", "model.text_model.")
 _CONVERTED_HEADS = ("text_model.lm_head.", "lm_head.")
 _CONVERTED_VQ_PREFIXES = ("vqmodel.", "model.vqmodel.")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTokenizerFiles:
-    """weights: `keys` gives their names, `adapt_vq_tensor` their shapes."""
-
-    config: Emu3VQConfig
-    weights: Checkpoint
-    keys: KeyMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +71,7 @@ class Files:
     weights: Checkpoint
     keys: KeyMap
     vocabulary: Vocabulary
-    image_tokenizer: ImageTokenizerFiles | None
+    image_tokenizer: ImageTokenizer | None
     image_area: int
 
 
@@ -92,11 +80,11 @@ def read_files(directory: Path, vq_path: Path | None) -> Files:
     config_path = directory / CONFIG_NAME
     fields = read_json(config_path)
     if fields.get("model_type") == ORIGINAL_MODEL_TYPE:
-        files = _read_original(directory, fields, vq_path or _vision_tokenizer_near(directory))
+        files = _read_original(directory, fields, vq_path or image_tokenizer_near(directory))
     elif fields.get("model_type") == CONVERTED_MODEL_TYPE:
         files = _read_converted(directory, fields, vq_path)
     else:
-        raise _of_another_kind(config_path, fields, "an Emu3 model that makes images")
+        raise of_another_kind(config_path, fields, "an Emu3 model that makes images")
     _check_vocabulary(config_path, files)
     return files
 
@@ -112,7 +100,7 @@ def _read_original(directory: Path, fields: Mapping[str, Any], vq_path: Path | N
         weights=open_checkpoint(directory),
         keys=KeyMap(LLAMA_MODEL_KEYS),
         vocabulary=vocabulary,
-        image_tokenizer=_open_vision_tokenizer(vq_path) if vq_path is not None else None,
+        image_tokenizer=open_image_tokenizer(vq_path) if vq_path is not None else None,
         image_area=_image_area(config_path, fields),
     )
 
@@ -129,11 +117,10 @@ def _read_converted(directory: Path, fields: Mapping[str, Any], vq_path: Path | 
         for prefixes in (_CONVERTED_TEXT_PREFIXES, _CONVERTED_HEADS, _CONVERTED_VQ_PREFIXES)
     )
     if vq_path is not None:
-        image_tokenizer = _open_vision_tokenizer(vq_path)
+        image_tokenizer = open_image_tokenizer(vq_path)
     else:
         vq_fields = _part(config_path, fields, "vq_config")
-        renamed = {_CONVERTED_VQ_FIELDS.get(name, name): value for name, value in vq_fields.items()}
-        image_tokenizer = ImageTokenizerFiles(_vq_config(config_path, renamed), weights, converted_keys(vq))
+        image_tokenizer = converted_image_tokenizer(config_path, vq_fields, weights, vq)
     return Files(
         config=read_llama_config(config_path, _part(config_path, fields, "text_config"), _DEFAULTS),
         weights=weights,
@@ -142,30 +129,6 @@ def _read_converted(directory: Path, fields: Mapping[str, Any], vq_path: Path | 
         image_tokenizer=image_tokenizer,
         image_area=_image_area(config_path, fields),
     )
-
-
-def _open_vision_tokenizer(path: Path) -> ImageTokenizerFiles:
-    """A directory like `BAAI/Emu3-VisionTokenizer`, or the weights file in one."""
-    directory = path.parent if path.is_file() else path
-    refuse_outside_links(directory)
-    config_path = directory / CONFIG_NAME
-    fields = read_json(config_path)
-    if fields.get("model_type") != ORIGINAL_VQ_MODEL_TYPE:
-        raise _of_another_kind(config_path, fields, "Emu3's image tokenizer, BAAI/Emu3-VisionTokenizer")
-    return ImageTokenizerFiles(_vq_config(config_path, fields), open_checkpoint(path), ORIGINAL_KEYS)
-
-
-def _vision_tokenizer_near(directory: Path) -> Path | None:
-    places = (parent / name for parent in (directory, directory.parent) for name in VISION_TOKENIZER_NAMES)
-    return next((place for place in places if (place / CONFIG_NAME).is_file()), None)
-
-
-def _vq_config(path: Path, fields: Mapping[str, Any]) -> Emu3VQConfig:
-    config = convert_fields(path, fields, Emu3VQConfig)
-    problem = contradiction(config)
-    if problem is not None:
-        raise unusable(path, f"of the image tokenizer, {problem}")
-    return config
 
 
 def _image_area(path: Path, fields: Mapping[str, Any]) -> int:
@@ -188,14 +151,6 @@ def _prefix_in(weights: Checkpoint, prefixes: tuple[str, ...]) -> str:
     """That with which keys of the file begin; the first where none does, for the loader to name what is missing."""
     found = (prefix for prefix in prefixes if any(key.startswith(prefix) for key in weights.tensors))
     return next(found, prefixes[0])
-
-
-def _of_another_kind(path: Path, fields: Mapping[str, Any], expected: str) -> WorkerError:
-    return WorkerError(
-        "checkpoint",
-        f"{path} describes a model of the type {fields.get('model_type')!r}; expected {expected}. Give the directory "
-        f"of such a checkpoint.",
-    )
 
 
 def _check_ids(path: Path, declared: Mapping[str, object], vocabulary: Vocabulary) -> None:

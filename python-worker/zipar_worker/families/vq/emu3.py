@@ -3,12 +3,12 @@
 The tokenizer compresses video: a code stands for 4 frames of 8 x 8 pixels, and the official decoder turns a still
 image into 4 frames, of which the first is kept. Frames mix in causal convolutions only, which come before all the rest,
 and before the first frame there are zeros: so the first frame needs the last slice of their kernels alone, and every
-convolution here has two dimensions. Facts: `emu3/tokenizer/modeling_emu3visionvq.py` of baaivision/Emu3 (Apache-2.0).
+convolution here has two dimensions. What the files call them: `emu3/vq.py`. Facts:
+`emu3/tokenizer/modeling_emu3visionvq.py` of baaivision/Emu3 (Apache-2.0).
 """
 
 from __future__ import annotations
 
-import re
 from math import log2
 from typing import Annotated, cast
 
@@ -17,27 +17,9 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipar_worker.checkpoints.key_map import KeyMap, Rules
 from zipar_worker.checkpoints.small_files import Count
 from zipar_worker.families.vq.image_decoder import ImageDecoder
-from zipar_worker.families.vq.llamagen import GROUPS, Upsample, norm
-
-_KERNEL_FRAMES = 3
-
-_ORIGINAL_RULES: Rules = (
-    (r"(\.time_res_stack\.\d+\.conv\d|^post_quant_conv)\.", r"\1.conv."),
-    (r"(\.time_conv\.\d+)\.", r"\1.conv.conv."),
-)
-ORIGINAL_KEYS = KeyMap(_ORIGINAL_RULES, r"encoder\.|quant_conv\.|.*\.num_batches_tracked$")
-_CONVERTED_RULES: Rules = (
-    *_ORIGINAL_RULES,
-    (r"\.mid\.attn_1\.norm\.", ".mid.attn_norm."),
-    (r"\.attn\.(\d+)\.norm\.", r".attn_norms.\1."),
-    (r"\.(q|k|v)\.(weight|bias)$", r".\1_proj.\2"),
-    (r"\.proj_out\.", ".out_proj."),
-    (r"\.mid\.", ".middle_block."),
-    (r"\.up\.", ".up_block.up."),
-)
+from zipar_worker.families.vq.llamagen import Upsample, norm
 
 
 class Emu3VQConfig(Struct, frozen=True):
@@ -56,41 +38,6 @@ class Emu3VQConfig(Struct, frozen=True):
     attn_resolutions: tuple[int, ...] = (3,)
     """Indices of the resolutions whose residual blocks are followed by attention."""
     num_attention_heads: Count = 1
-
-
-def contradiction(config: Emu3VQConfig) -> str | None:
-    """Why a configuration gives no decoder of still images; None where it does."""
-    if not config.ch_mult:
-        return "it has no resolutions: its channel multipliers are empty"
-    if config.ch % GROUPS:
-        return f"its channels, {config.ch}, are no multiple of {GROUPS}"
-    if config.num_attention_heads != 1:
-        return f"its attention has {config.num_attention_heads} heads; expected 1"
-    if config.embed_dim != config.z_channels:
-        return f"the codes have {config.embed_dim} channels but the latents {config.z_channels}"
-    if config.out_channels != 3:
-        return f"it makes {config.out_channels} colour channels; expected 3"
-    if log2(config.temporal_downsample_factor) % 1:
-        return f"its temporal factor {config.temporal_downsample_factor} is no power of 2"
-    return None
-
-
-def converted_keys(prefix: str) -> KeyMap:
-    """Those of transformers' `Emu3VQVAE`, in a file that has `prefix` before them and other things beside."""
-    rules = (*_CONVERTED_RULES, (r"^", prefix))
-    start = re.escape(prefix)
-    return KeyMap(rules, rf"(?!{start})|{start}(encoder|quant_conv)\.|.*\.num_batches_tracked$")
-
-
-def adapt_vq_tensor(name: str, stored: Tensor, rows: int) -> Tensor:
-    """The last slice of a kernel over frames; a matrix, where the original has a convolution of 1 x 1, as one.
-
-    An `adapt` of `load_module_`: other tensors, and shapes that do not fit, are left as they are for it to judge.
-    """
-    if stored.dim() == 5 and stored.shape[2] == _KERNEL_FRAMES:
-        return stored[:, :, -1]
-    is_matrix = stored.dim() == 2 and ".attn" in name
-    return stored[:, :, None, None] if is_matrix else stored
 
 
 class Emu3VQDecoder(ImageDecoder):
