@@ -18,6 +18,8 @@ from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.emu3 import Emu3VQDecoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
+NAME = "emu3"
+
 RATIOS = ((1, 1), (16, 9), (9, 16), (4, 3), (3, 4), (3, 2), (2, 3), (21, 9))
 """Width to height, the default first."""
 
@@ -35,8 +37,12 @@ def model_of(files: Files) -> OpenedModel:
         code_ids = range(vocabulary.first_code, vocabulary.first_code + vocabulary.code_count)
         row_end = vocabulary.ids[END_ROW]
         transformer = TokenTransformer(config.decoder, config.vocab_size, config.rope_theta, code_ids, row_end)
-        image_decoder = Emu3VQDecoder(tokenizer.config) if tokenizer is not None else None
-    pixels_per_token = image_decoder.pixels_per_token if image_decoder is not None else _OFFICIAL_PIXELS_PER_TOKEN
+    image_tokenizer, pixels_per_token = None, _OFFICIAL_PIXELS_PER_TOKEN
+    if tokenizer is not None:
+        with without_weights():
+            decoder = Emu3VQDecoder(tokenizer.config)
+        image_tokenizer = Stored(decoder, tokenizer.weights, tokenizer.keys, adapt_vq_tensor)
+        pixels_per_token = decoder.pixels_per_token
     grids = image_grids(files.image_area, pixels_per_token)
     longest_prompt = _longest_prompt(files, grids)
 
@@ -49,7 +55,7 @@ def model_of(files: Files) -> OpenedModel:
         return [vocabulary.encode_prompt(prompt, grid.rows, grid.columns) for prompt in prompts]
 
     return OpenedModel(
-        family="emu3",
+        family=NAME,
         name=_name(files.image_area),
         grids=grids,
         row_end="token",
@@ -61,11 +67,7 @@ def model_of(files: Files) -> OpenedModel:
         prompt_slots=longest_prompt,
         prompts=TokenPrompts(branch_ids, longest_prompt, vocabulary.ids[PADDING], transformer.embed_text),
         transformer=Stored(transformer, files.weights, files.keys, adapt),
-        image_tokenizer=(
-            Stored(image_decoder, tokenizer.weights, tokenizer.keys, adapt_vq_tensor)
-            if image_decoder is not None and tokenizer is not None
-            else None
-        ),
+        image_tokenizer=image_tokenizer,
     )
 
 

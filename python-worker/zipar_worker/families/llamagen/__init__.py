@@ -47,8 +47,12 @@ def model_of(files: Files) -> OpenedModel:
     config, tokenizer = files.config, files.tokenizer
     with without_weights():
         transformer = LlamaGenTransformer(config)
-        image_decoder = LlamaGenVQDecoder(tokenizer.config) if tokenizer is not None else None
-    pixels_per_token = image_decoder.pixels_per_token if image_decoder is not None else OFFICIAL_PIXELS_PER_TOKEN
+    image_tokenizer, pixels_per_token = None, OFFICIAL_PIXELS_PER_TOKEN
+    if tokenizer is not None:
+        with without_weights():
+            decoder = LlamaGenVQDecoder(tokenizer.config)
+        image_tokenizer = Stored(decoder, tokenizer.checkpoint, DECODER_KEYS)
+        pixels_per_token = decoder.pixels_per_token
     grid = Grid(
         rows=config.rows,
         columns=config.columns,
@@ -66,11 +70,7 @@ def model_of(files: Files) -> OpenedModel:
         prompt_slots=config.condition.length,
         prompts=_prompts(files, transformer),
         transformer=Stored(transformer, files.checkpoint, KEYS),
-        image_tokenizer=(
-            Stored(image_decoder, tokenizer.checkpoint, DECODER_KEYS)
-            if image_decoder is not None and tokenizer is not None
-            else None
-        ),
+        image_tokenizer=image_tokenizer,
     )
 
 

@@ -36,15 +36,18 @@ _TOP_K = 2000
 
 def model_of(files: Files) -> OpenedModel:
     """Raises `checkpoint` where the image tokenizer is another one than the model's."""
-    config, image_tokenizer, vocabulary = files.config, files.image_tokenizer, files.tokenizer.vocabulary
+    config, vocabulary = files.config, files.tokenizer.vocabulary
     decoder_config = replace(config.decoder, head_norm="layer", has_output_norms=files.has_output_norms)
     with without_weights():
         transformer = TokenTransformer(
             decoder_config, config.vocab_size, config.rope_theta, vocabulary.codes, vocabulary.row_end
         )
-        image_decoder = ChameleonVQDecoder(image_tokenizer.config) if image_tokenizer is not None else None
-    if image_decoder is not None:
-        _check_pixels(image_decoder.pixels_per_token)
+    image_tokenizer = None
+    if files.image_tokenizer is not None:
+        with without_weights():
+            decoder = ChameleonVQDecoder(files.image_tokenizer.config)
+        _check_pixels(decoder.pixels_per_token)
+        image_tokenizer = Stored(decoder, files.image_tokenizer.checkpoint, DECODER_KEYS)
     grids = tuple(_grid(width, height) for width, height in known_sizes(files.target))
     # A quarter of a row: 12 at 768 pixels, near the 11 that ZipAR's authors use there.
     window = max(1, grids[0].columns // 4)
@@ -72,11 +75,7 @@ def model_of(files: Files) -> OpenedModel:
         prompt_slots=MAXIMAL_PROMPT_TOKENS,
         prompts=TokenPrompts(branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text),
         transformer=Stored(transformer, files.checkpoint, KeyMap(LLAMA_MODEL_KEYS), adapt),
-        image_tokenizer=(
-            Stored(image_decoder, image_tokenizer.checkpoint, DECODER_KEYS)
-            if image_decoder is not None and image_tokenizer is not None
-            else None
-        ),
+        image_tokenizer=image_tokenizer,
     )
 
 
