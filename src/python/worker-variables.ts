@@ -5,5 +5,11 @@ import { workerFiles } from "./environment-location.ts";
  * @param directory the folder that holds the package
  */
 export function workerVariables(directory = workerFiles().directory): Record<string, string> {
-  return { PYTHONPATH: directory, PYTHONUNBUFFERED: "1", PYTHONDONTWRITEBYTECODE: "1" };
+  return {
+    PYTHONPATH: directory,
+    PYTHONUNBUFFERED: "1",
+    // Bytecode is kept, whatever the user's own variables say: without it every start compiles PyTorch's sources anew,
+    // which takes longer than importing them.
+    PYTHONDONTWRITEBYTECODE: "",
+  };
 }

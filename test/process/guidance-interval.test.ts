@@ -3,7 +3,6 @@ import { createEngine, type Engine, type GenerateOptions, pythonWorker } from ".
 import { type GuidanceWorker, guidanceWorker } from "../support/guidance-worker.ts";
 import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
-const SLOW_MS = 120_000;
 const ROWS = 6;
 const COLUMNS = 8;
 
@@ -19,7 +18,7 @@ beforeAll(async () => {
     worker: worker.source,
     maxImages: 2,
   });
-}, SLOW_MS);
+});
 afterAll(async () => {
   await engine?.dispose();
   checkpoint?.remove();
@@ -53,5 +52,4 @@ test.each<[string, GenerateOptions]>([
     expect(dropped.batchRows).toBeLessThan(always.batchRows);
     expect(dropped.tokens, "the interval matters to these weights").not.toEqual(always.tokens);
   },
-  SLOW_MS,
 );

@@ -1,12 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine, type Engine, type GenerateOptions } from "../../src/index.ts";
 
-// Small forwards are not worth several threads on a busy machine.
-process.env.OMP_NUM_THREADS ??= "1";
-
-/** PyTorch is imported at every restart. */
-const SLOW_MS = 300_000;
-
 describe("the demo checkpoint in float32, its worker killed with SIGKILL", () => {
   let engine: Engine;
 
@@ -17,7 +11,7 @@ describe("the demo checkpoint in float32, its worker killed with SIGKILL", () =>
       dtype: "float32",
       restarts: { max: 100, backoffMs: 0 },
     });
-  }, SLOW_MS);
+  });
   afterAll(() => engine?.dispose());
 
   async function generateKilling(requests: readonly GenerateOptions[], killAt: readonly number[]) {
@@ -44,24 +38,19 @@ describe("the demo checkpoint in float32, its worker killed with SIGKILL", () =>
       expect(result?.tokens).toEqual(expected.tokens);
       expect(result?.stats).toMatchObject({ forwards, restarts: 3 });
     },
-    SLOW_MS,
   );
 
-  test(
-    "several images of different windows in one batch are the same, token for token",
-    async () => {
-      const requests = ([3, "full", "adaptive", 8] as const).map((window, k) => ({
-        classLabel: 3 * k,
-        window,
-        seed: 40 + k,
-      }));
-      const expected = await Promise.all(
-        requests.map((request) => engine.generate({ image: false, ...request })),
-      );
-      const results = await generateKilling(requests, [9, 25]);
-      expect(results.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
-      expect(results.map(({ stats }) => stats.restarts)).toEqual([2, 2, 2, 2]);
-    },
-    SLOW_MS,
-  );
+  test("several images of different windows in one batch are the same, token for token", async () => {
+    const requests = ([3, "full", "adaptive", 8] as const).map((window, k) => ({
+      classLabel: 3 * k,
+      window,
+      seed: 40 + k,
+    }));
+    const expected = await Promise.all(
+      requests.map((request) => engine.generate({ image: false, ...request })),
+    );
+    const results = await generateKilling(requests, [9, 25]);
+    expect(results.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
+    expect(results.map(({ stats }) => stats.restarts)).toEqual([2, 2, 2, 2]);
+  });
 });

@@ -3,9 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { resolvePythonEnvironment } from "../../src/python/environment.ts";
-
-// Tiny models are not worth several threads: on a busy machine these wait for each other more than they compute.
-process.env.OMP_NUM_THREADS ??= "1";
+import { workerVariables } from "../../src/python/worker-variables.ts";
 
 export const PACKAGE_ROOT = join(import.meta.dirname, "../..");
 
@@ -35,7 +33,7 @@ export async function runPython(options: readonly string[]): Promise<string> {
   if (!environment.installed) throw new Error(environment.reason);
   const { stdout } = await execa(environment.python, options, {
     cwd: PACKAGE_ROOT,
-    env: { PYTHONPATH: join(PACKAGE_ROOT, "python-worker"), PYTHONDONTWRITEBYTECODE: "1" },
+    env: workerVariables(),
   });
   return stdout;
 }
