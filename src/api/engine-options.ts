@@ -1,73 +1,12 @@
-import { z } from "zod";
-import type { StartProgress, WorkerSource } from "../decode/worker-source.ts";
-import { type Logger, silentLogger } from "../logger.ts";
+import type { z } from "zod";
+import type { WorkerSource } from "../decode/worker-source.ts";
 import { parseOptions } from "../options/parse.ts";
 import { pythonWorker } from "../worker/local.ts";
-import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { remoteWorker } from "../worker/remote/source.ts";
+import { engineSchema } from "./engine-schema.ts";
 
 /** It keeps nothing between starts, so that all engines may share it. */
 const DEFAULT_WORKER = pythonWorker();
-
-const engineSchema = z.strictObject({
-  /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */
-  model: z.string().min(1).default("demo"),
-  /** The image tokenizer, when it does not lie beside the weights: a file, a directory or a hub id. */
-  vq: z.string().min(1).optional(),
-  /** The text encoder or text tokenizer, when it does not lie beside the weights: a directory or a hub id. */
-  textEncoder: z.string().min(1).optional(),
-  /** Image size in pixels, for checkpoints that do not say. */
-  size: z.strictObject({ width: z.int().min(1), height: z.int().min(1) }).optional(),
-  device: z
-    .string()
-    .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"')
-    .default("auto"),
-  dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
-  /** Images decoded together; more wait. Default: 8, or fewer where their K/V cache would not fit. */
-  maxImages: z.int().min(1).max(256).optional(),
-  /** Images that may wait. */
-  maxQueue: z.int().min(0).default(1024),
-  /** How long the worker process may take to say its first word; loading is not part of it. */
-  startTimeoutMs: z.int().min(1).default(60_000),
-  /**
-   * How long a worker process may give no sign of life before it counts as lost. Its threads answer while it loads and
-   * computes, so that only one that was stopped is silent. 0: for ever, to look at a stopped worker with a debugger.
-   */
-  heartbeatTimeoutMs: z.int().min(0).max(600_000).default(500),
-  /**
-   * How long the worker may come no further with a forward, a prompt or a picture before it counts as hung. Default: 20
-   * times as long as it took at most before, and half a minute at least.
-   */
-  hangTimeoutMs: z.int().min(1).optional(),
-  /** The same for its load, and for the first of each kind of work, when a GPU's kernels are made. */
-  firstHangTimeoutMs: z.int().min(1).default(600_000),
-  /**
-   * Lost workers are replaced, and images go on where they were: at most `max` times within any `withinMs`. The second
-   * restart within that time waits `backoffMs`, and each further one twice as long as the one before. 0: never.
-   */
-  restarts: z
-    .strictObject({
-      max: z.int().min(0).default(5),
-      withinMs: z.int().min(1).default(600_000),
-      backoffMs: z.int().min(0).default(200),
-    })
-    .prefault({}),
-  /** Who executes: by default a worker process on this machine. `{ listen, ... }` is short for `remoteWorker(...)`. */
-  worker: z
-    .custom<WorkerSource | RemoteWorkerOptions>(
-      (value) =>
-        typeof (value as WorkerSource | null)?.open === "function" ||
-        typeof (value as RemoteWorkerOptions | null)?.listen === "string",
-      'expected a worker source such as stubWorker(), or { listen: "tcp://ADDRESS:PORT", keys: ... }',
-    )
-    .optional(),
-  logger: z
-    .custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function")
-    .default(silentLogger),
-  onProgress: z.custom<(progress: StartProgress) => void>((value) => typeof value === "function").optional(),
-  /** Cancels the start. */
-  signal: z.instanceof(AbortSignal).optional(),
-});
 
 export type EngineOptions = z.input<typeof engineSchema>;
 export type ResolvedEngineOptions = Omit<z.output<typeof engineSchema>, "worker"> & {

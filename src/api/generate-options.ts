@@ -10,34 +10,49 @@ import { resolveCardGrid } from "./image-size.ts";
 
 const MAX_SIDE = 1024;
 
-const windowSchema = z.union([
-  z.int("a window is a whole number of tokens").min(1, "a window is at least 1 token"),
-  z.literal("full"),
-  z.literal("adaptive"),
-  z.strictObject({
-    kind: z.literal("adaptive"),
-    /** Window at which a row's first draft is drawn. Default: half of the model's own. */
-    min: z.int().min(1).optional(),
-    verification: z.enum(["overlapped", "sequential"]).default("overlapped"),
-    test: z.enum(["rejection", "coupled"]).default("rejection"),
-  }),
-]);
+export const adaptiveWindowSchema = z.strictObject({
+  kind: z.literal("adaptive"),
+  /** Window at which a row's first draft is drawn. Default: half of the model's own. */
+  min: z.int().min(1).optional(),
+  verification: z.enum(["overlapped", "sequential"]).default("overlapped"),
+  test: z.enum(["rejection", "coupled"]).default("rejection"),
+});
 
-const sizeSchema = z.union([
-  z.strictObject({ width: z.int().min(1), height: z.int().min(1) }),
-  z.custom<`${number}:${number}`>(
-    (value) =>
-      typeof value === "string" &&
-      /^\d+(\.\d+)?:\d+(\.\d+)?$/.test(value) &&
-      !/(^|:)0+(\.0+)?(:|$)/.test(value),
-    'expected { width, height } in pixels or a ratio such as "16:9"',
-  ),
-]);
+export const windowSchema = z.union(
+  [
+    z.int().min(1, "expected at least 1 token"),
+    z.literal("full"),
+    z.literal("adaptive"),
+    adaptiveWindowSchema,
+  ],
+  'expected a whole number of tokens, at least 1, "full" or "adaptive"',
+);
 
-const planSchema = z.strictObject({
+export const pixelSizeSchema = z.strictObject(
+  { width: z.int().min(1), height: z.int().min(1) },
+  "expected a size in pixels (width and height)",
+);
+
+const sizeSchema = z.union(
+  [
+    pixelSizeSchema,
+    z.custom<`${number}:${number}`>(
+      (value) =>
+        typeof value === "string" &&
+        /^\d+(\.\d+)?:\d+(\.\d+)?$/.test(value) &&
+        !/(^|:)0+(\.0+)?(:|$)/.test(value),
+    ),
+  ],
+  'expected a size in pixels (width and height), or a ratio such as "16:9"',
+);
+
+export const planSchema = z.strictObject({
   rows: z.int().min(1).max(MAX_SIDE),
   columns: z.int().min(1).max(MAX_SIDE),
-  window: z.union([z.int().min(1), z.literal("full")]),
+  window: z.union(
+    [z.int().min(1, "expected at least 1 token"), z.literal("full")],
+    'expected a whole number of tokens, at least 1, or "full"',
+  ),
   /** `token`: rows end with a fixed row-end token (Emu3, Lumina-mGPT). */
   rowEnd: z.enum(["none", "token"]).default("none"),
 });
@@ -48,11 +63,11 @@ const promptSchema = z
   .max(LIMITS.promptCharacters, `expected at most ${LIMITS.promptCharacters} characters`)
   .refine((text) => text.isWellFormed(), "expected text without half surrogate pairs (`isWellFormed()`)");
 
-const generateSchema = z.strictObject({
+export const generateSchema = z.strictObject({
   /** Text, or the name of a class. */
   prompt: promptSchema.optional(),
   /** Index or name of a class, for class-conditional checkpoints. */
-  classLabel: z.union([z.int().min(0), z.string()]).optional(),
+  classLabel: z.union([z.int().min(0), z.string()], "expected the index or the name of a class").optional(),
   negativePrompt: promptSchema.optional(),
   /** Image size in pixels, or the aspect ratio of one that the model knows. Default: the model's first. */
   size: sizeSchema.optional(),

@@ -4,16 +4,12 @@ import type { GenerationResult } from "../api/generation.ts";
 import { drawContactSheet } from "../drawings/contact-sheet.ts";
 import { ZiparError } from "../errors.ts";
 import { interruptSignal } from "./interrupt.ts";
+import type { ValuesOf } from "./option.ts";
+import type { DEMO } from "./options.ts";
 import { makeFolder } from "./output.ts";
-import { progressBar } from "./progress.ts";
+import { showProgress } from "./progress.ts";
 
 const WINDOWS = ["full", 8, 4, 2] as const;
-
-export interface DemoArguments {
-  readonly out: string;
-  readonly device: string;
-  readonly seed: number;
-}
 
 interface Setting {
   readonly window: (typeof WINDOWS)[number];
@@ -21,7 +17,7 @@ interface Setting {
 }
 
 /** `zipar demo`: one picture of every class of the demo checkpoint, in next-token order and with ZipAR. */
-export async function runDemo({ out, device, seed }: DemoArguments): Promise<void> {
+export async function runDemo({ out, device, seed }: ValuesOf<typeof DEMO>): Promise<void> {
   makeFolder(out);
   const signal = interruptSignal();
   const engine = await createEngine({ model: "demo", device, signal });
@@ -61,18 +57,19 @@ async function generateClasses(
   window: Setting["window"],
   { seed, signal, out }: { seed: number; signal: AbortSignal; out: string },
 ): Promise<readonly GenerationResult[]> {
-  const bar = progressBar(window === "full" ? "next-token" : `window ${window}`);
+  const label = window === "full" ? "next-token" : `window ${window}`;
+  const progress = showProgress();
   const results: GenerationResult[] = [];
   try {
     for (const [classLabel, name] of classes.entries()) {
-      bar.update(classLabel, classes.length, name);
+      progress.show(label, classLabel, classes.length, name);
       const result = await engine.generate({ classLabel, window, seed: seed + classLabel, signal });
       await result.image.save(join(out, `${name}-${window === "full" ? "full" : `window-${window}`}.png`));
       results.push(result);
     }
-    bar.update(classes.length, classes.length, "");
+    progress.show(label, classes.length, classes.length, "");
   } finally {
-    bar.stop();
+    progress.stop();
   }
   return results;
 }

@@ -5,11 +5,8 @@ import { inspectPythonEnvironment, type PythonEnvironment } from "../python/envi
 import { packageRoot, thisMachine } from "../python/environment-location.ts";
 import { type PythonProbe, probePython } from "../python/probe.ts";
 import { findUv } from "../python/uv.ts";
-
-export interface DoctorOptions {
-  /** One JSON object on stdout. */
-  readonly json?: boolean;
-}
+import type { ValuesOf } from "./option.ts";
+import type { DOCTOR } from "./options.ts";
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -21,7 +18,7 @@ export interface Finding {
 }
 
 /** `zipar doctor`. Resolves to the exit code: 1 when images cannot be generated. */
-export async function runDoctor({ json = false }: DoctorOptions): Promise<number> {
+export async function runDoctor({ json }: ValuesOf<typeof DOCTOR>): Promise<number> {
   const environment = await inspectPythonEnvironment();
   const findings = [
     examineNode(process.versions.node),

@@ -1,46 +1,24 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { EngineOptions } from "../api/engine-options.ts";
 import { drawContactSheet } from "../drawings/contact-sheet.ts";
 import { drawFidelitySvg } from "../drawings/fidelity-svg.ts";
 import { renderSvg } from "../drawings/svg-png.ts";
-import { ZiparError } from "../errors.ts";
 import { readPictures } from "../eval/picture-set.ts";
 import type { SettingReport } from "../eval/report.ts";
 import { drawReportTable } from "../eval/report-table.ts";
 import { type Evaluation, evaluate } from "../eval/run.ts";
-import { settingName, type WindowOption } from "../eval/settings.ts";
+import { settingName } from "../eval/settings.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { loadingOptions } from "./loading.ts";
+import type { ValuesOf } from "./option.ts";
+import type { EVAL } from "./options.ts";
 import { makeFolder } from "./output.ts";
-import { progressBar } from "./progress.ts";
-import { stderrLogger } from "./stderr-logger.ts";
-
-/** Command-line options, as commander gives them. */
-export interface EvalArguments {
-  readonly model: string;
-  readonly samplesPerClass: number;
-  readonly windows: readonly WindowOption[];
-  readonly variants?: boolean;
-  readonly classes?: readonly number[];
-  readonly seed: number;
-  readonly maxImages: number;
-  readonly device: string;
-  readonly dtype: NonNullable<EngineOptions["dtype"]>;
-  readonly out: string;
-  readonly json?: boolean;
-  readonly verbose?: boolean;
-}
+import { showProgress } from "./progress.ts";
 
 const SHEET_COLUMNS = 14;
 
 /** `zipar eval`: what windows cost in fidelity, as a table, JSON and a plot. Goes on where an earlier run stopped. */
-export async function runEval(options: EvalArguments): Promise<void> {
-  if (!(options.samplesPerClass >= 1)) {
-    throw new ZiparError({
-      code: "invalid-options",
-      message: `--samples-per-class ${options.samplesPerClass}: expected at least 1`,
-    });
-  }
+export async function runEval(options: ValuesOf<typeof EVAL>): Promise<void> {
   makeFolder(options.out);
   const evaluation = await measure(options);
   const { report } = evaluation;
@@ -64,56 +42,29 @@ export async function runEval(options: EvalArguments): Promise<void> {
   );
 }
 
-async function measure(options: EvalArguments): Promise<Evaluation> {
-  const {
-    model,
-    samplesPerClass,
-    windows,
-    variants = false,
-    classes,
-    seed,
-    out,
-    device,
-    dtype,
-    maxImages,
-  } = options;
-  let bar = progressBar("loading");
-  let shown = "loading";
+async function measure(options: ValuesOf<typeof EVAL>): Promise<Evaluation> {
+  const { model, samplesPerClass, windows, variants = false, classes, seed, out, maxImages } = options;
+  const progress = showProgress();
   try {
     return await evaluate({
       model,
       samplesPerClass,
       windows,
       variants,
+      classes,
       seed,
       folder: out,
       signal: interruptSignal(),
-      ...(classes === undefined ? {} : { classes }),
-      engine: {
-        device,
-        dtype,
-        maxImages,
-        logger: options.verbose ? stderrLogger : undefined,
-        onProgress: ({ phase, completed, total, unit }) => {
-          if (total !== null) bar.update(completed, total, `${phase} (${unit})`);
-        },
-      },
-      onProgress: (setting, stage, completed, total) => {
-        if (setting !== shown) {
-          bar.stop();
-          bar = progressBar(setting);
-          shown = setting;
-        }
-        bar.update(completed, total, stage);
-      },
+      engine: { ...loadingOptions(options, progress), maxImages },
+      onProgress: (setting, stage, completed, total) => progress.show(setting, completed, total, stage),
       onSetting: (setting, outcome, wallMs) => {
-        bar.stop();
+        progress.stop();
         const time = `${(wallMs / 1000).toFixed(1)} s`;
         process.stderr.write(`eval: ${setting}: ${outcome === "found" ? `done before, in ${time}` : time}\n`);
       },
     });
   } finally {
-    bar.stop();
+    progress.stop();
   }
 }
 

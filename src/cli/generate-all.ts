@@ -2,7 +2,7 @@ import type { Engine } from "../api/engine.ts";
 import type { GenerateOptions } from "../api/generate-options.ts";
 import type { Generation, GenerationResult } from "../api/generation.ts";
 import { ZiparError } from "../errors.ts";
-import { progressBar } from "./progress.ts";
+import { showProgress } from "./progress.ts";
 
 /** Images are saved as they are finished, so that neither an interrupt nor the failure of one costs the others. */
 export async function generateAll(
@@ -10,7 +10,7 @@ export async function generateAll(
   request: GenerateOptions,
   { count, seed, files }: { count: number; seed: number; files: readonly string[] | undefined },
 ): Promise<readonly PromiseSettledResult<GenerationResult>[]> {
-  const bar = progressBar("generating");
+  const progress = showProgress();
   const generations = Array.from({ length: count }, (_, k) =>
     engine.generate({ ...request, seed: seed + k }),
   );
@@ -20,7 +20,7 @@ export async function generateAll(
       if (event.type !== "step") continue;
       decodedCounts[k] = event.decodedCount;
       const decoded = decodedCounts.reduce((sum, count) => sum + count, 0);
-      bar.update(decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
+      progress.show("generating", decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
     }
     const result = await generation;
     const file = files?.[k];
@@ -30,7 +30,7 @@ export async function generateAll(
   try {
     return await Promise.allSettled(generations.map(finish));
   } finally {
-    bar.stop();
+    progress.stop();
   }
 }
 

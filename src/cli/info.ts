@@ -1,36 +1,16 @@
-import type { EngineOptions } from "../api/engine-options.ts";
 import { ratioName } from "../api/image-size.ts";
 import { estimateMemory, inspectModel, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
 import type { ModelDescription } from "../decode/worker-source.ts";
-import { ZiparError } from "../errors.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { loadingOptions } from "./loading.ts";
 import { describeModel } from "./model-text.ts";
-import { progressBar } from "./progress.ts";
-import { stderrLogger } from "./stderr-logger.ts";
-
-/** Command-line options, as commander gives them. */
-export interface InfoArguments {
-  readonly model: string;
-  readonly vq?: string;
-  readonly textEncoder?: string;
-  readonly size?: { readonly width: number; readonly height: number };
-  readonly images: readonly number[];
-  readonly device: string;
-  readonly dtype: NonNullable<EngineOptions["dtype"]>;
-  readonly json?: boolean;
-  readonly verbose?: boolean;
-}
+import type { ValuesOf } from "./option.ts";
+import type { INFO } from "./options.ts";
+import { showProgress } from "./progress.ts";
 
 /** `zipar info`: what a checkpoint is, knows and needs, without loading it. */
-export async function runInfo(options: InfoArguments): Promise<void> {
+export async function runInfo(options: ValuesOf<typeof INFO>): Promise<void> {
   const { model, images, json } = options;
-  const stray = images.find((count) => count < 1);
-  if (stray !== undefined) {
-    throw new ZiparError({
-      code: "invalid-options",
-      message: `--images ${images.join(",")}: expected counts of at least 1, received ${stray}`,
-    });
-  }
   const description = await inspect(options);
   process.stdout.write(
     json
@@ -39,24 +19,16 @@ export async function runInfo(options: InfoArguments): Promise<void> {
   );
 }
 
-async function inspect(options: InfoArguments): Promise<ModelDescription> {
-  const bar = progressBar("reading");
+async function inspect(options: ValuesOf<typeof INFO>): Promise<ModelDescription> {
+  const progress = showProgress();
   try {
     return await inspectModel({
-      model: options.model,
-      device: options.device,
-      dtype: options.dtype,
-      vq: options.vq,
-      textEncoder: options.textEncoder,
+      ...loadingOptions(options, progress, "reading"),
       size: options.size,
-      logger: options.verbose ? stderrLogger : undefined,
       signal: interruptSignal(),
-      onProgress: ({ phase, completed, total, unit }) => {
-        if (total !== null) bar.update(completed, total, `${phase} (${unit})`);
-      },
     });
   } finally {
-    bar.stop();
+    progress.stop();
   }
 }
 

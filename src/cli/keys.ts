@@ -1,12 +1,10 @@
 import { join } from "node:path";
 import { makeKeys } from "../worker/remote/make-keys.ts";
-
-export interface KeysArguments {
-  readonly worker?: string;
-}
+import type { ValuesOf } from "./option.ts";
+import type { KEYS } from "./options.ts";
 
 /** `zipar keys`: the keys of an engine and of a worker that dials in to it. */
-export function runKeys(folder: string, { worker: name }: KeysArguments): void {
+export function runKeys(folder: string, { worker: name }: ValuesOf<typeof KEYS>): void {
   const { engine, worker, isAddition } = makeKeys(folder, name);
   const lines = [
     ...(isAddition ? [] : [`${engine}  stays with the engine: listen with \`keys: "${engine}"\``]),

@@ -1,34 +1,19 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { EngineOptions } from "../api/engine-options.ts";
 import { drawLocalitySvg } from "../drawings/locality-svg.ts";
 import { renderSvg } from "../drawings/svg-png.ts";
 import { profileLocality } from "../profile/measure.ts";
 import type { LocalityReport } from "../profile/report.ts";
 import { drawLocalityTable } from "../profile/report-table.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { loadingOptions } from "./loading.ts";
+import type { ValuesOf } from "./option.ts";
+import type { PROFILE } from "./options.ts";
 import { makeFolder } from "./output.ts";
-import { progressBar } from "./progress.ts";
-import { stderrLogger } from "./stderr-logger.ts";
-
-/** Command-line options, as commander gives them. */
-export interface ProfileArguments {
-  readonly model: string;
-  readonly vq?: string;
-  readonly textEncoder?: string;
-  readonly windowQuantile: number;
-  readonly samples?: number;
-  readonly prompt?: readonly string[];
-  readonly seed: number;
-  readonly device: string;
-  readonly dtype: NonNullable<EngineOptions["dtype"]>;
-  readonly out: string;
-  readonly json?: boolean;
-  readonly verbose?: boolean;
-}
+import { showProgress } from "./progress.ts";
 
 /** `zipar profile`: how local the attention is, as a table, JSON and a picture. */
-export async function runProfile(options: ProfileArguments): Promise<void> {
+export async function runProfile(options: ValuesOf<typeof PROFILE>): Promise<void> {
   const { out, json } = options;
   makeFolder(out);
   const report = await measure(options);
@@ -43,50 +28,22 @@ export async function runProfile(options: ProfileArguments): Promise<void> {
   );
 }
 
-async function measure(options: ProfileArguments): Promise<LocalityReport> {
-  const {
-    model,
-    windowQuantile,
-    seed,
-    samples,
-    prompt = [],
-    vq,
-    textEncoder,
-    device,
-    dtype,
-    verbose,
-  } = options;
-  let bar = progressBar("loading");
-  let shown = "loading";
-  const show = (stage: string, completed: number, total: number, note: string) => {
-    if (stage !== shown) {
-      bar.stop();
-      bar = progressBar(stage);
-      shown = stage;
-    }
-    bar.update(completed, total, note);
-  };
+async function measure(options: ValuesOf<typeof PROFILE>): Promise<LocalityReport> {
+  const { model, windowQuantile, seed, samples, prompt = [] } = options;
+  const progress = showProgress();
   try {
     return await profileLocality({
       model,
       windowQuantile,
       seed,
+      samples,
       prompts: prompt,
       signal: interruptSignal(),
-      ...(samples === undefined ? {} : { samples }),
-      engine: {
-        device,
-        dtype,
-        vq,
-        textEncoder,
-        logger: verbose ? stderrLogger : undefined,
-        onProgress: ({ phase, completed, total, unit }) => {
-          if (total !== null) show("loading", completed, total, `${phase} (${unit})`);
-        },
-      },
-      onProgress: (stage, completed, total) => show(stage, completed, total, `${completed} of ${total}`),
+      engine: loadingOptions(options, progress),
+      onProgress: (stage, completed, total) =>
+        progress.show(stage, completed, total, `${completed} of ${total}`),
     });
   } finally {
-    bar.stop();
+    progress.stop();
   }
 }

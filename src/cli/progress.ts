@@ -1,13 +1,34 @@
 import cliProgress from "cli-progress";
 
-/** A progress bar on stderr; on anything but a terminal it shows nothing. */
-export interface ProgressBar {
-  update(completed: number, total: number, note: string): void;
+/** Bars on stderr, one after the other; on anything but a terminal they show nothing. */
+export interface Progress {
+  /** Another label begins another bar. */
+  show(label: string, completed: number, total: number, note: string): void;
   stop(): void;
 }
 
-export function progressBar(label: string): ProgressBar {
-  if (!process.stderr.isTTY) return { update() {}, stop() {} };
+export function showProgress(): Progress {
+  if (!process.stderr.isTTY) return { show() {}, stop() {} };
+  let bar: cliProgress.SingleBar | undefined;
+  let shown: string | undefined;
+  return {
+    show(label, completed, total, note) {
+      if (label !== shown) {
+        bar?.stop();
+        bar = startBar(label, completed, total, note);
+        shown = label;
+      }
+      bar?.setTotal(total);
+      bar?.update(completed, { note });
+    },
+    stop() {
+      bar?.stop();
+      shown = undefined;
+    },
+  };
+}
+
+function startBar(label: string, completed: number, total: number, note: string): cliProgress.SingleBar {
   const bar = new cliProgress.SingleBar(
     {
       format: `${label.padEnd(12)} {bar} {percentage}% {note}`,
@@ -18,16 +39,6 @@ export function progressBar(label: string): ProgressBar {
     },
     cliProgress.Presets.shades_classic,
   );
-  let isStarted = false;
-  return {
-    update(completed, total, note) {
-      if (!isStarted) bar.start(total, completed, { note });
-      isStarted = true;
-      bar.setTotal(total);
-      bar.update(completed, { note });
-    },
-    stop() {
-      if (isStarted) bar.stop();
-    },
-  };
+  bar.start(total, completed, { note });
+  return bar;
 }

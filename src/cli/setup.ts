@@ -2,9 +2,9 @@ import { installPythonEnvironment } from "../python/environment.ts";
 
 export interface SetupOptions {
   /** One JSON object on stdout, all else on stderr. */
-  readonly json?: boolean;
+  readonly json?: boolean | undefined;
   /** Makes the environment anew even when it is complete. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   readonly testTools?: boolean;
 }
 

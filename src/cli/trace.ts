@@ -3,19 +3,14 @@ import { drawTraceSvg } from "../drawings/trace-svg.ts";
 import { readTrace } from "../trace/read.ts";
 import { replayTrace } from "../trace/replay.ts";
 import { summarizeTrace } from "../trace/summary.ts";
+import type { ValuesOf } from "./option.ts";
+import type { TRACE } from "./options.ts";
 import { writeOutput } from "./output.ts";
 import { describeTrace } from "./trace-text.ts";
 
-export interface TraceArguments {
-  readonly check?: boolean;
-  readonly svg?: string;
-  readonly png?: string;
-  readonly json?: boolean;
-  readonly verbose?: boolean;
-}
-
 /** `zipar trace FILE`: draws a recorded run, or says whether the schedule does the same again. */
-export async function runTrace(file: string, { check, svg, png, json }: TraceArguments): Promise<void> {
+export async function runTrace(file: string, options: ValuesOf<typeof TRACE>): Promise<void> {
+  const { check, svg, png, json } = options;
   const trace = await readTrace(file);
   const replay = check ? replayTrace(trace) : undefined;
   if (svg !== undefined) writeOutput("--svg", svg, drawTraceSvg(trace));

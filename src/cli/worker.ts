@@ -3,15 +3,10 @@ import { ZiparError } from "../errors.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
 import { workerVariables } from "../python/worker-variables.ts";
 import { interruptSignal } from "./interrupt.ts";
+import type { ValuesOf } from "./option.ts";
+import type { WORKER } from "./options.ts";
 
-export interface WorkerArguments {
-  readonly connect: string;
-  readonly keys?: string;
-  readonly tokenFile?: string;
-  readonly device: string;
-  readonly heartbeatTimeout?: number;
-  readonly insecurePlaintext?: boolean;
-}
+type WorkerOptions = ValuesOf<typeof WORKER>;
 
 /** Exit codes of the Python side after which another try would end alike: told to end, bad input, turned away. */
 const FINAL_EXIT_CODES: ReadonlySet<number | undefined> = new Set([0, 2, 77]);
@@ -20,7 +15,7 @@ const LONGEST_PAUSE_MS = 30_000;
 const STOP_GRACE_MS = 2_000;
 
 /** `zipar worker`: serves an engine elsewhere until it is stopped. Resolves to the exit code. */
-export async function runWorker(options: WorkerArguments): Promise<number> {
+export async function runWorker(options: WorkerOptions): Promise<number> {
   const environment = resolvePythonEnvironment();
   if (!environment.installed)
     throw new ZiparError({ code: "python-environment", message: environment.reason });
@@ -40,7 +35,7 @@ export async function runWorker(options: WorkerArguments): Promise<number> {
   }
 }
 
-async function runPython(python: string, options: WorkerArguments, interrupt: AbortSignal) {
+async function runPython(python: string, options: WorkerOptions, interrupt: AbortSignal) {
   const child = execa(python, ["-m", "zipar_worker", ...describeOptions(options)], {
     stdin: "pipe", // its end tells the worker that we died
     stdout: "inherit",
@@ -61,7 +56,7 @@ async function runPython(python: string, options: WorkerArguments, interrupt: Ab
   return { exitCode, signal };
 }
 
-function describeOptions(options: WorkerArguments): readonly string[] {
+function describeOptions(options: WorkerOptions): readonly string[] {
   const { connect, keys, tokenFile, device, heartbeatTimeout, insecurePlaintext } = options;
   return [
     ...["--dial", connect, "--device", device, "--with-parent"],

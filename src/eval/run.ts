@@ -30,7 +30,7 @@ export interface EvaluateOptions {
   /** Measure other surrogates, verification orders and tests too. */
   readonly variants: boolean;
   /** Default: all of the model's. */
-  readonly classes?: readonly number[];
+  readonly classes?: readonly number[] | undefined;
   readonly seed: number;
   /** Results of settings that are done, and their pictures; what is found there is not done again. */
   readonly folder: string;

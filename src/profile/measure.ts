@@ -11,7 +11,7 @@ import { describeLocality, type LocalityReport } from "./report.ts";
 export interface ProfileOptions {
   readonly model: string;
   /** Images to profile; by default one of each class, or of each prompt. */
-  readonly samples?: number;
+  readonly samples?: number | undefined;
   /** Of the first image; sample k uses `seed + k`. */
   readonly seed: number;
   /** Share of a row start's attention that a window must keep. */
@@ -43,7 +43,6 @@ const MAX_DEFAULT_SAMPLES = 64;
  */
 export async function profileLocality(options: ProfileOptions): Promise<LocalityReport> {
   const { model, seed, windowQuantile, signal, onProgress } = options;
-  checkOptions(options);
   await using engine = await createEngine({
     ...options.engine,
     model,
@@ -114,14 +113,4 @@ function subjectsOf({ model, samples, prompts }: ProfileOptions, { card }: Engin
   }
   const count = samples ?? Math.min(kinds.length, MAX_DEFAULT_SAMPLES);
   return Array.from({ length: count }, (_, k) => kinds[k % kinds.length] as Subject);
-}
-
-function checkOptions({ samples, windowQuantile }: ProfileOptions): void {
-  const problem =
-    samples !== undefined && !(samples >= 1)
-      ? `--samples ${samples}: expected at least 1`
-      : !(windowQuantile > 0 && windowQuantile <= 1)
-        ? `--window-quantile ${windowQuantile}: expected a share above 0 and at most 1`
-        : undefined;
-  if (problem !== undefined) throw new ZiparError({ code: "invalid-options", message: problem });
 }

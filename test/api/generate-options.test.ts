@@ -134,7 +134,7 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["window -1", { classLabel: 0, window: -1 }, ["window", "-1", "at least 1"]],
     ["window 1e9", { classLabel: 0, window: 1e9 }, ["window", "1000000000", "1 to 24"]],
     ["window 2.5", { classLabel: 0, window: 2.5 }, ["window", "2.5", "whole number"]],
-    ["window NaN", { classLabel: 0, window: Number.NaN }, ["window", "NaN"]],
+    ["window NaN", { classLabel: 0, window: Number.NaN }, ["window", "NaN", "whole number"]],
     ["window abc", { classLabel: 0, window: "abc" }, ["window", '"abc"', "full", "adaptive"]],
     [
       "an unknown kind of window",
@@ -174,7 +174,7 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["an unknown key", { classLabel: 0, windw: 3 }, ["windw"]],
     ["temperature -1", { classLabel: 0, temperature: -1 }, ["temperature", "-1", "0"]],
     ["temperature as text", { classLabel: 0, temperature: "hot" }, ["temperature", '"hot"', "number"]],
-    ["top-k 1.5", { classLabel: 0, topK: 1.5 }, ["topK", "1.5", "int"]],
+    ["top-k 1.5", { classLabel: 0, topK: 1.5 }, ["topK", "1.5", "whole number"]],
     ["top-p 0", { classLabel: 0, topP: 0 }, ["topP", "0"]],
     ["top-p 1.1", { classLabel: 0, topP: 1.1 }, ["topP", "1.1", "1"]],
     [

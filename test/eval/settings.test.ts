@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { windowList } from "../../src/cli/arguments.ts";
-import { plainSetting, settingName, variantSettings } from "../../src/eval/settings.ts";
+import { readWindows } from "../../src/cli/read-values.ts";
+import { plainSetting, settingName, variantSettings, type WindowOption } from "../../src/eval/settings.ts";
 
-const windows = windowList("full,8,4,2,adaptive:1,adaptive:2,adaptive:4");
+const windows = readWindows("full,8,4,2,adaptive:1,adaptive:2,adaptive:4") as WindowOption[];
 
 test("settings are named as on the command line", () => {
   const names = [...windows, "adaptive" as const].map((window) => settingName(plainSetting(window)));

@@ -16,9 +16,16 @@ export const remoteSchema = z.strictObject({
   /** Where the engine waits for its worker: `tcp://ADDRESS:PORT`. Port 0 is any free one. */
   listen: z.string(),
   /** The engine's CURVE keys: the folder `engine` that `zipar keys` made, or a pair. Without them: plain TCP. */
-  keys: z.union([z.string().min(1), z.strictObject({ publicKey: curveKey, secretKey: curveKey })]).optional(),
+  keys: z
+    .union(
+      [z.string().min(1), z.strictObject({ publicKey: curveKey, secretKey: curveKey })],
+      "expected a folder, or { publicKey, secretKey }",
+    )
+    .optional(),
   /** Public keys of the workers that may dial in, or a folder of them; `workers` in the folder of `keys` by default. */
-  clients: z.union([z.string().min(1), z.array(curveKey).min(1)]).optional(),
+  clients: z
+    .union([z.string().min(1), z.array(curveKey).min(1)], "expected a folder, or an array of public keys")
+    .optional(),
   /** What a worker must know besides its key. By default `ZIPAR_TOKEN`, else the file `token` in the folder of `keys`. */
   token: z.string().optional(),
   /** File that holds the token. */
