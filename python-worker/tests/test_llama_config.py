@@ -21,6 +21,11 @@ def test_what_a_file_leaves_out_is_the_familys() -> None:
     assert (config.rope_theta, decoder.layer_count, decoder.norm_epsilon) == (1e6, 32, 1e-6)
 
 
+def test_heads_may_be_wider_than_their_share() -> None:
+    decoder = read_llama_config(PATH, {"hidden_size": 64, "num_attention_heads": 8, "head_dim": 16}, DEFAULTS).decoder
+    assert (decoder.head_dim, decoder.kv_shape.head_dim) == (16, 16)
+
+
 def test_null_key_value_heads_are_as_many_as_heads_whatever_the_default() -> None:
     assert read_llama_config(PATH, {"num_key_value_heads": None}, DEFAULTS).decoder.kv_head_count == 32
 
@@ -45,7 +50,8 @@ def test_the_base_of_the_rotation_stands_in_either_place(fields: dict[str, Any])
         ({"rms_norm_eps": -1.0}, "rms_norm_eps"),
         ({"rope_parameters": {"rope_theta": "large"}}, "rope_theta"),
         ({"num_attention_heads": 7}, "a width of 4096 cannot be shared by 7 heads"),
-        ({"num_key_value_heads": 5}, "a width of 4096 cannot be shared by 32 heads, 5 of them with own K and V"),
+        ({"head_dim": 65}, "heads of 65"),
+        ({"num_key_value_heads": 5}, "shared by 32 heads of 128, 5 of them with own K and V"),
         ({"hidden_act": "gelu"}, "its activation is 'gelu'; expected 'silu'"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "it scales its positions by 'linear'"),
         ({"rope_scaling": {"factor": 2.0}}, "it scales its positions by None"),

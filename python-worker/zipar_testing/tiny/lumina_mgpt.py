@@ -120,7 +120,7 @@ def write_tokenizer(path: Path, names: Sequence[str]) -> None:
 
 def write_config(path: Path, config: LlamaConfig, names: Sequence[str], swin_norm: bool) -> None:
     fields = structs.asdict(config)
-    del fields["rope_parameters"]
+    del fields["rope_parameters"], fields["head_dim"]
     content = fields | {
         "architectures": ["ChameleonForConditionalGeneration"],
         "bos_token_id": 1,

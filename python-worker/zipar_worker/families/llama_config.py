@@ -24,6 +24,8 @@ class LlamaConfig(Struct, frozen=True, kw_only=True):
     num_attention_heads: Count = 32
     num_key_value_heads: Count | None = None
     """None where every head has its own K and V."""
+    head_dim: Count | None = None
+    """None where the heads share the width."""
     max_position_embeddings: Count = 2048
     rms_norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0
@@ -41,7 +43,7 @@ class LlamaConfig(Struct, frozen=True, kw_only=True):
             layer_count=self.num_hidden_layers,
             head_count=self.num_attention_heads,
             kv_head_count=self.num_key_value_heads or self.num_attention_heads,
-            head_dim=self.hidden_size // self.num_attention_heads,
+            head_dim=self.head_dim or self.hidden_size // self.num_attention_heads,
             feed_forward_width=self.intermediate_size,
             norm_epsilon=self.rms_norm_eps,
         )
@@ -64,10 +66,11 @@ def _problem(config: LlamaConfig, rope: Mapping[str, Any]) -> str | None:
     scalings = (config.rope_scaling, {"rope_type": "default", **rope})
     kinds = [scaling.get("rope_type", scaling.get("type")) for scaling in scalings if scaling is not None]
     scaled = next((kind for kind in kinds if kind != "default"), "default")
-    if decoder.dim % (2 * decoder.head_count) or decoder.head_count % decoder.kv_head_count:
+    has_whole_heads = config.head_dim is not None or decoder.dim % decoder.head_count == 0
+    if not has_whole_heads or decoder.head_dim % 2 or decoder.head_count % decoder.kv_head_count:
         return (
-            f"a width of {decoder.dim} cannot be shared by {decoder.head_count} heads, {decoder.kv_head_count} of them "
-            f"with own K and V"
+            f"a width of {decoder.dim} cannot be shared by {decoder.head_count} heads of {decoder.head_dim}, "
+            f"{decoder.kv_head_count} of them with own K and V"
         )
     if config.hidden_act != "silu":
         return f"its activation is {config.hidden_act!r}; expected 'silu'"
