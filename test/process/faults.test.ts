@@ -1,8 +1,6 @@
-import { join } from "node:path";
 import { execa } from "execa";
-import { beforeAll, describe, expect, test } from "vitest";
-import { buildIfStale } from "../support/build.ts";
-import { PACKAGE_ROOT } from "../support/tiny-checkpoint.ts";
+import { describe, expect, test } from "vitest";
+import { buildTool } from "../support/build.ts";
 
 interface Report {
   readonly rows: number;
@@ -16,8 +14,6 @@ interface Report {
 
 /** A cross-section of `npm run test:faults`, whose table says what is expected. */
 describe.runIf(process.platform === "linux")("a worker that misbehaves on purpose", () => {
-  beforeAll(buildIfStale);
-
   test("costs no image, or a typed error, and leaves nothing behind", async () => {
     const report = await runHarness("--quick", "--slack", "3");
     const complaints = report.table.flatMap(({ row, verdict }) =>
@@ -30,8 +26,7 @@ describe.runIf(process.platform === "linux")("a worker that misbehaves on purpos
 });
 
 async function runHarness(...options: readonly string[]): Promise<Report> {
-  const script = join(PACKAGE_ROOT, "scripts/faults.mjs");
-  const parameters = [script, "--skip-setup", "--json", ...options];
+  const parameters = [await buildTool("test/faults/main.ts"), "--json", ...options];
   const { stdout, stderr } = await execa(process.execPath, parameters, { reject: false });
   if (stdout === "") throw new Error(`the harness ended without a report: ${stderr}`);
   return JSON.parse(stdout);

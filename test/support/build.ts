@@ -12,3 +12,10 @@ export async function buildIfStale(): Promise<void> {
   const built = statSync(join(PACKAGE_ROOT, "dist/index.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (built < newest) await execa("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: PACKAGE_ROOT });
 }
+
+/** Builds a program beside the tests, which runs the package's build, and gives its path. */
+export async function buildTool(path: string): Promise<string> {
+  await buildIfStale();
+  await execa("npx", ["tsc", "-p", "tsconfig.tools.json"], { cwd: PACKAGE_ROOT });
+  return join(PACKAGE_ROOT, ".setup/tools", path.replace(/\.ts$/, ".js"));
+}

@@ -1,19 +1,31 @@
+import type { ImageSet, Observed, Phase, Row, Signal, Verdict } from "./types.ts";
+
+/** Of the images without any fault. */
+export type Digests = Readonly<Record<ImageSet, readonly string[]>>;
+
+export interface JudgeOptions {
+  readonly digests: Digests;
+  /** By which the bounds are multiplied, for a machine that has other work. */
+  readonly slack: number;
+}
+
 /**
  * What a row's observation amounts to, and why it is not what the table expects, where it is not.
- *
- * @param digests of a run without faults, by set of images
- * @param slack by which the bounds are multiplied, for a machine that has other work
- * @returns `ends`; `noticedMs` and `signal` where a death was noticed; `complaints`, empty for an explained row
  */
-export function judge({ expected, faults, images, phase }, observed, { digests, slack }) {
+export function judge(
+  { expected, faults, images, phase }: Row,
+  observed: Observed,
+  { digests, slack }: JudgeOptions,
+): Verdict {
   const ends = endingOf(observed, digests[images]);
-  const notice = ends === "equal" ? {} : noticeOf(observed, phase);
-  const complaints = [];
+  const notice: Notice = ends === "equal" ? {} : noticeOf(observed, phase);
+  const complaints: string[] = [];
   if (ends !== expected.ends) complaints.push(`expected "${expected.ends}"`);
   if (expected.signal !== undefined && notice.signal !== expected.signal)
     complaints.push(`expected to be noticed by ${expected.signal}`);
-  if (notice.noticedMs > slack * expected.withinMs)
-    complaints.push(`expected to be noticed within ${slack * expected.withinMs} ms`);
+  const withinMs = slack * (expected.withinMs ?? Number.POSITIVE_INFINITY);
+  if (notice.noticedMs !== undefined && notice.noticedMs > withinMs)
+    complaints.push(`expected to be noticed within ${withinMs} ms`);
   const missing = faults.filter(({ fault }) => !observed.strikes.some((strike) => strike.fault === fault));
   for (const { fault } of missing) complaints.push(`${fault} did not strike`);
   if (observed.processes.length > 0) complaints.push(`left ${observed.processes.length} processes`);
@@ -21,11 +33,14 @@ export function judge({ expected, faults, images, phase }, observed, { digests, 
   return { ends, ...notice, complaints };
 }
 
-function endingOf({ lost, outcomes, restartCount }, expected) {
+type Notice = Pick<Verdict, "noticedMs" | "signal">;
+
+function endingOf({ lost, outcomes, restartCount }: Observed, expected: readonly string[]): string {
   if (lost !== undefined) return lost;
-  const failed = outcomes.find(({ code }) => code !== undefined);
+  const failed = outcomes.find((outcome) => "code" in outcome);
   if (failed !== undefined) return `error ${failed.code}`;
-  if (outcomes.some(({ digest }, k) => digest !== expected[k])) return "DIFFERENT";
+  if (outcomes.some((outcome, k) => !("digest" in outcome) || outcome.digest !== expected[k]))
+    return "DIFFERENT";
   return restartCount > 0 ? "replayed equal" : "equal";
 }
 
@@ -34,16 +49,17 @@ function endingOf({ lost, outcomes, restartCount }, expected) {
  * led to the row's phase, it is the one in that phase that counts. For an idle worker the time runs from the next
  * request, if nothing was noticed before.
  */
-function noticeOf({ strikes, notices, outcomes }, phase) {
+function noticeOf({ strikes, notices, outcomes }: Observed, phase: Phase): Notice {
   const struck = strikes.find(({ at }) => at === phase) ?? strikes[0];
-  const said = [...notices, ...outcomes.filter(({ code }) => code !== undefined)];
-  const first = said.find(({ time }) => time >= Math.floor(struck?.time)) ?? said[0];
-  if (struck === undefined || first === undefined) return {};
+  if (struck === undefined) return {};
+  const said = [...notices, ...outcomes.filter((outcome) => "code" in outcome)];
+  const first = said.find(({ time }) => time >= Math.floor(struck.time)) ?? said[0];
+  if (first === undefined) return {};
   const from = Math.max(struck.time, Math.min(first.time, outcomes[0]?.askedAt ?? 0));
   return { noticedMs: Math.max(0, Math.round(first.time - from)), signal: signalOf(first.message) };
 }
 
-const SIGNALS = [
+const SIGNALS: readonly (readonly [Signal, RegExp])[] = [
   ["exit", /it was ended by|it ended with exit code/],
   ["heartbeat", /the connection to the worker broke/],
   ["deadline", /came no further|said nothing for/],
@@ -51,6 +67,6 @@ const SIGNALS = [
   ["protocol", /the worker sent/],
 ];
 
-function signalOf(message) {
+function signalOf(message: string): Signal | undefined {
   return SIGNALS.find(([, pattern]) => pattern.test(message))?.[0];
 }

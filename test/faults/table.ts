@@ -1,32 +1,67 @@
 /**
  * The table of the faults: every fault in every phase in which it can strike, and what must come of it.
- * An expectation is judged in `judge.mjs`; what the table does not explain makes the command fail.
+ * An expectation is judged in `judge.ts`; what the table does not explain makes the command fail.
  */
-import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.mjs";
+import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.ts";
+import type {
+  CalmRow,
+  Expectation,
+  ImageSet,
+  Phase,
+  PlannedFault,
+  Row,
+  Signal,
+  WorkerKind,
+} from "./types.ts";
 
 /** The images finish with their fault-free tokens and pixels, and the worker is not replaced. */
-const untouched = { ends: "equal" };
+const untouched: Expectation = { ends: "equal" };
 /** The same, by a new worker that carries on where the last one was. */
-const replayed = (signal) => ({ ends: "replayed equal", signal, withinMs: BOUNDS[signal] });
-const fails = (code, signal) => ({ ends: `error ${code}`, signal, withinMs: BOUNDS[signal] });
+const replayed = (signal: Signal): Expectation => ({
+  ends: "replayed equal",
+  signal,
+  withinMs: BOUNDS[signal],
+});
+const fails = (code: string, signal?: Signal): Expectation => ({
+  ends: `error ${code}`,
+  signal,
+  withinMs: signal && BOUNDS[signal],
+});
 
-/** Within how many ms a loss is noticed, by signal. Deadlines are those of `quick-engine.mjs`, not the defaults. */
-const BOUNDS = { exit: 1_000, heartbeat: 1_000, fatal: 1_000, protocol: 1_000, deadline: 10_000 };
+/** Within how many ms a loss is noticed, by signal. Deadlines are those of `quick-engine.ts`, not the defaults. */
+const BOUNDS: Readonly<Record<Signal, number>> = {
+  exit: 1_000,
+  heartbeat: 1_000,
+  fatal: 1_000,
+  protocol: 1_000,
+  deadline: 10_000,
+};
 
 /** In these phases no engine exists yet: `createEngine` rejects, and there is nothing to replay. */
-const BEFORE_READY = ["start", "load"];
-const FORWARDS = ["prefill", "decode", "rebuild"];
-const REQUESTS = ["encode-prompt", ...FORWARDS, "decode-image"];
-const EVERYWHERE = [...BEFORE_READY, ...REQUESTS, "idle"];
+const BEFORE_READY: readonly Phase[] = ["start", "load"];
+const FORWARDS: readonly Phase[] = ["prefill", "decode", "rebuild"];
+const REQUESTS: readonly Phase[] = ["encode-prompt", ...FORWARDS, "decode-image"];
+const IMAGE_SETS: readonly ImageSet[] = ["one", "many"];
+const EVERYWHERE: readonly Phase[] = [...BEFORE_READY, ...REQUESTS, "idle"];
 
-const loss = (signal, code, at) => ({
+interface Fault {
+  /** The phases in which it can strike. */
+  readonly at: readonly Phase[];
+  readonly workers?: readonly WorkerKind[];
+  ends(phase: Phase, images: ImageSet): Expectation;
+}
+
+const loss = (signal: Signal, code: string, at: readonly Phase[]): Fault => ({
   at,
   ends: (phase) => (BEFORE_READY.includes(phase) ? fails(code, signal) : replayed(signal)),
 });
 /** The replies of a phase break the protocol. */
-const breach = (at) => loss("protocol", "protocol", at);
+const breach = (at: readonly Phase[]) => loss("protocol", "protocol", at);
 /** A worker that is slow or loud, and all right. */
-const nuisance = (at) => ({ at, ends: (phase) => (phase === "rebuild" ? replayed("exit") : untouched) });
+const nuisance = (at: readonly Phase[]): Fault => ({
+  at,
+  ends: (phase) => (phase === "rebuild" ? replayed("exit") : untouched),
+});
 
 const FAULTS = {
   die: loss("exit", "worker-died", EVERYWHERE),
@@ -82,10 +117,12 @@ const FAULTS = {
   silence: loss("deadline", "worker-timeout", ["start"]),
   "wrong-token": loss("exit", "worker-died", ["start"]), // it is turned away
   "wrong-version": { at: ["start"], ends: () => fails("protocol-version") },
-};
+} satisfies Record<string, Fault>;
+
+type FaultName = keyof typeof FAULTS;
 
 /** What the demo checkpoint adds to the stub: PyTorch is imported, weights are read, forwards take their time. */
-const ON_DEMO = {
+const ON_DEMO: Partial<Record<FaultName, readonly Phase[]>> = {
   die: ["start", "load", "prefill", "decode", "rebuild", "decode-image", "idle"],
   stop: ["decode"],
   hang: ["load", "decode"],
@@ -98,7 +135,7 @@ const ON_DEMO = {
   "nan-logits": ["prefill", "decode"],
 };
 
-const QUICK = {
+const QUICK: Partial<Record<FaultName, readonly Phase[]>> = {
   die: EVERYWHERE,
   stop: ["decode"],
   hang: ["decode"],
@@ -112,48 +149,65 @@ const QUICK = {
   "wrong-version": ["start"],
 };
 
-export function fullTable() {
+export function fullTable(): readonly Row[] {
   return numbered([
-    ...matrix("stub", (fault, phase) => FAULTS[fault].at.includes(phase)),
+    ...matrix("stub", () => true),
     ...scenarios(),
-    ...matrix("demo", (fault, phase) => ON_DEMO[fault]?.includes(phase)),
+    ...matrix("demo", (fault, phase) => ON_DEMO[fault]?.includes(phase) ?? false),
   ]);
 }
 
 /** A cross-section for `npm test`. */
-export function quickTable() {
+export function quickTable(): readonly Row[] {
   return numbered(
-    matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase)).filter(({ images }) => images === "many"),
+    matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase) ?? false).filter(
+      ({ images }) => images === "many",
+    ),
   );
 }
 
 /** The runs that all others are compared with. */
-export function faultFree(workers) {
-  const row = { name: "none", phase: "decode", faults: [] };
-  return numbered(workers.flatMap((worker) => ["one", "many"].map((images) => ({ ...row, worker, images }))));
+export function faultFree(workers: readonly WorkerKind[]): readonly CalmRow[] {
+  const row = { name: "none", phase: "decode", faults: [] } as const;
+  return numbered(workers.flatMap((worker) => IMAGE_SETS.map((images) => ({ ...row, worker, images }))));
 }
 
-function matrix(worker, includes) {
-  return Object.entries(FAULTS)
+type Wanted = Omit<Row, "id" | "limitMs" | "engine">;
+
+function matrix(
+  worker: WorkerKind,
+  includes: (fault: FaultName, phase: Phase) => boolean,
+): readonly Wanted[] {
+  const faults = Object.entries(FAULTS) as [FaultName, Fault][];
+  return faults
     .filter(([, { workers = ["stub", "demo"] }]) => workers.includes(worker))
-    .flatMap(([fault, { at }]) => at.filter((phase) => includes(fault, phase)).map((phase) => [fault, phase]))
-    .flatMap(([fault, phase]) =>
-      ["one", "many"].map((images) => ({
-        worker,
-        name: fault,
-        phase,
-        images,
-        faults: planOf(fault, phase, images),
-        expected: FAULTS[fault].ends(phase, images),
-      })),
+    .flatMap(([name, { at, ends }]) =>
+      at
+        .filter((phase) => includes(name, phase))
+        .flatMap((phase) =>
+          IMAGE_SETS.map((images) => ({
+            worker,
+            name,
+            phase,
+            images,
+            faults: planOf(name, phase, images),
+            expected: ends(phase, images),
+          })),
+        ),
     );
 }
 
 /** Faults of several incarnations, and faults that come again. */
-function scenarios() {
-  const death = { fault: "die", at: "decode", nth: 5 };
-  const second = (fault, at, nth = 1) => ({ fault, at, nth, firstIncarnation: 2, lastIncarnation: 2 });
-  const cases = [
+function scenarios(): readonly Wanted[] {
+  const death: PlannedFault = { fault: "die", at: "decode", nth: 5 };
+  const second = (fault: string, at: Phase, nth = 1): PlannedFault => ({
+    fault,
+    at,
+    nth,
+    firstIncarnation: 2,
+    lastIncarnation: 2,
+  });
+  const cases: readonly (readonly [string, readonly PlannedFault[], Expectation])[] = [
     ["die, again in load", [death, second("die", "load")], replayed("exit")],
     ["die, again in start", [death, second("die", "start")], replayed("exit")],
     ["die, then hang in load", [death, second("hang", "load")], replayed("exit")],
@@ -182,7 +236,7 @@ function scenarios() {
   }));
 }
 
-function numbered(rows) {
+function numbered<Fields extends { readonly worker: WorkerKind }>(rows: readonly Fields[]) {
   return rows.map((row, id) => ({
     id,
     limitMs: row.worker === "stub" ? 30_000 : 90_000,
@@ -191,7 +245,7 @@ function numbered(rows) {
   }));
 }
 
-function planOf(fault, phase, images) {
+function planOf(fault: FaultName, phase: Phase, images: ImageSet): readonly PlannedFault[] {
   // Slow work takes longer than work that makes no progress may; before the hello there is no progress to be seen.
   const ms = fault === "slow" && phase !== "start" ? 2_500 : 500;
   const planned = { fault, at: phase, nth: occurrenceOf(phase, images), ms };
@@ -202,7 +256,7 @@ function planOf(fault, phase, images) {
   ];
 }
 
-function occurrenceOf(phase, images) {
+function occurrenceOf(phase: Phase, images: ImageSet): number {
   if (phase === "decode") return 5;
   if (phase === "decode-image") return 2; // the first is a preview
   // Among many images, the second meets some that are decoding and some that begin.

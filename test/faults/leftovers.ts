@@ -2,11 +2,18 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
+export interface Leftovers {
+  /** Ids of processes. */
+  readonly processes: readonly number[];
+  readonly directories: readonly string[];
+  readonly ms: number;
+}
+
 /**
  * Workers whose endpoint lies in `folder`, dead ones excluded (Linux).
  * The endpoint is on their command line, so that nothing which a worker does can hide it.
  */
-export function workersIn(folder) {
+export function workersIn(folder: string): readonly number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => readProc(pid, "cmdline").includes(`ipc://${folder}/`))
@@ -14,12 +21,12 @@ export function workersIn(folder) {
     .map(Number);
 }
 
-export function directoriesIn(folder) {
+export function directoriesIn(folder: string): readonly string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** Waits until nothing is left in `folder`, for at most `limitMs`; then tells what is, and how long it took. */
-export async function leftoversOf(folder, limitMs) {
+export async function leftoversOf(folder: string, limitMs: number): Promise<Leftovers> {
   const startedAt = performance.now();
   for (;;) {
     const processes = workersIn(folder);
@@ -31,7 +38,7 @@ export async function leftoversOf(folder, limitMs) {
 }
 
 /** Empty where the process has ended. */
-function readProc(pid, file) {
+function readProc(pid: string, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, "utf8");
   } catch {

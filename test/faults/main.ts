@@ -1,21 +1,26 @@
 /**
  * `npm run test:faults`: workers that misbehave on purpose, and what becomes of the images. Every row of the table is
- * checked against what `faults/table.mjs` expects. `--quick` runs a cross-section, `--only WORD` the rows that have the
+ * checked against what `table.ts` expects. `--quick` runs a cross-section, `--only WORD` the rows that have the
  * word, `--soak SECONDS` random faults under streams of requests (`--worker demo` with the demo checkpoint), `--parents N`
  * deaths of the program itself. `--seed N` repeats the random choices of the last two.
  */
-import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { judge } from "./faults/judge.mjs";
-import { runInLanes } from "./faults/lanes.mjs";
-import { root } from "./faults/load.mjs";
-import { complaintsOf, describeParents, runParents, summariseParents } from "./faults/parents.mjs";
-import { describeTable, formatMarkdown, formatTable, summarise } from "./faults/report.mjs";
-import { describeSoak, isSound, runSoak } from "./faults/soak.mjs";
-import { faultFree, fullTable, quickTable } from "./faults/table.mjs";
+import { type Digests, judge } from "./judge.ts";
+import { runInLanes } from "./lanes.ts";
+import { complaintsOf, describeParents, runParents, summariseParents } from "./parents.ts";
+import { describeTable, formatMarkdown, formatTable, summarise } from "./report.ts";
+import { describeSoak, isSound, runSoak } from "./soak.ts";
+import { faultFree, fullTable, quickTable } from "./table.ts";
+import type { ImageSet, JudgedRow, Row, WorkerKind } from "./types.ts";
+
+interface Result {
+  /** As `--json` prints it. */
+  readonly report: object;
+  readonly text: string;
+  readonly passed: boolean;
+}
 
 const { values: flags } = parseArgs({
   options: {
@@ -29,20 +34,13 @@ const { values: flags } = parseArgs({
     slack: { type: "string", default: "1" },
     json: { type: "boolean" },
     markdown: { type: "boolean" },
-    "skip-setup": { type: "boolean" },
   },
 });
-const say = (text) => process.stderr.write(`${text}\n`);
+const say = (text: string) => process.stderr.write(`${text}\n`);
 
 if (process.platform !== "linux") {
   say("npm run test:faults needs Linux: it finds what is left behind in /proc");
   process.exit(2);
-}
-if (!flags["skip-setup"]) {
-  const setUp = spawnSync(process.execPath, [join(root, "scripts", "setup.mjs")], {
-    stdio: ["ignore", 2, 2],
-  });
-  if (setUp.status !== 0) process.exit(setUp.status ?? 1);
 }
 const laneCount = Number(flags.lanes);
 const seed = flags.seed === undefined ? Date.now() % 2 ** 31 : Number(flags.seed);
@@ -50,16 +48,16 @@ const { report, text, passed } = await runWanted();
 process.stdout.write(flags.json ? `${JSON.stringify(report, null, 1)}\n` : `${text}\n`);
 process.exitCode = passed ? 0 : 1;
 
-function runWanted() {
+function runWanted(): Promise<Result> {
   if (flags.soak !== undefined) return soak(Number(flags.soak));
   if (flags.parents !== undefined) return killParents(Number(flags.parents));
-  return runTable(rowsOf(flags));
+  return runTable(wantedRows());
 }
 
-async function soak(seconds) {
+async function soak(seconds: number): Promise<Result> {
   say(`soak: ${seconds} s, seed ${seed}`);
   const tally = await runSoak(seconds, {
-    worker: flags.worker,
+    worker: flags.worker === "demo" ? "demo" : "stub",
     seed,
     laneCount,
     onStream: ({ seconds: passed, images, equal, restarts, wrong }) =>
@@ -70,7 +68,7 @@ async function soak(seconds) {
   return { report: { seed, ...tally }, text: describeSoak(tally), passed: isSound(tally) };
 }
 
-async function killParents(count) {
+async function killParents(count: number): Promise<Result> {
   say(`parents: ${count}, seed ${seed}`);
   const parents = await runParents(count, {
     seed,
@@ -90,20 +88,24 @@ async function killParents(count) {
   };
 }
 
-function rowsOf({ quick, only }) {
+function wantedRows(): readonly Row[] {
+  const { quick, only } = flags;
   const rows = quick ? quickTable() : fullTable();
   if (only === undefined) return rows;
-  return rows.filter((row) => [row.worker, row.name, row.phase, row.images].includes(only));
+  return rows.filter((row) => [row.worker, row.name, row.phase, row.images].some((word) => word === only));
 }
 
-async function runTable(rows) {
+async function runTable(rows: readonly Row[]): Promise<Result> {
   const startedAt = performance.now();
   const digests = await digestsOf(new Set(rows.map(({ worker }) => worker)));
-  const judged = new Map();
+  const judged = new Map<number, JudgedRow>();
   await runInLanes(rows, {
     laneCount,
-    onRow(row, observed) {
-      const verdict = judge(row, observed, { digests: digests[row.worker], slack: Number(flags.slack) });
+    onEnd(row, observed) {
+      const verdict = judge(row, observed, {
+        digests: digests.get(row.worker) as Digests,
+        slack: Number(flags.slack),
+      });
       judged.set(row.id, { row, verdict, observed });
       const what = `${row.worker}, ${row.name} in ${row.phase}, ${row.images}: ${verdict.ends}`;
       const complaint =
@@ -111,7 +113,7 @@ async function runTable(rows) {
       say(`[${judged.size}/${rows.length}] ${what}${complaint}`);
     },
   });
-  const inOrder = rows.map(({ id }) => judged.get(id));
+  const inOrder = rows.flatMap(({ id }) => judged.get(id) ?? []);
   const summary = { ...summarise(inOrder), seconds: (performance.now() - startedAt) / 1000 };
   return {
     report: { ...summary, table: inOrder },
@@ -121,16 +123,16 @@ async function runTable(rows) {
 }
 
 /** The images without any fault, by worker and by set of requests. */
-async function digestsOf(workers) {
-  const digests = {};
+async function digestsOf(workers: ReadonlySet<WorkerKind>): Promise<ReadonlyMap<WorkerKind, Digests>> {
+  const digests = new Map<WorkerKind, Record<ImageSet, readonly string[]>>();
   await runInLanes(faultFree([...workers]), {
     laneCount: 1,
-    onRow(row, { outcomes, lost, message }) {
-      const failed = outcomes.find(({ code }) => code !== undefined);
+    onEnd({ worker, images }, { outcomes, lost, message }) {
+      const failed = outcomes.find((outcome) => "code" in outcome);
       if (lost !== undefined || failed !== undefined)
         throw new Error(`the run without faults failed: ${message ?? failed?.message ?? lost}`);
-      digests[row.worker] ??= {};
-      digests[row.worker][row.images] = outcomes.map(({ digest }) => digest);
+      const drawn = outcomes.flatMap((outcome) => ("digest" in outcome ? outcome.digest : []));
+      digests.set(worker, { one: [], many: [], ...digests.get(worker), [images]: drawn });
     },
   });
   return digests;

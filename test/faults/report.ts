@@ -1,5 +1,7 @@
+import type { JudgedRow, Phase } from "./types.ts";
+
 /** The table as it is printed: one line for a fault in a phase, with one image and with many side by side. */
-export function formatTable(judged) {
+export function formatTable(judged: readonly JudgedRow[]): string {
   const lines = judged.map(({ row, verdict, observed }) => [
     row.worker,
     row.name,
@@ -14,21 +16,37 @@ export function formatTable(judged) {
   return align([["worker", "fault", "phase", "images", "noticed ms", "by", "outcome", "left", ""], ...lines]);
 }
 
-export function summarise(judged) {
+export interface Summary {
+  readonly rows: number;
+  readonly unexplained: number;
+  /** undefined where nothing was to be noticed. */
+  readonly noticedMs: { readonly median: number | undefined; readonly largest: number | undefined };
+  readonly processesLeft: number;
+  readonly directoriesLeft: number;
+}
+
+export function summarise(judged: readonly JudgedRow[]): Summary {
   const unexplained = judged.filter(({ verdict }) => verdict.complaints.length > 0).length;
   const noticed = judged.flatMap(({ verdict }) => verdict.noticedMs ?? []).sort((a, b) => a - b);
-  const left = judged.map(({ observed }) => [observed.processes.length, observed.directories.length]);
-  const sum = (k) => left.reduce((total, counts) => total + counts[k], 0);
+  const countLeft = (what: "processes" | "directories") =>
+    judged.reduce((total, { observed }) => total + observed[what].length, 0);
   return {
     rows: judged.length,
     unexplained,
     noticedMs: { median: noticed[noticed.length >> 1], largest: noticed.at(-1) },
-    processesLeft: sum(0),
-    directoriesLeft: sum(1),
+    processesLeft: countLeft("processes"),
+    directoriesLeft: countLeft("directories"),
   };
 }
 
-export function describeTable({ rows, unexplained, noticedMs, processesLeft, directoriesLeft, seconds }) {
+export function describeTable({
+  rows,
+  unexplained,
+  noticedMs,
+  processesLeft,
+  directoriesLeft,
+  seconds,
+}: Summary & { readonly seconds: number }): string {
   return (
     `${unexplained} unexplained of ${rows}; deaths noticed after ${noticedMs.median} ms (median), at most ` +
     `${noticedMs.largest} ms; left behind: ${processesLeft} processes, ${directoriesLeft} directories; ` +
@@ -36,23 +54,32 @@ export function describeTable({ rows, unexplained, noticedMs, processesLeft, dir
   );
 }
 
-function align(lines) {
-  const widths = lines[0].map((_, k) => Math.max(...lines.map((line) => line[k].length)));
+function align(lines: readonly (readonly string[])[]): string {
+  const widths = (lines[0] ?? []).map((_, k) => Math.max(...lines.map((line) => line[k]?.length ?? 0)));
   return lines
     .map((line) =>
       line
-        .map((cell, k) => cell.padEnd(widths[k]))
+        .map((cell, k) => cell.padEnd(widths[k] ?? 0))
         .join("  ")
         .trimEnd(),
     )
     .join("\n");
 }
 
-const PHASES = ["start", "load", "encode-prompt", "prefill", "decode", "rebuild", "decode-image", "idle"];
-const SHORT = { "replayed equal": "replayed", equal: "equal" };
+const PHASES: readonly Phase[] = [
+  "start",
+  "load",
+  "encode-prompt",
+  "prefill",
+  "decode",
+  "rebuild",
+  "decode-image",
+  "idle",
+];
+const SHORT: Readonly<Record<string, string>> = { "replayed equal": "replayed", equal: "equal" };
 
 /** The same as Markdown: a line for each fault, a column for each phase, one image and many together. */
-export function formatMarkdown(judged) {
+export function formatMarkdown(judged: readonly JudgedRow[]): string {
   const names = [...new Set(judged.map(nameOf))];
   const lines = names.map((name) => {
     const group = judged.filter((entry) => nameOf(entry) === name);
@@ -62,12 +89,12 @@ export function formatMarkdown(judged) {
   return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
-function nameOf({ row }) {
+function nameOf({ row }: JudgedRow): string {
   return `${row.worker}: ${row.name}`;
 }
 
 /** Outcomes, and the longest time after which any of these rows was noticed. */
-function cellOf(rows) {
+function cellOf(rows: readonly JudgedRow[]): string {
   const outcomes = [
     ...new Set(rows.map(({ verdict: { ends } }) => SHORT[ends] ?? ends.replace("error ", ""))),
   ];

@@ -1,6 +1,7 @@
-import { runInLanes } from "./lanes.mjs";
-import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.mjs";
-import { randomOf } from "./random.mjs";
+import { runInLanes } from "./lanes.ts";
+import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.ts";
+import { type Random, randomOf } from "./random.ts";
+import type { Observed, Outcome, Phase, PlannedFault, SoakPlan, SoakRequest, WorkerKind } from "./types.ts";
 
 const LIMIT_MS = 120_000;
 /** Workers that an engine of the soak may lose before its plan ends. */
@@ -28,11 +29,38 @@ const FRAMES = [
   "reshape",
   "nan-probabilities",
 ];
-const BEFORE_PROGRESS = ["start", "load", "encode-prompt", "rebuild"];
+const BEFORE_PROGRESS: readonly Phase[] = ["start", "load", "encode-prompt", "rebuild"];
 
-/** Streams under faults for so many seconds. `onStream(tally)` is called as each ends. */
-export async function runSoak(seconds, { worker, seed, laneCount, onStream }) {
-  const tally = {
+export interface Tally {
+  seconds: number;
+  streams: number;
+  images: number;
+  equal: number;
+  cancelled: number;
+  readonly wrong: {
+    readonly seed: number;
+    readonly what: string | undefined;
+    readonly [more: string]: unknown;
+  }[];
+  restarts: number;
+  left: number;
+  readonly strikes: Record<string, number>;
+}
+
+interface SoakOptions {
+  readonly worker: WorkerKind;
+  readonly seed: number;
+  readonly laneCount: number;
+  /** Called as each stream ends. */
+  onStream(tally: Tally): void;
+}
+
+/** Streams under faults for so many seconds. */
+export async function runSoak(
+  seconds: number,
+  { worker, seed, laneCount, onStream }: SoakOptions,
+): Promise<Tally> {
+  const tally: Tally = {
     seconds: 0,
     streams: 0,
     images: 0,
@@ -47,7 +75,7 @@ export async function runSoak(seconds, { worker, seed, laneCount, onStream }) {
   const secondsSince = () => (performance.now() - startedAt) / 1000;
   await runInLanes(plans(), {
     laneCount,
-    onRow(plan, observed) {
+    onEnd(plan, observed) {
       tally.seconds = secondsSince();
       count_(tally, plan, observed);
       onStream(tally);
@@ -55,38 +83,52 @@ export async function runSoak(seconds, { worker, seed, laneCount, onStream }) {
   });
   return tally;
 
-  function* plans() {
+  function* plans(): Generator<SoakPlan> {
     for (let k = 0; secondsSince() < seconds; k++) yield planSoak(seed + k, worker);
   }
 }
 
 function count_(
-  tally,
-  plan,
-  { lost, message, outcomes, expected, restartCount, strikes, processes, directories },
-) {
+  tally: Tally,
+  plan: SoakPlan,
+  { lost, message, outcomes, expected = [], restartCount, strikes, processes, directories }: Observed,
+): void {
   tally.streams += 1;
   tally.images += plan.requests.length;
-  tally.restarts += restartCount ?? 0;
+  tally.restarts += restartCount;
   tally.left += processes.length + directories.length;
   for (const { fault } of strikes) tally.strikes[fault] = (tally.strikes[fault] ?? 0) + 1;
   if (outcomes.length !== plan.requests.length) {
-    tally.wrong.push({ seed: plan.seed, what: lost ?? outcomes[0]?.message, message });
+    tally.wrong.push({ seed: plan.seed, what: lost ?? messageOf(outcomes[0]), message });
     return;
   }
   for (const [k, outcome] of outcomes.entries()) {
-    const mayBeCancelled = plan.requests[k].cancelAtForward !== undefined;
-    if (outcome.digest === expected[k]) tally.equal += 1;
-    else if (outcome.code === "cancelled" && mayBeCancelled) tally.cancelled += 1;
-    else tally.wrong.push({ seed: plan.seed, request: k, what: outcome.message ?? "another image" });
+    const mayBeCancelled = plan.requests[k]?.cancelAtForward !== undefined;
+    if ("digest" in outcome && outcome.digest === expected[k]) tally.equal += 1;
+    else if ("code" in outcome && outcome.code === "cancelled" && mayBeCancelled) tally.cancelled += 1;
+    else tally.wrong.push({ seed: plan.seed, request: k, what: messageOf(outcome) ?? "another image" });
   }
 }
 
-export function isSound({ wrong, left }) {
+function messageOf(outcome: Outcome | undefined): string | undefined {
+  return outcome !== undefined && "code" in outcome ? outcome.message : undefined;
+}
+
+export function isSound({ wrong, left }: Tally): boolean {
   return wrong.length === 0 && left === 0;
 }
 
-export function describeSoak({ seconds, streams, images, equal, cancelled, wrong, restarts, left, strikes }) {
+export function describeSoak({
+  seconds,
+  streams,
+  images,
+  equal,
+  cancelled,
+  wrong,
+  restarts,
+  left,
+  strikes,
+}: Tally): string {
   const faults = Object.entries(strikes).sort(([, a], [, b]) => b - a);
   const struck = faults.reduce((total, [, count]) => total + count, 0);
   return [
@@ -102,7 +144,7 @@ export function describeSoak({ seconds, streams, images, equal, cancelled, wrong
  * A stream of requests with random options, cancellations among them, at random times, and one fault in each of the
  * worker's first incarnations.
  */
-export function planSoak(seed, worker) {
+export function planSoak(seed: number, worker: WorkerKind): SoakPlan {
   const random = randomOf(seed);
   return {
     seed,
@@ -122,11 +164,11 @@ export function planSoak(seed, worker) {
  * Every second incarnation gets somewhere before its fault strikes: an image whose same step costs three workers in a
  * row is given up, as is promised.
  */
-function planFault(incarnation, random) {
+function planFault(incarnation: number, random: Random): PlannedFault {
   const early = incarnation % 2 === 0;
-  const at = early
+  const at: Phase = early
     ? random.pick(BEFORE_PROGRESS)
-    : random.pick(["decode", "decode", "prefill", "decode-image", "idle"]);
+    : random.pick(["decode", "decode", "prefill", "decode-image", "idle"] as const);
   const nth = early ? 1 : random.integer(2, at === "decode" ? 40 : 4);
   const fault = random.pick(faultsAt(at));
   // An image that does not fit alone is refused, as is promised.
@@ -135,7 +177,7 @@ function planFault(incarnation, random) {
   return { fault, at, nth, ...during, ms: random.integer(10, 200), moreThan };
 }
 
-function faultsAt(phase) {
+function faultsAt(phase: Phase): readonly string[] {
   switch (phase) {
     case "start":
     case "load":
@@ -153,15 +195,15 @@ function faultsAt(phase) {
   }
 }
 
-function planRequest(random) {
-  const test = random.pick(["rejection", "coupled"]);
-  const verification = random.pick(["overlapped", "sequential"]);
-  const adaptive = { kind: "adaptive", min: random.integer(1, 5), test, verification };
+function planRequest(random: Random): SoakRequest {
+  const test = random.pick(["rejection", "coupled"] as const);
+  const verification = random.pick(["overlapped", "sequential"] as const);
+  const adaptive = { kind: "adaptive", min: random.integer(1, 5), test, verification } as const;
   return {
     options: {
       classLabel: random.integer(0, 9),
       seed: random.integer(0, 2 ** 31),
-      window: random.pick([random.integer(1, 10), "full", adaptive, adaptive]),
+      window: random.pick([random.integer(1, 10), "full", adaptive, adaptive] as const),
       temperature: random.pick([0, 0.7, 1, 1.3]),
       topK: random.pick([0, 0, 2, 5]),
       topP: random.pick([1, 1, 0.8]),

@@ -1,11 +1,11 @@
-/** A program that uses zipar and dies as it is told: `{ worker, phase, way, delayMs, faults }` as JSON. */
+/** A program that uses zipar and dies as it is told: a `ParentPlan` as JSON. */
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { faultyWorker } from "./faulty-worker.mjs";
-import { load } from "./load.mjs";
+import { createEngine } from "#zipar/index";
+import { faultyWorker } from "./faulty-worker.ts";
+import type { ParentPlan } from "./parents.ts";
 
-const { worker, phase, way, delayMs, faults } = JSON.parse(process.argv[2]);
-const { createEngine } = await load("index.js");
+const { worker, phase, way, delayMs, faults }: ParentPlan = JSON.parse(process.argv[2] ?? "");
 const stub = {
   rows: 40,
   columns: 40,
@@ -15,15 +15,23 @@ const stub = {
   reach: 2,
   seed: 1,
   delayMs: 2,
-};
+} as const;
 
 /** What happens besides ends when the program does. */
 setInterval(() => {}, 1_000);
 if (phase === "start") dieSoon();
 const engine = await createEngine({
   worker: faultyWorker(worker, { faults }, stub),
-  onProgress: () => phase === "load" && dieSoon(),
-  logger: { debug() {}, info() {}, warn: () => phase === "restart" && dieSoon() },
+  onProgress() {
+    if (phase === "load") dieSoon();
+  },
+  logger: {
+    debug() {},
+    info() {},
+    warn() {
+      if (phase === "restart") dieSoon();
+    },
+  },
 });
 if (phase === "idle") {
   await engine.generate({ classLabel: 1, window: 1, image: false });
@@ -37,7 +45,7 @@ if (phase === "idle") {
   });
 }
 
-async function decode() {
+async function decode(): Promise<void> {
   for await (const event of engine.generate({ classLabel: 1, window: 1, partialImages: 3 })) {
     const isThird = event.type === "step" && event.forward === 3;
     if (isThird && phase === "dispose") engine.dispose();
@@ -49,15 +57,16 @@ async function decode() {
   }
 }
 
-async function dieSoon() {
+async function dieSoon(): Promise<void> {
   await sleep(delayMs);
   switch (way) {
     case "exit":
       return process.exit(7);
     case "throw":
-      return setImmediate(() => {
+      setImmediate(() => {
         throw new Error("planned");
       });
+      return;
     default:
       process.kill(process.pid, way);
   }
