@@ -2,7 +2,8 @@
  * `npm run test:faults`: workers that misbehave on purpose, and what becomes of the images. Every row of the table is
  * checked against what `table.ts` expects. `--quick` runs a cross-section, `--only WORD` the rows that have the
  * word, `--soak SECONDS` random faults under streams of requests (`--worker demo` with the demo checkpoint), `--parents N`
- * deaths of the program itself. `--seed N` repeats the random choices of the last two.
+ * deaths of the program itself. `--seed N` repeats the random choices of the last two. `--slack N` gives the rows of the
+ * table N times as long, on a machine that has other work.
  */
 import { availableParallelism } from "node:os";
 import process from "node:process";
@@ -13,7 +14,7 @@ import { complaintsOf, describeParents, runParents, summariseParents } from "./p
 import { describeTable, formatMarkdown, formatTable, summarise } from "./report.ts";
 import { describeSoak, isSound, runSoak } from "./soak.ts";
 import { faultFree, fullTable, quickTable } from "./table.ts";
-import type { ImageSet, JudgedRow, Row, WorkerKind } from "./types.ts";
+import type { CalmRow, ImageSet, JudgedRow, Row, WorkerKind } from "./types.ts";
 
 interface Result {
   /** As `--json` prints it. */
@@ -43,6 +44,7 @@ if (process.platform !== "linux") {
   process.exit(2);
 }
 const laneCount = Number(flags.lanes);
+const slack = Number(flags.slack);
 const seed = flags.seed === undefined ? Date.now() % 2 ** 31 : Number(flags.seed);
 const { report, text, passed } = await runWanted();
 process.stdout.write(flags.json ? `${JSON.stringify(report, null, 1)}\n` : `${text}\n`);
@@ -51,7 +53,7 @@ process.exitCode = passed ? 0 : 1;
 function runWanted(): Promise<Result> {
   if (flags.soak !== undefined) return soak(Number(flags.soak));
   if (flags.parents !== undefined) return killParents(Number(flags.parents));
-  return runTable(wantedRows());
+  return runTable(wantedRows().map(withSlack));
 }
 
 async function soak(seconds: number): Promise<Result> {
@@ -104,7 +106,7 @@ async function runTable(rows: readonly Row[]): Promise<Result> {
     onEnd(row, observed) {
       const verdict = judge(row, observed, {
         digests: digests.get(row.worker) as Digests,
-        slack: Number(flags.slack),
+        slack,
       });
       judged.set(row.id, { row, verdict, observed });
       const what = `${row.worker}, ${row.name} in ${row.phase}, ${row.images}: ${verdict.ends}`;
@@ -122,10 +124,20 @@ async function runTable(rows: readonly Row[]): Promise<Result> {
   };
 }
 
+/** How soon a worker that hangs is given up stays as it is: a fault's expectation depends on it. */
+function withSlack<AnyRow extends CalmRow>(row: AnyRow): AnyRow {
+  const { startTimeoutMs } = row.engine;
+  return {
+    ...row,
+    limitMs: slack * row.limitMs,
+    engine: { ...row.engine, startTimeoutMs: startTimeoutMs && slack * startTimeoutMs },
+  };
+}
+
 /** The images without any fault, by worker and by set of requests. */
 async function digestsOf(workers: ReadonlySet<WorkerKind>): Promise<ReadonlyMap<WorkerKind, Digests>> {
   const digests = new Map<WorkerKind, Record<ImageSet, readonly string[]>>();
-  await runInLanes(faultFree([...workers]), {
+  await runInLanes(faultFree([...workers]).map(withSlack), {
     laneCount: 1,
     onEnd({ worker, images }, { outcomes, lost, message }) {
       const failed = outcomes.find((outcome) => "code" in outcome);

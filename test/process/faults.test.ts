@@ -15,7 +15,7 @@ interface Report {
 /** A cross-section of `npm run test:faults`, whose table says what is expected. */
 describe.runIf(process.platform === "linux")("a worker that misbehaves on purpose", () => {
   test("costs no image, or a typed error, and leaves nothing behind", async () => {
-    const report = await runHarness("--quick", "--slack", "3");
+    const report = await runHarness("--quick", "--slack", "5");
     const complaints = report.table.flatMap(({ row, verdict }) =>
       verdict.complaints.map((complaint) => `${row.name} in ${row.phase}: ${complaint}`),
     );
