@@ -1,11 +1,14 @@
-/** `npm test`: sets everything up, then runs every check of both languages, all of them even when one fails. */
-import { spawnSync } from "node:child_process";
+/**
+ * `npm test`: sets everything up, then runs every check of both languages, all of them even when one fails. Checks of
+ * one lane run one after the other, the lanes side by side: most checks keep one core busy and no more.
+ */
+import { spawn } from "node:child_process";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 /**
- * @typedef {{ command: string, parameters: string[], directory?: string }} Command
+ * @typedef {{ command: string, parameters: string[], directory?: string, isLive?: boolean }} Command
  * @typedef {{ name: string } & Command} Check
  * @typedef {{ name: string, verdict: "passed" | "FAILED" | "NOT RUN", seconds: number }} Outcome
  */
@@ -15,34 +18,55 @@ const workerDirectory = join(root, "python-worker");
 /** With which a check says that this machine cannot run it. */
 const NOT_RUN = 77;
 
-const setUp = runCheck({ name: "set-up", ...node("scripts/setup.mjs", "--test-tools") });
-const outcomes = setUp.verdict === "passed" ? [setUp, ...(await listChecks()).map(runCheck)] : [setUp];
+const setUp = await runCheck({ name: "set-up", ...node("scripts/setup.mjs", "--test-tools"), isLive: true });
+const outcomes = setUp.verdict === "passed" ? [setUp, ...(await runLanes(await listLanes()))] : [setUp];
 summarise(outcomes);
 
-/** @returns {Promise<Check[]>} */
-async function listChecks() {
+/** @returns {Promise<Check[][]>} */
+async function listLanes() {
   const python = await findPython();
   return [
-    { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
-    { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
-    { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
-    { name: "generated schemas are current", ...node(".setup/tools/scripts/generate-proto.js", "--check") },
-    { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
-    { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
-    { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
-    { name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") },
-    { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
-    { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
-    { name: "Python types (mypy)", ...python("mypy") },
-    { name: "Python tests (pytest)", ...python("pytest", "-q") },
-    {
-      name: "API docs (typedoc)",
-      ...node("docs/api/node_modules/typedoc/bin/typedoc"),
-      directory: join(root, "docs/api"),
-    },
-    { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
-    { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
+    [
+      { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
+      { name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") },
+      { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
+      { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
+    ],
+    [
+      { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
+      { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
+      { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
+      {
+        name: "generated schemas are current",
+        ...node(".setup/tools/scripts/generate-proto.js", "--check"),
+      },
+      { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
+      { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
+      { name: "Python types (mypy)", ...python("mypy") },
+      { name: "Python tests (pytest)", ...python("pytest", "-q") },
+      {
+        name: "API docs (typedoc)",
+        ...node("docs/api/node_modules/typedoc/bin/typedoc"),
+        directory: join(root, "docs/api"),
+      },
+      { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
+      { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
+    ],
   ];
+}
+
+/**
+ * @param {Check[][]} lanes
+ * @returns {Promise<Outcome[]>}
+ */
+async function runLanes(lanes) {
+  const outcomes = lanes.map(async (checks) => {
+    /** @type {Outcome[]} */
+    const done = [];
+    for (const check of checks) done.push(await runCheck(check));
+    return done;
+  });
+  return (await Promise.all(outcomes)).flat();
 }
 
 /**
@@ -78,21 +102,41 @@ async function findPython() {
 }
 
 /**
+ * Prints what a check says once it has ended, so that lanes do not mix, or at once where it is live.
  * @param {Check} check
- * @returns {Outcome}
+ * @returns {Promise<Outcome>}
  */
-function runCheck({ name, command, parameters, directory = root }) {
-  console.log(`\n=== ${name}`);
+async function runCheck({ name, command, parameters, directory = root, isLive = false }) {
+  console.log(`... ${name}`);
   const startMs = performance.now();
-  const { status, error } = spawnSync(command, parameters, {
-    cwd: directory,
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  if (error) console.log(`${command} could not be started: ${error.message}`);
+  const { output, exitCode } = await run(command, parameters, directory, isLive);
   const seconds = (performance.now() - startMs) / 1000;
-  const verdict = status === 0 ? "passed" : status === NOT_RUN ? "NOT RUN" : "FAILED";
-  console.log(`--- ${name}: ${verdict} in ${seconds.toFixed(1)} s`);
+  const verdict = exitCode === 0 ? "passed" : exitCode === NOT_RUN ? "NOT RUN" : "FAILED";
+  console.log(`\n=== ${name}\n${output.trimEnd()}\n--- ${name}: ${verdict} in ${seconds.toFixed(1)} s\n`);
   return { name, verdict, seconds };
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} parameters
+ * @param {string} directory
+ * @param {boolean} isLive
+ * @returns {Promise<{ output: string, exitCode: number | null }>}
+ */
+function run(command, parameters, directory, isLive) {
+  return new Promise((resolve) => {
+    const child = spawn(command, parameters, { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (chunk) => {
+        if (isLive) process.stdout.write(chunk);
+        else output += chunk;
+      });
+    child.once("error", (error) =>
+      resolve({ output: `${command} could not be started: ${error.message}`, exitCode: null }),
+    );
+    child.once("close", (exitCode) => resolve({ output, exitCode }));
+  });
 }
 
 /** @param {Outcome[]} outcomes */
