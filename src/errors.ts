@@ -48,3 +48,14 @@ export class ZiparError extends Error {
     return typeof value === "object" && value !== null && marker in value;
   }
 }
+
+/** The same error with more details. */
+export function withDetails(error: ZiparError, more: ZiparError["details"]): ZiparError {
+  const { code, message, details, cause } = error;
+  return new ZiparError({ code, message, details: { ...details, ...more }, cause });
+}
+
+/** What something that was thrown says of itself: anything can be thrown. */
+export function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

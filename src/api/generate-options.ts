@@ -8,8 +8,6 @@ import { ALWAYS_GUIDED } from "../schedule/guidance.ts";
 import type { Window } from "../schedule/window.ts";
 import { resolveCardGrid } from "./image-size.ts";
 
-const MAX_SIDE = 1024;
-
 export const adaptiveWindowSchema = z.strictObject({
   kind: z.literal("adaptive"),
   /** Window at which a row's first draft is drawn. Default: half of the model's own. */
@@ -47,8 +45,8 @@ const sizeSchema = z.union(
 );
 
 export const planSchema = z.strictObject({
-  rows: z.int().min(1).max(MAX_SIDE),
-  columns: z.int().min(1).max(MAX_SIDE),
+  rows: z.int().min(1).max(LIMITS.gridSide),
+  columns: z.int().min(1).max(LIMITS.gridSide),
   window: z.union(
     [z.int().min(1, "expected at least 1 token"), z.literal("full")],
     'expected a whole number of tokens, at least 1, or "full"',

@@ -33,7 +33,7 @@ export function resolveCardGrid(size: ImageSize | undefined, card: ModelCard): C
   throw new ZiparError({
     code: "invalid-options",
     message: `generate: ${card.name} does not know ${asked}; ${knownSizes(size as ImageSize, card.grids)}`,
-    details: { sizes: card.grids.map(nameOf) },
+    details: { sizes: card.grids.map(sizeName) },
   });
 }
 
@@ -47,6 +47,11 @@ export function ratioName({ width, height }: { readonly width: number; readonly 
   return `${width / divisor}:${height / divisor}`;
 }
 
+/** `960x544 (16:9)`. */
+export function sizeName(size: { readonly width: number; readonly height: number }): string {
+  return `${size.width}x${size.height} (${ratioName(size)})`;
+}
+
 function nearestInRatio(ratio: number, grids: readonly CardGrid[]): CardGrid | undefined {
   const [nearest] = grids
     .filter(({ width, height }) => isNear(ratio, width / height))
@@ -58,19 +63,15 @@ function nearestInRatio(ratio: number, grids: readonly CardGrid[]): CardGrid | u
 }
 
 function knownSizes(size: ImageSize, grids: readonly CardGrid[]): string {
-  if (grids.length <= LISTED_SIZES) return `expected one of ${grids.map(nameOf).join(", ")}`;
+  if (grids.length <= LISTED_SIZES) return `expected one of ${grids.map(sizeName).join(", ")}`;
   const ratio = typeof size === "string" ? ratioOf(size) : size.width / size.height;
   const nearest = [...grids]
     .sort((a, b) => distance(ratio, a.width / a.height) - distance(ratio, b.width / b.height))
     .slice(0, NEAREST_SIZES);
   return (
-    `expected one of its ${grids.length} sizes, of which ${nearest.map(nameOf).join(", ")} are nearest; ` +
+    `expected one of its ${grids.length} sizes, of which ${nearest.map(sizeName).join(", ")} are nearest; ` +
     "`zipar info` lists them all"
   );
-}
-
-function nameOf(grid: CardGrid): string {
-  return `${grid.width}x${grid.height} (${ratioName(grid)})`;
 }
 
 function ratioOf(name: string): number {

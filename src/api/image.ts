@@ -1,6 +1,6 @@
 import sharp, { type Sharp } from "sharp";
 import type { Pixels } from "../decode/worker.ts";
-import { ZiparError } from "../errors.ts";
+import { reasonOf, ZiparError } from "../errors.ts";
 
 export type ImageFormat = "png" | "webp" | "jpeg";
 
@@ -38,8 +38,11 @@ export class GeneratedImage {
     try {
       await encoderOf(this.toSharp(), format).toFile(path);
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new ZiparError({ code: "image-output", message: `cannot write ${path}: ${reason}`, cause });
+      throw new ZiparError({
+        code: "image-output",
+        message: `cannot write ${path}: ${reasonOf(cause)}`,
+        cause,
+      });
     }
   }
 

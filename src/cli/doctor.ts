@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { reasonOf } from "../errors.ts";
 import { inspectPythonEnvironment, type PythonEnvironment } from "../python/environment.ts";
 import { packageRoot, thisMachine } from "../python/environment-location.ts";
 import { type PythonProbe, probePython } from "../python/probe.ts";
@@ -135,5 +136,5 @@ function describeFindings(findings: readonly Finding[], works: boolean): string 
 }
 
 function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+  return reasonOf(error).split("\n")[0] ?? "";
 }

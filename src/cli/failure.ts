@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { ZiparError, type ZiparErrorCode } from "../errors.ts";
+import { reasonOf, ZiparError, type ZiparErrorCode } from "../errors.ts";
 
 /** What the user can mend by asking for something else; everything else is a failure. */
 const BAD_INPUT: ReadonlySet<ZiparErrorCode> = new Set([
@@ -21,7 +21,7 @@ export function exitCodeOf(error: unknown): number {
 
 /** One clear paragraph; the stack and its causes only when asked for. */
 export function describeFailure(error: unknown, verbose: boolean): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = reasonOf(error);
   if (!verbose) return `zipar: ${message}`;
   const stacks: string[] = [];
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)

@@ -1,4 +1,4 @@
-import { type CardGrid, ratioName } from "../api/image-size.ts";
+import { type CardGrid, sizeName } from "../api/image-size.ts";
 import { estimateMemory, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
 import type { ModelDescription } from "../decode/worker-source.ts";
 import type { ModelCard } from "../protocol/messages.ts";
@@ -63,7 +63,7 @@ function conditioning({ conditioning: kind }: ModelCard, width: number): readonl
 }
 
 function sizes(grids: readonly CardGrid[], width: number): readonly string[] {
-  const named = grids.map((grid) => `${grid.width}x${grid.height} (${ratioName(grid)})`);
+  const named = grids.map(sizeName);
   if (grids.length > LISTED_SIZES) return wrapped(named, ", ", width);
   const nameWidth = Math.max(...named.map((name) => name.length));
   return grids.map(

@@ -1,7 +1,7 @@
 import { accessSync, constants, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
 import { imageFormatOf } from "../api/image.ts";
-import { ZiparError } from "../errors.ts";
+import { reasonOf, ZiparError } from "../errors.ts";
 
 /**
  * The files that images go to, checked before anything is loaded: `out` with a number, or one per seed in the folder
@@ -50,7 +50,6 @@ function attempt(what: string, action: () => void): void {
   try {
     action();
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ZiparError({ code: "image-output", message: `${what} (${reason})`, cause });
+    throw new ZiparError({ code: "image-output", message: `${what} (${reasonOf(cause)})`, cause });
   }
 }

@@ -1,5 +1,5 @@
 import { openSync, writeSync } from "node:fs";
-import { ZiparError } from "../errors.ts";
+import { reasonOf, ZiparError } from "../errors.ts";
 
 /**
  * Opens a trace file, before anything is loaded, so that a bad path is told at once. Each line is written when it
@@ -22,7 +22,7 @@ function attempt<Value>(path: string, action: () => Value): Value {
   } catch (cause) {
     throw new ZiparError({
       code: "trace",
-      message: `--trace ${path}: cannot write it (${(cause as Error).message})`,
+      message: `--trace ${path}: cannot write it (${reasonOf(cause)})`,
       cause,
     });
   }

@@ -1,4 +1,4 @@
-import { ZiparError } from "../errors.ts";
+import { withDetails, ZiparError } from "../errors.ts";
 import type { QueryResult, StepOutcome } from "../schedule/commit-step.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
 import type { GuidanceInterval } from "../schedule/guidance.ts";
@@ -82,6 +82,5 @@ export function withDecoded(error: unknown, state: SequenceState | undefined): u
       column < decodedIn(state, row) ? (state.tokens[row * columns + column] as number) : -1,
     ),
   );
-  const { code, message, details, cause } = error;
-  return new ZiparError({ code, message, details: { ...details, decoded }, cause });
+  return withDetails(error, { decoded });
 }

@@ -1,3 +1,4 @@
+import { markdownTable } from "../report/markdown-table.ts";
 import type { EvalReport, SettingReport } from "./report.ts";
 import { settingName } from "./settings.ts";
 
@@ -32,7 +33,7 @@ const NOTES = [
 ].join("\n");
 
 function measureTable(rows: readonly (readonly string[])[]): string {
-  return table(
+  return markdownTable(
     ["window", "forwards", "reduction", "accuracy", "Frechet", "greedy agreement", "bits per token"],
     rows,
   );
@@ -102,7 +103,7 @@ function differenceTable(settings: readonly SettingReport[]): string {
       ],
     ];
   });
-  return table(["window", "accuracy", "Frechet", "bits per token"], rows);
+  return markdownTable(["window", "accuracy", "Frechet", "bits per token"], rows);
 }
 
 function nameOf({ window, variant }: SettingReport): string {
@@ -117,17 +118,4 @@ function withError(value: number | null, error: number | null, digits: number, p
 
 function percentage(value: number | null, error: number | null, plus: "+" | "" = ""): string {
   return value === null || error === null ? "-" : `${withError(100 * value, 100 * error, 1, plus)} %`;
-}
-
-/** A Markdown table with aligned columns, readable in a terminal too. */
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] as number) : cell.padStart(widths[column] as number))).join(" | ")} |`;
-  const rule = widths.map((width, column) =>
-    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
-  );
-  return [line(header), line(rule), ...rows.map(line)].join("\n");
 }

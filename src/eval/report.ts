@@ -1,7 +1,7 @@
+import { binomialError, bootstrapError, mean, standardDeviation } from "../report/statistics.ts";
 import type { Judgement, Verdict } from "./judge.ts";
 import type { SettingSamples } from "./result-store.ts";
 import type { EvalSetting } from "./settings.ts";
-import { binomialError, bootstrapError, mean, standardDeviation } from "./statistics.ts";
 
 /** What is measured; null where the checkpoint brings no judge of pictures. */
 export interface Measures {

@@ -1,10 +1,10 @@
 import type { Engine } from "../api/engine.ts";
 import type { GenerationResult } from "../api/generation.ts";
 import type { GeneratedImage } from "../api/image.ts";
+import { mean } from "../report/statistics.ts";
 import type { SettingSamples } from "./result-store.ts";
 import { scoreTokens } from "./score-tokens.ts";
 import type { EvalSetting } from "./settings.ts";
-import { mean } from "./statistics.ts";
 
 /** Which images are made. The same for all settings, so that they can be compared image by image. */
 export interface SamplePlan {

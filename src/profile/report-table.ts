@@ -1,3 +1,4 @@
+import { markdownTable } from "../report/markdown-table.ts";
 import type { AttentionShares, LocalityReport } from "./report.ts";
 
 const SHARES: readonly { readonly name: string; readonly share: keyof AttentionShares }[] = [
@@ -23,7 +24,7 @@ export function drawLocalityTable(report: LocalityReport): string {
       `${seed}; ${layers} layers of ${heads} heads.`,
     `Suggested window: ${report.suggestedWindow} of ${columns} columns (median over rows of the 90 % quantile over heads).`,
     "Attention, mean over queries, heads and layers:",
-    table(
+    markdownTable(
       ["to", "share", "if spread evenly"],
       SHARES.map(({ name, share }) => [
         name,
@@ -32,7 +33,7 @@ export function drawLocalityTable(report: LocalityReport): string {
       ]),
     ),
     `Smallest window that keeps ${percent(windowQuantile)} of a row start's attention on the image:`,
-    table(
+    markdownTable(
       [
         "row",
         "mean attention",
@@ -48,12 +49,12 @@ export function drawLocalityTable(report: LocalityReport): string {
       ]),
     ),
     "Share of a row start's attention on the image that a window keeps if higher rows are complete, mean over rows, heads and layers:",
-    table(
+    markdownTable(
       ["window", "kept"],
       report.keptByWindow.map((kept, k) => [String(k + 1), percent(kept)]),
     ),
     "Heads; the window is the median over rows:",
-    table(
+    markdownTable(
       ["layer", "head", "window", ...SHARES.map(({ name }) => name)],
       perHead.map((head) => [
         ...[head.layer, head.head, head.window].map(String),
@@ -66,15 +67,4 @@ export function drawLocalityTable(report: LocalityReport): string {
 
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
-}
-
-/** A Markdown table with columns aligned to the right, readable in a terminal too. */
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => cell.padStart(widths[column] ?? 0)).join(" | ")} |`;
-  const rule = widths.map((width) => `${"-".repeat(Math.max(1, width - 1))}:`);
-  return [line(header), line(rule), ...rows.map(line)].join("\n");
 }

@@ -1,4 +1,4 @@
-import { mean } from "../eval/statistics.ts";
+import { mean } from "../report/statistics.ts";
 import { type MeanMasses, offsetMap, rowStartHeads } from "./mean-masses.ts";
 import {
   keptShares,

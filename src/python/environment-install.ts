@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { reasonOf } from "../errors.ts";
 import { readEnvironmentFacts } from "./environment-files.ts";
 import { fillEnvironment } from "./environment-fill.ts";
 import type { InstallJob } from "./environment-job.ts";
@@ -69,8 +70,10 @@ async function mendEnvironment(job: InstallJob, judgement: EnvironmentJudgement)
       await removeLeftover(job.directory);
       return;
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      job.onProgress({ step: "environment", message: `mending it failed, making it anew. ${reason}` });
+      job.onProgress({
+        step: "environment",
+        message: `mending it failed, making it anew. ${reasonOf(error)}`,
+      });
     }
   }
   await replaceEnvironment(job);

@@ -1,8 +1,9 @@
 import { z } from "zod";
+import { LIMITS } from "../protocol/messages.ts";
 
 export const stubOptionsSchema = z.strictObject({
-  rows: z.int().min(1).max(1024).default(24),
-  columns: z.int().min(1).max(1024).default(24),
+  rows: z.int().min(1).max(LIMITS.gridSide).default(24),
+  columns: z.int().min(1).max(LIMITS.gridSide).default(24),
   rowEnd: z.enum(["none", "token"]).default("none"),
   codeCount: z.int().min(2).default(16384),
   promptLength: z.int().min(1).default(1),

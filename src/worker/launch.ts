@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import type { WorkerOptions } from "../decode/worker-source.ts";
-import { ZiparError } from "../errors.ts";
+import { reasonOf, withDetails, ZiparError } from "../errors.ts";
 import type { RequestBody } from "../protocol/requests.ts";
 import { type Hello, type Refusal, WorkerChannel } from "./channel.ts";
 import { type Conversation, converse, type FirstRequest, helloWithin } from "./conversation.ts";
@@ -90,9 +90,7 @@ function workerDied(reason: string, process: WorkerProcess): ZiparError {
 
 /** The error with what the worker printed last, whoever noticed its end. */
 function withOutput(error: ZiparError, process: WorkerProcess): ZiparError {
-  if ("output" in error.details) return error;
-  const { code, message, details, cause } = error;
-  return new ZiparError({ code, message, details: { ...details, output: process.output.toString() }, cause });
+  return "output" in error.details ? error : withDetails(error, { output: process.output.toString() });
 }
 
 /** The end of what a worker printed, for an error message. */
@@ -102,11 +100,10 @@ function tailOf(process: WorkerProcess): string {
 }
 
 function cannotListen(cause: unknown): ZiparError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
   return new ZiparError({
     code: "worker-start",
     message:
-      `cannot make a socket for the worker in ${tmpdir()} (${reason}); ` +
+      `cannot make a socket for the worker in ${tmpdir()} (${reasonOf(cause)}); ` +
       "give a directory that can be written and has a short path (TMPDIR)",
     cause,
   });

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { ZiparError } from "../../errors.ts";
+import { reasonOf, ZiparError } from "../../errors.ts";
 import { isCurveKey } from "./z85.ts";
 
 /** Names in the folders that `zipar keys` makes. */
@@ -68,10 +68,9 @@ function attempt<Result>(path: string, action: () => Result): Result {
   try {
     return action();
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ZiparError({
       code: "invalid-options",
-      message: `cannot read ${path} (${reason}); \`zipar keys\` makes the files of both sides`,
+      message: `cannot read ${path} (${reasonOf(cause)}); \`zipar keys\` makes the files of both sides`,
       cause,
     });
   }

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as zmq from "zeromq";
-import { ZiparError } from "../../errors.ts";
+import { reasonOf, ZiparError } from "../../errors.ts";
 import { KEY_FILES, readPublicKey, readToken } from "./key-files.ts";
 
 /** Folders that were made, each to be kept by one side. */
@@ -35,10 +35,9 @@ export function makeKeys(folder: string, workerName = "worker"): MadeKeys {
     makeWorker(worker, known, engine);
   } catch (cause) {
     if (ZiparError.is(cause)) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ZiparError({
       code: "invalid-options",
-      message: `cannot make keys in ${folder} (${reason})`,
+      message: `cannot make keys in ${folder} (${reasonOf(cause)})`,
       cause,
     });
   }

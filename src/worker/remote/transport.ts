@@ -1,5 +1,5 @@
 import * as zmq from "zeromq";
-import { ZiparError } from "../../errors.ts";
+import { reasonOf, ZiparError } from "../../errors.ts";
 import { type BoundSocket, routerOptions, type Transport } from "../transport.ts";
 import { bindWithRetries } from "./bind-with-retries.ts";
 import type { ListenAddress } from "./listen-address.ts";
@@ -62,10 +62,9 @@ async function bind({
 }
 
 function cannotListen(endpoint: string, cause: unknown): ZiparError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
   return new ZiparError({
     code: "worker-start",
-    message: `cannot listen for workers at ${endpoint} (${reason}); give an address of this machine and a free port`,
+    message: `cannot listen for workers at ${endpoint} (${reasonOf(cause)}); give an address of this machine and a free port`,
     cause,
   });
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { binomialError, bootstrapError, mean, standardDeviation } from "../../src/eval/statistics.ts";
+import { binomialError, bootstrapError, mean, standardDeviation } from "../../src/report/statistics.ts";
 
 test("the bootstrap's error of a mean is the spread of the values over the root of their number", () => {
   const values = Array.from({ length: 60 }, (_, k) => (k * 37) % 60);
