@@ -11,7 +11,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { createEngine, stubProcess } from "#zipar/index";
 import { resolvePythonEnvironment } from "#zipar/python/environment";
-import { packageRoot } from "#zipar/python/environment-location";
+import { packageRoot } from "#zipar/python/location";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
 
 interface WireFigures {

@@ -8,7 +8,7 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { packageRoot as root } from "#zipar/python/environment-location";
+import { packageRoot as root } from "#zipar/python/location";
 
 const largestPackage = 25e6;
 const neededFiles = [

@@ -8,7 +8,7 @@ import process from "node:process";
 import { z } from "zod";
 import { encodeMessage } from "#zipar/protocol/codec";
 import * as protocol from "#zipar/protocol/messages";
-import { packageRoot } from "#zipar/python/environment-location";
+import { packageRoot } from "#zipar/python/location";
 import { type GoldenMessage, goldenMessages } from "./golden-messages.ts";
 
 const proto = join(packageRoot, "proto");

@@ -3,9 +3,9 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { reasonOf } from "../errors.ts";
 import { inspectPythonEnvironment, type PythonEnvironment } from "../python/environment.ts";
-import { packageRoot, thisMachine } from "../python/environment-location.ts";
+import { packageRoot, thisMachine } from "../python/location.ts";
+import { findUv } from "../python/managed/uv.ts";
 import { type PythonProbe, probePython } from "../python/probe.ts";
-import { findUv } from "../python/uv.ts";
 import type { ValuesOf } from "./option.ts";
 import type { DOCTOR } from "./options.ts";
 

@@ -1,9 +1,5 @@
 import { readFileSync } from "node:fs";
 import { ZiparError } from "../errors.ts";
-import { readEnvironmentFacts } from "./environment-files.ts";
-import { inspectEnvironment, installManagedEnvironment } from "./environment-install.ts";
-import type { SetupProgress } from "./environment-job.ts";
-import { judgeEnvironment, type WantedEnvironment } from "./environment-judgement.ts";
 import {
   findCommand,
   interpreterOf,
@@ -11,9 +7,13 @@ import {
   packageRoot,
   thisMachine,
   workerFiles,
-} from "./environment-location.ts";
+} from "./location.ts";
+import { readEnvironmentFacts } from "./managed/facts.ts";
+import { inspectEnvironment, installManagedEnvironment } from "./managed/install.ts";
+import type { SetupProgress } from "./managed/job.ts";
+import { hashLock } from "./managed/requirements-lock.ts";
+import { environmentState, type WantedEnvironment } from "./managed/state.ts";
 import { probePython } from "./probe.ts";
-import { hashLock } from "./requirements-lock.ts";
 
 export type PythonEnvironment =
   | {
@@ -54,10 +54,10 @@ export function resolvePythonEnvironment(options: ResolveEnvironmentOptions = {}
     };
   }
   const { directory, wanted } = describeManagedEnvironment(options);
-  const judgement = judgeEnvironment(readEnvironmentFacts(directory), wanted);
-  if (judgement.state === "complete")
+  const state = environmentState(readEnvironmentFacts(directory), wanted);
+  if (state.kind === "complete")
     return { installed: true, python: interpreterOf(directory), directory, source: "managed" };
-  return notInstalled(directory, judgement.reason);
+  return notInstalled(directory, state.reason);
 }
 
 function notInstalled(directory: string, reason: string): PythonEnvironment {
@@ -78,8 +78,8 @@ export async function inspectPythonEnvironment(
   const environment = resolvePythonEnvironment(options);
   if (!environment.installed || environment.source === "ZIPAR_PYTHON") return environment;
   const { directory, wanted } = describeManagedEnvironment(options);
-  const judgement = await inspectEnvironment({ directory, wanted });
-  return judgement.state === "complete" ? environment : notInstalled(directory, judgement.reason);
+  const state = await inspectEnvironment({ directory, wanted });
+  return state.kind === "complete" ? environment : notInstalled(directory, state.reason);
 }
 
 export interface InstallEnvironmentOptions extends ResolveEnvironmentOptions {

@@ -1,7 +1,7 @@
 import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
-import { workerFiles } from "./environment-location.ts";
+import { workerFiles } from "./location.ts";
 import { workerVariables } from "./worker-variables.ts";
 
 const probeSchema = z.object({

@@ -1,4 +1,4 @@
-import { workerFiles } from "./environment-location.ts";
+import { workerFiles } from "./location.ts";
 
 /**
  * Environment variables of every interpreter that runs the package `zipar_worker`.

@@ -2,7 +2,7 @@ import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { parseOptions } from "../options/parse.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
-import { workerFiles } from "../python/environment-location.ts";
+import { workerFiles } from "../python/location.ts";
 import { type StubOptions, stubOptionsSchema } from "../stub/options.ts";
 import { launch } from "./launch.ts";
 import type { SourceResolver } from "./load-request.ts";

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { ZiparError } from "../errors.ts";
 import type { Source } from "../protocol/messages.ts";
-import { packageRoot } from "../python/environment-location.ts";
+import { packageRoot } from "../python/location.ts";
 
 /** `owner/name`, then perhaps a path within the repository, then perhaps `@` and a branch, tag or commit. */
 const HUB_REFERENCE = /^([\w.-]+\/[\w.-]+)(?:\/([^@\\:]+))?(?:@(.+))?$/;

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { StubOptions, WorkerSource } from "#zipar/index";
-import { packageRoot } from "#zipar/python/environment-location";
+import { packageRoot } from "#zipar/python/location";
 import { localWorker } from "#zipar/worker/local";
 import type { PlannedFault, WorkerKind } from "./types.ts";
 

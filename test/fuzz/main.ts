@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { resolvePythonEnvironment } from "#zipar/python/environment";
-import { packageRoot } from "#zipar/python/environment-location";
+import { packageRoot } from "#zipar/python/location";
 import { type FuzzOutcome, fuzzReplies } from "./replies.ts";
 
 interface SideOutcome extends FuzzOutcome {

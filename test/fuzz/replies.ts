@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ForwardStep } from "#zipar/decode/worker";
 import { ZiparError } from "#zipar/errors";
 import { decodeReply } from "#zipar/protocol/codec";
-import { packageRoot } from "#zipar/python/environment-location";
+import { packageRoot } from "#zipar/python/location";
 import type { Query } from "#zipar/schedule/plan-step";
 import type { Conversation } from "#zipar/worker/conversation";
 import { SocketWorker } from "#zipar/worker/socket-worker";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { packageRoot } from "../../src/python/environment-location.ts";
+import { packageRoot } from "../../src/python/location.ts";
 
 /** Directions that Biome must report: [file, what it imports]. */
 const forbidden = [

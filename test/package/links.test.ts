@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { packageRoot } from "../../src/python/environment-location.ts";
+import { packageRoot } from "../../src/python/location.ts";
 
 const pages = [
   ...markdownIn("."),

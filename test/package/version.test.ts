@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { packageRoot } from "../../src/python/environment-location.ts";
+import { packageRoot } from "../../src/python/location.ts";
 
 test.each([
   ["python-worker/pyproject.toml", /^version = "(.*)"$/gm],

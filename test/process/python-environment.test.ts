@@ -11,9 +11,9 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { installPythonEnvironment, resolvePythonEnvironment } from "../../src/python/environment.ts";
-import { interpreterOf, workerFiles } from "../../src/python/environment-location.ts";
-import { findSitePackages } from "../../src/python/installed-packages.ts";
-import { parseLock } from "../../src/python/requirements-lock.ts";
+import { interpreterOf, workerFiles } from "../../src/python/location.ts";
+import { findSitePackages } from "../../src/python/managed/installed-packages.ts";
+import { parseLock } from "../../src/python/managed/requirements-lock.ts";
 
 // A package root like the real one, whose lock holds one tiny package of the real lock.
 let root: string;

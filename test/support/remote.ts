@@ -7,7 +7,7 @@ import * as zmq from "zeromq";
 import type { EngineOptions, RemoteWorkerOptions } from "../../src/index.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
 import { resolvePythonEnvironment } from "../../src/python/environment.ts";
-import { workerFiles } from "../../src/python/environment-location.ts";
+import { workerFiles } from "../../src/python/location.ts";
 import { KEY_FILES, readPublicKey, readSecretKey, readToken } from "../../src/worker/remote/key-files.ts";
 import { type MadeKeys, makeKeys } from "../../src/worker/remote/make-keys.ts";
 

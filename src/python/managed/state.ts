@@ -1,4 +1,4 @@
-/** Decides from facts what an environment needs. Pure. */
+import { listSome } from "./list-some.ts";
 
 /** What set-up writes last into an environment, so that a half-made one has none. */
 export interface EnvironmentMarker {
@@ -34,45 +34,40 @@ export interface EnvironmentFacts {
   readonly entries: ReadonlySet<string>;
 }
 
-export type EnvironmentJudgement =
-  | { readonly state: "complete" }
+export type EnvironmentState =
+  | { readonly kind: "complete" }
   /** The interpreter serves, packages are to be installed into it. */
-  | { readonly state: "incomplete"; readonly reason: string }
+  | { readonly kind: "incomplete"; readonly reason: string }
   /** Only making it anew helps. */
-  | { readonly state: "unusable"; readonly reason: string };
+  | { readonly kind: "unusable"; readonly reason: string };
 
-export function judgeEnvironment(facts: EnvironmentFacts, wanted: WantedEnvironment): EnvironmentJudgement {
+/** What an environment needs. Pure. */
+export function environmentState(facts: EnvironmentFacts, wanted: WantedEnvironment): EnvironmentState {
   const { exists, marker, interpreter, entries } = facts;
-  if (!exists) return { state: "unusable", reason: "it is not there yet" };
-  if (interpreter === undefined) return { state: "unusable", reason: "its Python interpreter is gone" };
-  if (!marker) return { state: "incomplete", reason: "it was never completed" };
+  if (!exists) return { kind: "unusable", reason: "it is not there yet" };
+  if (interpreter === undefined) return { kind: "unusable", reason: "its Python interpreter is gone" };
+  if (!marker) return { kind: "incomplete", reason: "it was never completed" };
   if (marker.interpreter !== interpreter)
     return {
-      state: "unusable",
+      kind: "unusable",
       reason: `it was made for ${marker.interpreter}, which is now ${interpreter}`,
     };
   if (marker.runLockHash !== wanted.runLockHash)
-    return { state: "incomplete", reason: "it was made from another lock (requirements.lock)" };
+    return { kind: "incomplete", reason: "it was made from another lock (requirements.lock)" };
   if (wanted.testTools && marker.testLockHash === null)
-    return { state: "incomplete", reason: "it lacks the tools of the test run" };
+    return { kind: "incomplete", reason: "it lacks the tools of the test run" };
   if (wanted.testTools && marker.testLockHash !== wanted.testLockHash)
-    return { state: "incomplete", reason: "it was made from another lock (requirements-test.lock)" };
+    return { kind: "incomplete", reason: "it was made from another lock (requirements-test.lock)" };
   if (wanted.torchBackend !== undefined && wanted.torchBackend !== marker.torchBackend)
     return {
-      state: "incomplete",
+      kind: "incomplete",
       reason: `it has PyTorch for ${marker.torchBackend ?? "the platform's default"}, UV_TORCH_BACKEND asks for ${wanted.torchBackend}`,
     };
   const missing = marker.entries.filter((entry) => !entries.has(entry));
   if (missing.length > 0)
     return {
-      state: "incomplete",
+      kind: "incomplete",
       reason: `${listSome(missing)} ${missing.length === 1 ? "is" : "are"} missing in it`,
     };
-  return { state: "complete" };
-}
-
-/** `a, b, c and 5 more`. */
-export function listSome(names: readonly string[], count = 3): string {
-  const more = names.length - count;
-  return more > 0 ? `${names.slice(0, count).join(", ")} and ${more} more` : names.join(", ");
+  return { kind: "complete" };
 }

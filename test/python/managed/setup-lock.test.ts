@@ -4,7 +4,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { isAbandoned, withSetupLock } from "../../src/python/setup-lock.ts";
+import { isAbandoned, withSetupLock } from "../../../src/python/managed/setup-lock.ts";
 
 let folder: string;
 beforeEach(() => {

@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import type { EnvironmentFacts, EnvironmentMarker } from "./environment-judgement.ts";
-import { interpreterOf } from "./environment-location.ts";
+import { interpreterOf } from "../location.ts";
+import type { EnvironmentFacts, EnvironmentMarker } from "./state.ts";
 
 const markerSchema = z.object({
   runLockHash: z.string(),

@@ -1,6 +1,6 @@
 import { execa } from "execa";
-import { ZiparError } from "../errors.ts";
-import { findCommand, type Machine } from "./environment-location.ts";
+import { ZiparError } from "../../errors.ts";
+import { findCommand, type Machine } from "../location.ts";
 
 /** Minor versions of Python 3 that the locked packages have wheels for. */
 export const PYTHON_MINORS = { oldest: 11, newest: 14 } as const;
@@ -71,11 +71,11 @@ async function tryCandidate(
   });
   // A pyenv or Windows Store stand-in without a Python behind it.
   if (outcome.failed) return { label, objection: "does not run" };
-  return { label, ...judgeInterpreter(outcome.stdout) };
+  return { label, ...checkInterpreter(outcome.stdout) };
 }
 
 /** Pure: reads what `selfDescription` printed. */
-export function judgeInterpreter(output: string): { interpreter: Interpreter } | { objection: string } {
+export function checkInterpreter(output: string): { interpreter: Interpreter } | { objection: string } {
   let found: { path: string; version: [number, number, number]; implementation: string; wide: boolean };
   try {
     found = JSON.parse(output);

@@ -1,13 +1,14 @@
 import { join } from "node:path";
-import { reasonOf } from "../errors.ts";
-import { readEnvironmentFacts } from "./environment-files.ts";
-import { fillEnvironment } from "./environment-fill.ts";
-import type { InstallJob } from "./environment-job.ts";
-import { type EnvironmentJudgement, judgeEnvironment, listSome } from "./environment-judgement.ts";
-import { removeLeftover, replaceEnvironment } from "./environment-make.ts";
+import { reasonOf } from "../../errors.ts";
+import { readEnvironmentFacts } from "./facts.ts";
+import { fillEnvironment } from "./fill.ts";
 import { inspectPackages } from "./installed-packages.ts";
+import type { InstallJob } from "./job.ts";
+import { listSome } from "./list-some.ts";
+import { removeLeftover, replaceEnvironment } from "./replace.ts";
 import { createRunProgram } from "./run-program.ts";
 import { withSetupLock } from "./setup-lock.ts";
+import { type EnvironmentState, environmentState } from "./state.ts";
 import { findUv } from "./uv.ts";
 
 export interface InstallRequest extends Omit<InstallJob, "userUv" | "run"> {
@@ -19,34 +20,34 @@ export interface InstallRequest extends Omit<InstallJob, "userUv" | "run"> {
 /** Makes or mends the environment where needed. Resolves to false when it was complete. */
 export async function installManagedEnvironment(request: InstallRequest): Promise<boolean> {
   const { directory, force, onProgress } = request;
-  if (!force && (await inspectEnvironment(request)).state === "complete") return false;
+  if (!force && (await inspectEnvironment(request)).kind === "complete") return false;
   const onWait = (owner: string) =>
     onProgress({ step: "wait", message: `waiting for ${owner}, which is setting up ${directory}` });
   return withSetupLock(directory, onWait, async () => {
     // Whoever held the lock before may have done the work.
-    const judgement: EnvironmentJudgement = force
-      ? { state: "unusable", reason: "it is to be made anew" }
+    const state: EnvironmentState = force
+      ? { kind: "unusable", reason: "it is to be made anew" }
       : await inspectEnvironment(request);
-    if (judgement.state === "complete") return false;
-    onProgress({ step: "environment", message: `Python environment ${directory}: ${judgement.reason}` });
-    await mendEnvironment(await openJob(request), judgement);
+    if (state.kind === "complete") return false;
+    onProgress({ step: "environment", message: `Python environment ${directory}: ${state.reason}` });
+    await mendEnvironment(await openJob(request), state);
     return true;
   });
 }
 
-/** The quick judgement, and beyond it every single file of every package. */
+/** The quick look, and beyond it every single file of every package. */
 export async function inspectEnvironment({
   directory,
   wanted,
-}: Pick<InstallJob, "directory" | "wanted">): Promise<EnvironmentJudgement> {
+}: Pick<InstallJob, "directory" | "wanted">): Promise<EnvironmentState> {
   const facts = readEnvironmentFacts(directory);
-  const judgement = judgeEnvironment(facts, wanted);
-  if (judgement.state !== "complete" || !facts.marker) return judgement;
+  const state = environmentState(facts, wanted);
+  if (state.kind !== "complete" || !facts.marker) return state;
   const packages = await inspectPackages(join(directory, facts.marker.sitePackages));
   const damaged = packages.flatMap(({ damagedFiles }) => damagedFiles);
   if (damaged.length > 0)
-    return { state: "incomplete", reason: `files are missing or cut: ${listSome(damaged)}` };
-  return judgement;
+    return { kind: "incomplete", reason: `files are missing or cut: ${listSome(damaged)}` };
+  return state;
 }
 
 async function openJob(request: InstallRequest): Promise<InstallJob> {
@@ -63,8 +64,8 @@ async function openJob(request: InstallRequest): Promise<InstallJob> {
   return { ...request, userUv: await findUv(request.machine), run };
 }
 
-async function mendEnvironment(job: InstallJob, judgement: EnvironmentJudgement): Promise<void> {
-  if (judgement.state === "incomplete") {
+async function mendEnvironment(job: InstallJob, state: EnvironmentState): Promise<void> {
+  if (state.kind === "incomplete") {
     try {
       await fillEnvironment(job);
       await removeLeftover(job.directory);

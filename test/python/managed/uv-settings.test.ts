@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { isRecentUv } from "../../src/python/uv.ts";
-import { parsePipConfig, pipVariables, uvSettingsFromPip } from "../../src/python/uv-settings.ts";
+import { isRecentUv } from "../../../src/python/managed/uv.ts";
+import { parsePipConfig, pipVariables, uvSettingsFromPip } from "../../../src/python/managed/uv-settings.ts";
 
 const input = { variables: {}, uvHasConfigFile: false, folderExists: () => true };
 

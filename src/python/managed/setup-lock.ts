@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, stat, utimes, writeFile } from "n
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isRunning } from "../system/is-running.ts";
+import { isRunning } from "../../system/is-running.ts";
 
 const heartbeatMs = 2_000;
 const silentMs = 30_000;

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { findCommand, interpreterOf, type Machine } from "./environment-location.ts";
+import { findCommand, interpreterOf, type Machine } from "../location.ts";
 import { parseLock, pinOf } from "./requirements-lock.ts";
 import type { RunProgram } from "./run-program.ts";
 import { parsePipConfig, pipVariables, type UvSettings, uvSettingsFromPip } from "./uv-settings.ts";

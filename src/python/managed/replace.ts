@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ZiparError } from "../errors.ts";
-import { fillEnvironment } from "./environment-fill.ts";
-import type { InstallJob } from "./environment-job.ts";
+import { ZiparError } from "../../errors.ts";
+import { fillEnvironment } from "./fill.ts";
 import { findInterpreter } from "./interpreter.ts";
+import type { InstallJob } from "./job.ts";
 
 /** Makes the environment anew. The old one comes back if that fails: it may have served for something. */
 export async function replaceEnvironment(job: InstallJob): Promise<void> {

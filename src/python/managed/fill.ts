@@ -2,20 +2,15 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ZiparError } from "../errors.ts";
-import {
-  interpreterName,
-  listEntries,
-  readEnvironmentFacts,
-  removeMarker,
-  writeMarker,
-} from "./environment-files.ts";
-import type { InstallJob } from "./environment-job.ts";
-import { type EnvironmentMarker, listSome } from "./environment-judgement.ts";
-import { interpreterOf } from "./environment-location.ts";
+import { ZiparError } from "../../errors.ts";
+import { interpreterOf } from "../location.ts";
+import { probePython } from "../probe.ts";
+import { interpreterName, listEntries, readEnvironmentFacts, removeMarker, writeMarker } from "./facts.ts";
 import { findSitePackages, inspectPackages } from "./installed-packages.ts";
-import { probePython } from "./probe.ts";
+import type { InstallJob } from "./job.ts";
+import { listSome } from "./list-some.ts";
 import { type LockedPackage, parseLock, pinOf, withoutTorch } from "./requirements-lock.ts";
+import type { EnvironmentMarker } from "./state.ts";
 import { describeSize } from "./torch-size.ts";
 import { bootstrapUv, findOwnUv, ownUvPath, readUvSettings } from "./uv.ts";
 import type { UvSettings } from "./uv-settings.ts";

@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { delimiter, isAbsolute, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Root of the package: the same from `src/worker` and from `dist/worker`. */
+/** Root of the package: the same from `src/python` and from `dist/python`. */
 export const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Files of the Python side that set-up needs. */

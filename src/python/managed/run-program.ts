@@ -1,5 +1,5 @@
 import { execa } from "execa";
-import { ZiparError } from "../errors.ts";
+import { ZiparError } from "../../errors.ts";
 
 /** Runs a program of the set-up to its end. */
 export type RunProgram = (

@@ -1,6 +1,6 @@
-import type { WantedEnvironment } from "./environment-judgement.ts";
-import type { Machine, WorkerFiles } from "./environment-location.ts";
+import type { Machine, WorkerFiles } from "../location.ts";
 import type { RunProgram } from "./run-program.ts";
+import type { WantedEnvironment } from "./state.ts";
 
 export interface SetupProgress {
   readonly step: "wait" | "environment" | "uv" | "packages" | "check";

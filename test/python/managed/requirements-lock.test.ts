@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { workerFiles } from "../../src/python/environment-location.ts";
-import { hashLock, parseLock, pinOf, withoutTorch } from "../../src/python/requirements-lock.ts";
+import { workerFiles } from "../../../src/python/location.ts";
+import { hashLock, parseLock, pinOf, withoutTorch } from "../../../src/python/managed/requirements-lock.ts";
 
 const { runLock, testLock, uvLock } = workerFiles();
 
