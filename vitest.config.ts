@@ -21,7 +21,7 @@ export default defineConfig({
           // Importing every module anew for each file takes as long as the tests themselves.
           isolate: false,
           // Property tests of a busy machine take their time.
-          testTimeout: 60_000,
+          testTimeout: 300_000,
           env: {
             // A unit test that asks for Python fails, with this path in the message.
             ZIPAR_PYTHON: "/unit-tests/run/without/python",
