@@ -1,5 +1,5 @@
 import sharp from "sharp";
-import { FONT_FAMILY, fontFile } from "./font.ts";
+import { FONT_FAMILY, FONT_FILE } from "./font.ts";
 
 export interface Label {
   readonly data: Buffer;
@@ -14,7 +14,7 @@ export async function renderLabel(text: string, points: number, color = "#222222
     text: {
       text: `<span foreground="${color}">${escaped}</span>`,
       font: `${FONT_FAMILY} ${points}`,
-      fontfile: fontFile(),
+      fontfile: FONT_FILE,
       rgba: true,
       dpi: 96,
     },

@@ -6,17 +6,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isRunning } from "./is-running.ts";
 
-/** What lies in a directory of each kind; nothing else is ever removed. */
-export const TEMPORARY_FILE = { worker: "w.sock", font: "dejavu-sans.ttf" } as const;
-export type TemporaryKind = keyof typeof TEMPORARY_FILE;
+/** What lies in a temporary directory; nothing else is ever removed. */
+export const SOCKET_FILE = "w.sock";
 
-const NAME = /^zipar-(worker|font)-(\d+)-[0-9a-f]{12}$/;
+const NAME = /^zipar-worker-(\d+)-[0-9a-f]{12}$/;
 /** A younger directory may be one that is being filled. */
 const YOUNG_MS = 60_000;
 
 /** A path in the directory for temporary files that nobody can guess. It names this process, for `sweepTemporaryDirectories`. */
-export function temporaryPath(kind: TemporaryKind): string {
-  return join(tmpdir(), `zipar-${kind}-${process.pid}-${randomBytes(6).toString("hex")}`);
+export function temporaryPath(): string {
+  return join(tmpdir(), `zipar-worker-${process.pid}-${randomBytes(6).toString("hex")}`);
 }
 
 /** Makes the directory, for this user alone. It is gone when the process exits, or when the returned function is called. */
@@ -37,24 +36,23 @@ export function makeTemporaryDirectory(path: string): () => void {
 export async function sweepTemporaryDirectories(directory = tmpdir()): Promise<void> {
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {
-    const [, kind, pid] = NAME.exec(name) ?? [];
-    if (kind === undefined || isRunning(Number(pid))) continue;
-    await sweep(join(directory, name), kind as TemporaryKind).catch(() => {}); // another process sweeps too
+    const [, pid] = NAME.exec(name) ?? [];
+    if (pid === undefined || isRunning(Number(pid))) continue;
+    await sweep(join(directory, name)).catch(() => {}); // another process sweeps too
   }
 }
 
-async function sweep(path: string, kind: TemporaryKind): Promise<void> {
-  const file = join(path, TEMPORARY_FILE[kind]);
+async function sweep(path: string): Promise<void> {
+  const socket = join(path, SOCKET_FILE);
   const found = await lstat(path);
   if (!found.isDirectory() || found.uid !== process.getuid?.()) return;
   const entries = await readdir(path);
-  const isYoung = Date.now() - found.mtimeMs < YOUNG_MS;
-  if (entries.length === 0 && isYoung) return;
+  if (entries.length === 0 && Date.now() - found.mtimeMs < YOUNG_MS) return;
   if (entries.length > 0) {
-    if (entries.length > 1 || entries[0] !== TEMPORARY_FILE[kind]) return;
+    if (entries.length > 1 || entries[0] !== SOCKET_FILE) return;
     // The same number may belong to a process of another container that shares this directory.
-    if (kind === "worker" ? await isListening(file) : isYoung) return;
-    unlinkSync(file);
+    if (await isListening(socket)) return;
+    unlinkSync(socket);
   }
   rmdirSync(path);
 }

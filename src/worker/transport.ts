@@ -3,8 +3,8 @@ import * as zmq from "zeromq";
 import { LIMITS } from "../protocol/messages.ts";
 import {
   makeTemporaryDirectory,
+  SOCKET_FILE,
   sweepTemporaryDirectories,
-  TEMPORARY_FILE,
   temporaryPath,
 } from "../system/temporary-directory.ts";
 
@@ -45,8 +45,8 @@ export function privateTransport(heartbeatTimeoutMs: number): Transport {
   zmq.context.blocky = false;
   // Windows has no ipc transport in libzmq's default build
   if (process.platform === "win32") return { bind: () => bindLoopback(heartbeatTimeoutMs) };
-  const directory = temporaryPath("worker");
-  const endpoint = `ipc://${join(directory, TEMPORARY_FILE.worker)}`;
+  const directory = temporaryPath();
+  const endpoint = `ipc://${join(directory, SOCKET_FILE)}`;
   return { endpoint, bind: () => bindPrivately(heartbeatTimeoutMs, directory, endpoint) };
 }
 
