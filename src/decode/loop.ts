@@ -43,7 +43,8 @@ export class DecodeLoop {
   /** Images that share a forward; fewer than are live once memory did not suffice for more. */
   #batchLimit = Number.POSITIVE_INFINITY;
   #running: Promise<void> | undefined;
-  #isReplacing = false;
+  /** A worker starts or somebody else has it, which may take long. */
+  #isWaiting = false;
 
   constructor(supervisor: Supervisor, queueLimit: number) {
     this.#supervisor = supervisor;
@@ -64,7 +65,7 @@ export class DecodeLoop {
     const image: Image = { job, state: undefined, lossCount: 0, hasLeft: false };
     this.#admission.add(image, this.#supervisor.worker.card.branches.length);
     job.options.signal?.addEventListener("abort", () => {
-      if (this.#isReplacing) this.#admission.dropCancelled(); // a start takes long; otherwise the next turn does it
+      if (this.#isWaiting) this.#admission.dropCancelled(); // otherwise the next turn does it
     });
     this.#wake();
   }
@@ -136,7 +137,10 @@ export class DecodeLoop {
 
   async #workWhileIdle(): Promise<void> {
     const [next] = this.#idleWork;
-    await next?.run();
+    if (next === undefined) return;
+    this.#isWaiting = true;
+    await next.run();
+    this.#isWaiting = false;
     this.#idleWork = this.#idleWork.filter((other) => other !== next);
   }
 
@@ -290,7 +294,7 @@ export class DecodeLoop {
     }
     for (const { job } of this.#admission.returnLive()) job.onWorkerLost(reason);
     if (!this.#hasWork()) return;
-    this.#isReplacing = true;
+    this.#isWaiting = true;
     try {
       await this.#supervisor.replace();
       this.#admission.resize(this.#supervisor.worker.cacheRowCount);
@@ -298,7 +302,7 @@ export class DecodeLoop {
     } catch (error) {
       this.#failAll(error);
     } finally {
-      this.#isReplacing = false;
+      this.#isWaiting = false;
     }
   }
 

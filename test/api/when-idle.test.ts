@@ -84,6 +84,16 @@ describe("work on an idle worker", () => {
     expect(worker.startCount).toBe(2);
   });
 
+  test("does not keep an image from being cancelled that waits for its end", async () => {
+    await using engine = await createEngine({ worker: stubWorker(STUB) });
+    await engine.whenIdle(async () => {
+      const abort = new AbortController();
+      const cancelled = ziparErrorOf(() => engine.generate({ ...request, signal: abort.signal }));
+      abort.abort();
+      expect((await cancelled).code).toBe("cancelled");
+    });
+  });
+
   test("gets another worker in the place of one that was lost before", async () => {
     const worker = recordingWorker(STUB);
     await using engine = await createEngine({ worker: worker.source });
