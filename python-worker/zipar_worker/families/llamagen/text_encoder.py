@@ -20,7 +20,6 @@ from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_c
 from zipar_worker.checkpoints.small_files import Count
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
-from zipar_worker.families.llamagen.caption import clean_caption
 
 OFFICIAL_PLACES = ("flan-t5-xl", "t5-ckpt/flan-t5-xl")
 """Where the directory lies, seen from the directory of the weights."""
@@ -130,6 +129,9 @@ def caption_tokens(tokenizer: Tokenizer, prompt: str, caption_length: int) -> li
             f"The prompt has {len(prompt)} characters; at most {MAXIMAL_CHARACTERS} are read, and at most "
             f"{caption_length} tokens of them are used. Shorten it.",
         )
+    # Imported here for the same reason as transformers below: what cleans captions takes half a second.
+    from zipar_worker.families.llamagen.caption import clean_caption
+
     caption = clean_caption(prompt)
     if prompt.strip() and not caption:
         raise WorkerError(
