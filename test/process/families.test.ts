@@ -1,7 +1,7 @@
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine } from "../../src/index.ts";
 import { nextTokenForwardCount } from "../../src/schedule/grid.ts";
-import { type TinyCheckpoint, tinyCheckpointOf } from "../support/tiny-checkpoint.ts";
+import { type TinyCheckpoint, tinyCheckpoints } from "../support/tiny-checkpoint.ts";
 
 // Each family from its official format to pixels, through the real worker; the tokens themselves are compared with
 // the official implementations in python-worker/tests.
@@ -14,17 +14,18 @@ const FAMILIES: readonly (readonly [name: string, family: string, ...options: st
   ["LlamaGen, text to image", "llamagen", "--text", "--rows", "6", "--columns", "9"],
 ];
 
-const made: TinyCheckpoint[] = [];
+let checkpoints: readonly TinyCheckpoint[] = [];
+beforeAll(async () => {
+  checkpoints = await tinyCheckpoints(FAMILIES.map(([, ...options]) => [...options, "--seed", "3"]));
+});
 afterAll(() => {
-  for (const checkpoint of made) checkpoint.remove();
+  for (const checkpoint of checkpoints) checkpoint.remove();
 });
 
 describe("every size, in the number of forwards that the law says", () => {
-  test.each(FAMILIES)("%s", async (_name, family, ...options) => {
-    const checkpoint = await tinyCheckpointOf(family, ...options, "--seed", "3");
-    made.push(checkpoint);
+  test.each(FAMILIES.map(([name, family], k) => [name, family, k] as const))("%s", async (_, family, k) => {
     await using engine = await createEngine({
-      model: checkpoint.directory,
+      model: checkpoints[k]?.directory ?? "",
       device: "cpu",
       maxImages: 4,
       // The one family whose files do not say for which size they were trained.

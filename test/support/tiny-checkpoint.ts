@@ -13,18 +13,32 @@ export interface TinyCheckpoint {
 }
 
 /** A LlamaGen checkpoint with random weights, e.g. `--rows 8 --columns 8`. */
-export function tinyCheckpoint(...options: readonly string[]): Promise<TinyCheckpoint> {
-  return tinyCheckpointOf("llamagen", ...options);
+export async function tinyCheckpoint(...options: readonly string[]): Promise<TinyCheckpoint> {
+  const [checkpoint] = await tinyCheckpoints([["llamagen", ...options]]);
+  return checkpoint as TinyCheckpoint;
 }
 
-/** A checkpoint of a family with random weights in its official format, made by the worker's own script. */
-export async function tinyCheckpointOf(
-  family: string,
-  ...options: readonly string[]
-): Promise<TinyCheckpoint> {
-  const directory = mkdtempSync(join(tmpdir(), "zipar-test-checkpoint-"));
-  await runPython(["-m", "zipar_testing.tiny", family, "--out", directory, ...options]);
-  return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+const WRITE_ALL = `
+import json, sys
+from zipar_testing.tiny.__main__ import main
+for arguments in json.loads(sys.argv[1]):
+    main(arguments)
+`;
+
+/**
+ * Checkpoints with random weights in official formats, each told as `[family, ...options]`, made by the worker's own
+ * script: in one process, which imports the libraries once.
+ */
+export async function tinyCheckpoints(
+  wanted: readonly (readonly string[])[],
+): Promise<readonly TinyCheckpoint[]> {
+  const checkpoints = wanted.map(() => {
+    const directory = mkdtempSync(join(tmpdir(), "zipar-test-checkpoint-"));
+    return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+  });
+  const jobs = wanted.map((options, k) => [...options, "--out", checkpoints[k]?.directory]);
+  await runPython(["-c", WRITE_ALL, JSON.stringify(jobs)]);
+  return checkpoints;
 }
 
 /** Runs the worker's Python and returns what it printed. */

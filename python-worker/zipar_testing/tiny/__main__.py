@@ -7,6 +7,7 @@ python -m zipar_testing.tiny llamagen --out DIRECTORY --seed 1 --shape B --size 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,16 +28,19 @@ class Writer(Protocol):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="zipar_testing.tiny", description="Writes a checkpoint with random weights.")
     families = parser.add_subparsers(dest="family", required=True)
     for name in WRITERS:
         family = families.add_parser(name.replace("_", "-"))
+        if family.prog.split()[-1] not in given[:1]:
+            continue  # the libraries of another family take seconds to import
         family.add_argument("--out", type=Path, required=True, help="directory to write into")
         family.add_argument("--seed", type=int, default=0)
         writer = cast(Writer, import_module(f"zipar_testing.tiny.{name}"))
         writer.add_options(family)
         family.set_defaults(write=writer.write)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     options.out.mkdir(parents=True, exist_ok=True)
     options.write(options.out, options.seed, options)
 
