@@ -87,6 +87,7 @@ async function benchWire(): Promise<WireFigures> {
     for await (const event of engine.generate({
       classLabel: 0,
       window: 4,
+      lookahead: 0,
       seed,
       topK: 2048,
       image: false,
@@ -135,6 +136,7 @@ async function benchModel(): Promise<ModelFigures> {
       const { stats } = await engine.generate({
         classLabel: seed,
         window,
+        lookahead: 0,
         seed,
         guidanceScale: 4,
         topK: 2000,

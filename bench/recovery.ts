@@ -6,7 +6,7 @@ import type { EngineOptions } from "#zipar/api/engine-options";
 import type { GenerateOptions } from "#zipar/api/generate-options";
 import type { ForwardStep, PromptRequest, Worker } from "#zipar/decode/worker";
 import { createEngine, type Engine } from "#zipar/index";
-import { type FedQueries, nothingFed } from "#zipar/schedule/fed-queries";
+import type { FedQueries } from "#zipar/schedule/fed-queries";
 import { planRebuild } from "#zipar/schedule/rebuild";
 import { pythonWorker } from "#zipar/worker/local";
 
@@ -48,7 +48,7 @@ async function measureWindow(
   request: GenerateOptions,
 ): Promise<readonly RecoveryRow[]> {
   const record = recordForwards(worker);
-  await engine.generate({ ...request, window, seed: 1, image: false });
+  await engine.generate({ ...request, window, seed: 1, image: false, lookahead: 0 });
   const { steps, prompt, times } = record.stop();
   const rows: RecoveryRow[] = [];
   for (const share of SHARES) {
@@ -58,8 +58,7 @@ async function measureWindow(
     const { sampling } = steps[0] as ForwardStep;
     const startedAt = performance.now();
     await worker.encodePrompt({ ...(prompt as PromptRequest), sequence });
-    for (const { queries, runs, steps: numbers } of forwards)
-      await worker.forward([{ sequence, plan: { queries, runs }, steps: numbers, sampling }]);
+    for (const plan of forwards) await worker.forward([{ sequence, plan, sampling }]);
     const rebuildMs = performance.now() - startedAt;
     await worker.release([sequence]);
     const decodeMs = times.slice(0, count).reduce((sum, ms) => sum + ms, 0);
@@ -106,17 +105,14 @@ function recordForwards(worker: Worker): { stop(): RecordedForwards } {
   };
 }
 
-/** Of a fixed window every query counts: no draft is ever rejected. */
+/** Of a fixed window without lookahead every query counts: no draft is ever rejected, and no guess falls. */
 function fedBy(steps: readonly ForwardStep[]): FedQueries {
-  const fed = nothingFed();
-  for (const { plan } of steps) {
-    for (const { slot, token } of plan.queries) {
-      fed.slots.push(slot);
-      fed.tokens.push(token);
-    }
-    fed.ends.push(fed.slots.length);
-  }
-  return fed;
+  const queries = steps.flatMap(({ plan }) => plan.queries);
+  return {
+    slots: queries.map(({ slot }) => slot),
+    tokens: queries.map(({ token }) => token),
+    steps: queries.map(({ step }) => step),
+  };
 }
 
 export function describeRecovery(name: string, rows: readonly RecoveryRow[]): string {

@@ -48,7 +48,7 @@ const FAILURE: WorkerFailure = {
 
 export const goldenMessages: readonly GoldenMessage[] = [
   request("init", 1, {
-    protocolVersion: 1,
+    protocolVersion: 2,
     model: { weights: { type: "path", path: "/models/demo" }, vq: null, textEncoder: null, size: null },
     device: "auto",
     dtype: "auto",
@@ -59,7 +59,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     "init",
     1,
     {
-      protocolVersion: 1,
+      protocolVersion: 2,
       model: {
         weights: { type: "path", path: "/models/c2i_B_256.pt" },
         vq: { type: "path", path: "/models/vq_ds16_c2i.pt" },
@@ -134,7 +134,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       { name: "wants", data: Uint8Array.of(1, 2, 1, 0, 1) },
       { name: "uniforms", data: Float64Array.of(0.1, 1 - 2 ** -53, 0) },
       { name: "runs", data: Int32Array.of(0, 5, 16, 18, 0, 2), shape: [3, 2] },
-      { name: "steps", data: Int32Array.of() },
+      { name: "steps", data: Int32Array.of(9, 9, 10, 0, 0) },
     ],
   ),
   // the unconditional branch is rebuilt: two steps at once
@@ -174,7 +174,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     header: {
       type: "hello",
       epoch: EPOCH,
-      protocolVersion: 1,
+      protocolVersion: 2,
       workerVersion: "0.1.0",
       pid: 4242,
       token: "0123456789abcdef".repeat(4),

@@ -36,9 +36,9 @@ export type {
 export { ZiparError, type ZiparErrorCode, type ZiparErrorOptions } from "./errors.ts";
 export type { Logger } from "./logger.ts";
 export type { ModelCard } from "./protocol/messages.ts";
-export type { Draw, QueryResult } from "./schedule/commit-step.ts";
 export type { Distribution } from "./schedule/distribution.ts";
-export type { Query, QueryKind, Want } from "./schedule/plan-step.ts";
+export type { Draw, QueryResult } from "./schedule/step-outcome.ts";
+export type { Query, QueryKind, Want } from "./schedule/step-plan.ts";
 export type { AdaptiveWindow, FixedWindow, Window } from "./schedule/window.ts";
 export type { StubOptions } from "./stub/options.ts";
 export { stubWorker } from "./stub/source.ts";

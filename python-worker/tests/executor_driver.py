@@ -76,7 +76,7 @@ def start(
         epoch=0,
         request=0,
         frames=(),
-        protocol_version=1,
+        protocol_version=2,
         model=ModelReference(
             weights=PathSource(path=str(path)),
             vq=PathSource(path=str(vq_path)) if vq_path else None,
@@ -125,7 +125,7 @@ def forward_request(executor: TorchExecutor, feeds: Sequence[Feed]) -> list[Sequ
             wants=bytes([want for _, _, want in feed.queries]),
             uniforms=list(feed.uniforms),
             runs=[bound for run in feed.runs for bound in run],
-            steps=list(feed.steps),
+            steps=list(feed.steps) or [0] * len(feed.queries),
         )
         for feed in feeds
     ]

@@ -126,8 +126,10 @@ def run_in_steps(case: Case, ours: Decoder, embeddings: Tensor) -> Tensor:
     for first, end in ((0, 5), (5, 6), (6, 12)):
         slots = torch.arange(first, end).expand(2, -1)
         runs = torch.tensor([[[0, end]]] * 2)
-        mask = visible_slots(slots, torch.zeros(2, dtype=torch.int64), runs, None, key_count=end, trash_slot=LENGTH)
-        step = cache.open_step((0, 1), torch.tensor([0, 1]), slots, end)
+        steps = torch.full_like(slots, first)
+        step = cache.open_step_((0, 1), torch.tensor([0, 1]), slots, steps, end)
+        paddings = torch.zeros(2, dtype=torch.int64)
+        mask = visible_slots(slots, paddings, runs, steps, step.slot_steps(), trash_slot=LENGTH)
         parts.append(run(case, ours, embeddings[:, first:end], slots, StepAttention(step, mask)))
     return torch.cat(parts, dim=1)
 

@@ -113,7 +113,7 @@ def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint:
     together = [query for step in queries for query in step]
     rebuilt.forward(Feed(1, together, runs_of(written), branches=(0,), steps=numbers))
     rebuilt.forward(Feed(1, together, runs_of(written), branches=(1,), steps=numbers))
-    final = Feed(1, last, runs_of(written | {last_slot}), guidance_scale=2.0, temperature=1.0)
+    final = Feed(1, last, runs_of(written | {last_slot}), guidance_scale=2.0, temperature=1.0, steps=[len(queries)])
     expected, received = (log_probabilities(driver.forward(final), CONFIG.codes) for driver in (one_by_one, rebuilt))
     torch.testing.assert_close(received, expected, atol=1e-4, rtol=1e-4)
     # Without the steps, queries would see what was written after them.

@@ -29,7 +29,7 @@ def test_what_was_written_to_a_slot_is_read_from_it_until_it_is_overwritten(
     expected = torch.zeros(SHAPE.layer_count, 2, len(rows), cache.slot_count, SHAPE.head_count, SHAPE.head_dim)
     for _ in range(6):
         slots = torch.tensor([chance.sample(range(cache.slot_count), 3) for _ in rows])
-        step = cache.open_step(rows, torch.tensor(rows), slots, key_count=7)
+        step = cache.open_step_(rows, torch.tensor(rows), slots, torch.zeros_like(slots), key_count=7)
         for layer in range(SHAPE.layer_count):
             written = torch.randn(2, len(rows), 3, SHAPE.head_count, SHAPE.head_dim)
             for row in range(len(rows)):
@@ -44,9 +44,13 @@ def test_rows_side_by_side_are_read_in_place_and_others_are_gathered() -> None:
     cache = make_cache()
     slots = torch.zeros(2, 1, dtype=torch.int64)
     written = torch.ones(2, 1, SHAPE.head_count, SHAPE.head_dim)
-    keys, _ = cache.open_step([2, 3], torch.tensor([2, 3]), slots, 4).update_(0, written, written)
+    keys, _ = cache.open_step_([2, 3], torch.tensor([2, 3]), slots, torch.zeros_like(slots), 4).update_(
+        0, written, written
+    )
     assert keys.untyped_storage().data_ptr() == cache.keys[0].untyped_storage().data_ptr()
-    keys, _ = cache.open_step([1, 3], torch.tensor([1, 3]), slots, 4).update_(0, written, written)
+    keys, _ = cache.open_step_([1, 3], torch.tensor([1, 3]), slots, torch.zeros_like(slots), 4).update_(
+        0, written, written
+    )
     assert keys.untyped_storage().data_ptr() != cache.keys[0].untyped_storage().data_ptr()
 
 
@@ -54,7 +58,7 @@ def test_padding_writes_to_the_trash_slot_of_its_own_row() -> None:
     cache = make_cache(cache_row_count=3)
     slots = torch.tensor([[0, cache.trash_slot, cache.trash_slot]])
     written = torch.full((1, 3, SHAPE.head_count, SHAPE.head_dim), 7.0)
-    cache.open_step([1], torch.tensor([1]), slots, 1).update_(0, written, written)
+    cache.open_step_([1], torch.tensor([1]), slots, torch.zeros_like(slots), 1).update_(0, written, written)
     assert cache.keys[0][1, cache.trash_slot].eq(7).all()
     assert cache.keys[0][1, 1 : cache.trash_slot].eq(0).all()
     assert cache.keys[0][0].eq(0).all() and cache.keys[0][2].eq(0).all()
@@ -67,7 +71,9 @@ def test_bytes_per_slot_count_keys_and_values_of_all_layers() -> None:
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_least_one(data: st.DataObject) -> None:
+def test_a_query_sees_the_slots_written_by_its_step_up_to_its_own_beyond_the_padding_and_at_least_one(
+    data: st.DataObject,
+) -> None:
     key_count = data.draw(st.integers(1, 12))
     row_count, query_count, run_count = (data.draw(st.integers(1, 3)) for _ in range(3))
     bounds = st.lists(st.integers(0, key_count), min_size=2 * run_count, max_size=2 * run_count).map(sorted)
@@ -76,12 +82,15 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
     trash_slot = key_count + data.draw(st.integers(-1, 1))
     own = st.integers(0, min(key_count - 1, trash_slot)) | st.just(trash_slot)
     slots = [[data.draw(own) for _ in range(query_count)] for _ in range(row_count)]
+    step = st.integers(0, 3)
+    steps = [[data.draw(step) for _ in range(query_count)] for _ in range(row_count)]
+    slot_steps = [[data.draw(step) for _ in range(key_count)] for _ in range(row_count)]
     mask = visible_slots(
         torch.tensor(slots),
         torch.tensor(offsets),
         torch.tensor(runs).view(row_count, run_count, 2),
-        None,
-        key_count=key_count,
+        torch.tensor(steps),
+        torch.tensor(slot_steps),
         trash_slot=trash_slot,
     )
     assert mask.shape == (row_count, 1, query_count, key_count) and mask.dtype == torch.bool
@@ -94,4 +103,5 @@ def test_a_query_sees_the_written_slots_up_to_its_own_beyond_the_padding_and_at_
             if slot == trash_slot:
                 assert seen == {0}
             else:
-                assert seen == {k for k in written if offsets[row] <= k <= slot} | {slot}
+                earlier = {k for k in written if slot_steps[row][k] <= steps[row][query]}
+                assert seen == {k for k in earlier if offsets[row] <= k <= slot} | {slot}

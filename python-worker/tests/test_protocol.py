@@ -68,7 +68,7 @@ def test_arrays_arrive_with_their_types_and_shapes() -> None:
     tokens, slots, wants, uniforms, runs, steps = decode(A_FORWARD).arrays
     assert (tokens.data.tolist(), slots.data.tolist(), wants.data.tolist()) == ([0, 7, 3], [0, 1, 5], [0, 1, 2])
     assert (uniforms.data.tolist(), runs.data.tolist(), runs.shape) == ([0.25], [0, 2, 0, 3, 5, 6], (3, 2))
-    assert (steps.data.tolist(), steps.shape) == ([], (0,))
+    assert (steps.data.tolist(), steps.shape) == ([0, 0, 0], (3,))
 
 
 def test_a_request_of_another_epoch_is_dropped() -> None:
@@ -84,7 +84,7 @@ def test_an_unknown_operation_is_a_protocol_error_that_answers_the_request() -> 
 
 def test_another_protocol_version_is_told_so_even_with_fields_that_this_one_does_not_know() -> None:
     with pytest.raises(RejectedRequest) as caught:
-        decode_request(pack(init(protocolVersion=2, colour="blue")), EPOCH)
+        decode_request(pack(init(protocolVersion=3, colour="blue")), EPOCH)
     assert caught.value.code == "protocol-version"
 
 

@@ -195,7 +195,7 @@ def test_another_model_takes_the_place_of_the_first(engines: list[Engine]) -> No
 def test_an_engine_of_another_version_is_told_both_versions(engines: list[Engine]) -> None:
     Worker().dial(engines[0].endpoint)
     engines[0].receive()
-    error = engines[0].ask(init(protocolVersion=2))["error"]
+    error = engines[0].ask(init(protocolVersion=1))["error"]
     assert error["code"] == "protocol-version"
     assert error["details"] == {"expected": 1, "received": 2}
 

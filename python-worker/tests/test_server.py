@@ -107,7 +107,7 @@ def test_a_conversation_from_hello_to_shutdown(sdk: Sdk) -> None:
         "type": "hello",
         "epoch": EPOCH,
         "frames": [],
-        "protocolVersion": 1,
+        "protocolVersion": 2,
         "workerVersion": __version__,
         "pid": sdk.process.pid,
         "token": TOKEN,
@@ -161,7 +161,7 @@ def test_failures_are_answered_and_the_worker_goes_on(sdk: Sdk) -> None:
     conversation = [
         (pack(request("stats", 2)), "not-ready"),
         (pack(request("dance", 3)), "protocol"),
-        (pack(init(4, protocolVersion=2)), "protocol-version"),
+        (pack(init(4, protocolVersion=3)), "protocol-version"),
         (pack(request("stats", 5, frames=[codes]), [data]), "protocol"),
         (pack(request("stats", 6), [b"spare"]), "protocol"),
     ]

@@ -43,7 +43,7 @@ def request(operation: str, number: int = 1, **fields: Any) -> dict[str, Any]:
 
 def init(number: int = 1, **fields: Any) -> dict[str, Any]:
     settings = {
-        "protocolVersion": 1,
+        "protocolVersion": 2,
         "model": model("/models/stub"),
         "device": "cpu",
         "dtype": "auto",
@@ -77,7 +77,7 @@ def forward(number: int, entries: Sequence[Entry]) -> list[bytes]:
         frame("wants", "uint8", [query.want for query in queries]),
         frame("uniforms", "float64", [uniform for entry in entries for uniform in entry.uniforms]),
         frame("runs", "int32", [bound for entry in entries for run in entry.runs for bound in run], columns=2),
-        frame("steps", "int32", [step for entry in entries for step in entry.steps]),
+        frame("steps", "int32", [step for entry in entries for step in entry.steps or [0] * len(entry.queries)]),
     ]
     sequences = [
         {

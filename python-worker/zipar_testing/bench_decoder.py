@@ -78,7 +78,8 @@ def _step(config: DecoderConfig, options: argparse.Namespace) -> tuple[StepAtten
     slots = torch.arange(options.slots - options.queries, options.slots).expand(options.rows, -1)
     mask = torch.arange(options.slots) <= slots[:, None, :, None]
     rows = tuple(range(options.rows))
-    return StepAttention(cache.open_step(rows, torch.tensor(rows), slots, options.slots), mask), slots
+    step = cache.open_step_(rows, torch.tensor(rows), slots, torch.zeros_like(slots), options.slots)
+    return StepAttention(step, mask), slots
 
 
 def _ours(config: DecoderConfig) -> Decoder:

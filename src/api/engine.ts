@@ -1,10 +1,12 @@
 import { randomInt } from "node:crypto";
 import { DecodeLoop, type IdleWork } from "../decode/loop.ts";
+import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, Worker, WorkerStats } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount } from "../schedule/grid.ts";
+import { plainForwardCount } from "../schedule/plain-order.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
 import { traceLines } from "../trace/record.ts";
 import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
@@ -76,6 +78,11 @@ export class Engine implements AsyncDisposable {
       (emit) => this.#decode({ ...requested, signal }, emit),
       () => leaving.abort(),
     );
+  }
+
+  /** What forwards have taken lately, by their rows (queries x branches): from this `lookahead: "auto"` chooses. */
+  get rowCosts(): readonly RowCost[] {
+    return this.#loop.rowCosts.table();
   }
 
   /** What the newest worker has done since it started. */
@@ -179,6 +186,9 @@ function describeResult(
     ]),
     stats: {
       forwards: state.forwardCount,
+      plainForwards:
+        window.kind === "fixed" ? plainForwardCount(state.grid, window.size) : state.forwardCount,
+      guesses: { fed: state.guessCount, held: state.heldCount },
       tokens: state.tokens.length,
       nextTokenForwards,
       reduction: 1 - state.forwardCount / nextTokenForwards,

@@ -4,9 +4,11 @@ import { ZiparError } from "../errors.ts";
 import { parseOptions } from "../options/parse.ts";
 import { LIMITS, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
-import { ALWAYS_GUIDED } from "../schedule/guidance.ts";
+import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
 import type { Window } from "../schedule/window.ts";
 import { resolveCardGrid } from "./image-size.ts";
+
+const MAX_LOOKAHEAD = 1024;
 
 export const adaptiveWindowSchema = z.strictObject({
   kind: z.literal("adaptive"),
@@ -71,6 +73,13 @@ export const generateSchema = z.strictObject({
   size: sizeSchema.optional(),
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
   window: windowSchema.optional(),
+  /** Steps ahead for which guesses are fed; the tokens do not depend on it. 0: none. */
+  lookahead: z
+    .union([
+      z.int("a lookahead is a whole number of steps").min(0).max(MAX_LOOKAHEAD),
+      z.literal("auto", 'or "auto"'),
+    ])
+    .default("auto"),
   guidanceScale: z.number().min(-1000).max(1000).optional(),
   /** Shares of the decoded cells between which guidance is on; outside of them its other branches do not run at all. */
   guidanceInterval: z
@@ -146,6 +155,7 @@ export function resolveGeneration(
       grid.columns,
       defaults.window,
     ),
+    lookahead: options.lookahead,
     sampling: {
       guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
       temperature: options.temperature ?? defaults.temperature,

@@ -35,6 +35,13 @@ export type GenerationEvent =
 export interface GenerationStats {
   /** Transformer forwards, prefill included. */
   readonly forwards: number;
+  /** Those without lookahead, at the same window. */
+  readonly plainForwards: number;
+  readonly guesses: {
+    readonly fed: number;
+    /** Those that were right, and spared a forward of their own. */
+    readonly held: number;
+  };
   readonly tokens: number;
   /** Forwards of next-token order: one per sequence position of the image. */
   readonly nextTokenForwards: number;

@@ -63,7 +63,13 @@ async function generateClasses(
   try {
     for (const [classLabel, name] of classes.entries()) {
       progress.show(label, classLabel, classes.length, name);
-      const result = await engine.generate({ classLabel, window, seed: seed + classLabel, signal });
+      const result = await engine.generate({
+        classLabel,
+        window,
+        lookahead: 0, // the table is about what windows save
+        seed: seed + classLabel,
+        signal,
+      });
       await result.image.save(join(out, `${name}-${window === "full" ? "full" : `window-${window}`}.png`));
       results.push(result);
     }

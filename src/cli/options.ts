@@ -2,7 +2,15 @@ import { z } from "zod";
 import { engineSchema } from "../api/engine-schema.ts";
 import { adaptiveWindowSchema, generateSchema, planSchema, windowSchema } from "../api/generate-options.ts";
 import { flag, number, type OptionGroup, option, preset, required, text } from "./option.ts";
-import { readClass, readInterval, readNumbers, readSize, readWindow, readWindows } from "./read-values.ts";
+import {
+  readClass,
+  readInterval,
+  readLookahead,
+  readNumbers,
+  readSize,
+  readWindow,
+  readWindows,
+} from "./read-values.ts";
 
 const engine = engineSchema.shape;
 const image = generateSchema.shape;
@@ -33,6 +41,12 @@ export const SAMPLING = {
     "<rule>",
     "token that opens a row early, in families without row-end tokens",
     image.surrogate,
+  ),
+  lookahead: option(
+    "<steps>",
+    "steps ahead for which guesses are fed: auto, or a number",
+    image.lookahead,
+    readLookahead,
   ),
   guidanceScale: number("<scale>", "classifier-free guidance; 1 turns it off", image.guidanceScale),
   guidanceInterval: option(

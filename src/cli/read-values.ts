@@ -27,6 +27,11 @@ export function readSize(text: string): unknown {
   return width === undefined ? text : { width: Number(width), height: Number(height) };
 }
 
+/** `auto` or a number. */
+export function readLookahead(text: string): unknown {
+  return text === "auto" ? text : readNumber(text);
+}
+
 /** `FROM:TO`. */
 export function readInterval(text: string): readonly unknown[] {
   return text.split(":").map(readNumber);

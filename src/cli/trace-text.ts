@@ -1,11 +1,19 @@
 import type { Trace } from "../trace/format.ts";
-import { scheduleOf, summarizeTrace, type TraceSummary, timingOf, titleOf } from "../trace/summary.ts";
+import {
+  guessesOf,
+  scheduleOf,
+  summarizeTrace,
+  type TraceSummary,
+  timingOf,
+  titleOf,
+} from "../trace/summary.ts";
 import { drawGrid } from "./wavefront.ts";
 
 /** A trace as text: what was generated, the forward of each cell, windows, drafts and times. */
 export function describeTrace(trace: Trace, width: number): string {
   const summary = summarizeTrace(trace);
   const drafts = summary.draftCount === 0 ? [] : [draftsOf(summary)];
+  const guesses = summary.guessCount === 0 ? [] : [`lookahead: ${guessesOf(summary)}`];
   return [
     titleOf(trace),
     scheduleOf(trace, summary),
@@ -13,6 +21,7 @@ export function describeTrace(trace: Trace, width: number): string {
     "",
     ...wrap(`windows at which rows 1 to ${summary.rows - 1} opened:`, summary.openedAt, width),
     ...drafts,
+    ...guesses,
     timingOf(summary),
   ].join("\n");
 }

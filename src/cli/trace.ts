@@ -21,9 +21,11 @@ export async function runTrace(file: string, options: ValuesOf<typeof TRACE>): P
     const summary = summarizeTrace(trace);
     const { forwards, nextTokenForwards, decodedCount, openedAt, draftCount, rejectedCount } = summary;
     const figures = { forwards, nextTokenForwards, decodedCount, openedAt, draftCount, rejectedCount };
-    const { maxQueries, stepMs } = summary;
+    const { guessCount, heldCount, maxQueries, stepMs } = summary;
     const replays = check ? { replays: true } : {};
-    process.stdout.write(`${JSON.stringify({ ...figures, maxQueries, stepMs, ...replays })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ ...figures, guessCount, heldCount, maxQueries, stepMs, ...replays })}\n`,
+    );
   } else if (replay !== undefined) {
     const drafts =
       replay.draftCount === 0 ? "" : `, ${replay.draftCount} drafts (${replay.rejectedCount} rejected)`;

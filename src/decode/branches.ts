@@ -4,9 +4,8 @@ import type { LiveImage } from "./image.ts";
 const CONDITIONAL: readonly number[] = [0];
 
 /** The branches of an image's next forward: all that it has, or the conditional one alone where guidance is off. */
-export function branchesOf({ cacheRows, state, image }: LiveImage): readonly number[] {
-  const { guidanceInterval } = image.job.options;
-  if (cacheRows.length === 1 || !isGuided(state, guidanceInterval)) return CONDITIONAL;
+export function branchesOf({ cacheRows, state }: LiveImage): readonly number[] {
+  if (cacheRows.length === 1 || !isGuided(state)) return CONDITIONAL;
   return [...cacheRows.keys()];
 }
 

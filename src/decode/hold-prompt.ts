@@ -1,4 +1,5 @@
 import { ZiparError } from "../errors.ts";
+import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
 import { randomKey } from "../schedule/random.ts";
 import { type SequenceState, startSequence } from "../schedule/sequence-state.ts";
 import type { Image, ImageRequest, LiveImage } from "./image.ts";
@@ -14,16 +15,28 @@ export async function holdPrompt(
   const { grid, conditioning } = image.job.options;
   const { rows, columns } = grid;
   const { promptLength } = await worker.encodePrompt({ sequence, cacheRows, rows, columns, conditioning });
-  image.state ??= startState(image.job.options, promptLength, worker.card.codeCount);
+  image.state ??= startState(image.job.options, promptLength, worker.card.codeCount, cacheRows.length > 1);
   const { state } = image;
   if (state.promptLength !== promptLength) throw otherPrompt(state.promptLength, promptLength);
   return { image, sequence, cacheRows, state, lacksBranches: false };
 }
 
-function startState(options: ImageRequest, promptLength: number, codeCount: number): SequenceState {
-  const { grid, window, seed, refreshRowEnds, surrogate } = options;
-  const key = randomKey(seed);
-  return startSequence({ grid, promptLength, codeCount, window, refreshRowEnds, surrogate, key });
+function startState(
+  { grid, window, seed, refreshRowEnds, surrogate, guidanceInterval }: ImageRequest,
+  promptLength: number,
+  codeCount: number,
+  hasGuidance: boolean,
+): SequenceState {
+  return startSequence({
+    grid,
+    promptLength,
+    codeCount,
+    window,
+    refreshRowEnds,
+    surrogate,
+    guidanceInterval: hasGuidance ? guidanceInterval : ALWAYS_GUIDED,
+    key: randomKey(seed),
+  });
 }
 
 function otherPrompt(expected: number, received: number): ZiparError {

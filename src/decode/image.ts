@@ -1,9 +1,9 @@
 import { withDetails, ZiparError } from "../errors.ts";
-import type { QueryResult, StepOutcome } from "../schedule/commit-step.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
-import type { GuidanceInterval } from "../schedule/guidance.ts";
-import type { StepPlan } from "../schedule/plan-step.ts";
+import type { GuidanceInterval } from "../schedule/guidance-interval.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
+import type { QueryResult, StepOutcome } from "../schedule/step-outcome.ts";
+import type { StepPlan } from "../schedule/step-plan.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
 import type { Window } from "../schedule/window.ts";
 import type { Conditioning, Pixels, Sampling } from "./worker.ts";
@@ -13,6 +13,8 @@ export interface ImageRequest {
   readonly conditioning: Conditioning;
   readonly grid: TokenGrid;
   readonly window: Window;
+  /** Steps of plain decoding ahead for which guesses are fed: as many as pay, or so many. */
+  readonly lookahead: number | "auto";
   readonly sampling: Sampling;
   readonly guidanceInterval: GuidanceInterval;
   readonly seed: number;

@@ -1,7 +1,8 @@
 import { ZiparError } from "../errors.ts";
-import { commitStep, type QueryResult } from "../schedule/commit-step.ts";
-import { planStep, type StepPlan } from "../schedule/plan-step.ts";
+import { commitStep } from "../schedule/commit-step.ts";
+import { plainForwardCount, plainStep } from "../schedule/plain-order.ts";
 import { isComplete, type SequenceState } from "../schedule/sequence-state.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
 import { smallestWindow } from "../schedule/window.ts";
 import { Admission } from "./admission.ts";
 import { branchesOf, leftOutBranches, needsBranches } from "./branches.ts";
@@ -16,9 +17,11 @@ import {
   withDecoded,
 } from "./image.ts";
 import { PixelQueue } from "./pixel-queue.ts";
+import { type PlannedForward, planForward, rowCountOf } from "./plan-forward.ts";
 import { isOutOfMemory, rebuildCache, rebuildGroups, rebuildRequest } from "./rebuild-cache.ts";
+import { RowCosts } from "./row-costs.ts";
 import type { Supervisor } from "./supervisor.ts";
-import type { ForwardStep, Worker } from "./worker.ts";
+import type { Worker } from "./worker.ts";
 import { countLoss, isSuspect, WorkerLost } from "./worker-lost.ts";
 
 /** Has the worker to itself: all cache rows are free. `newSequence` gives ids that no image has. */
@@ -32,6 +35,7 @@ export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Pro
  * another worker.
  */
 export class DecodeLoop {
+  readonly rowCosts = new RowCosts();
   readonly #supervisor: Supervisor;
   readonly #admission: Admission;
   readonly #pixels: PixelQueue;
@@ -42,6 +46,8 @@ export class DecodeLoop {
   #nextSequence = 1;
   /** Images that share a forward; fewer than are live once memory did not suffice for more. */
   #batchLimit = Number.POSITIVE_INFINITY;
+  /** Steps that guesses may look ahead; fewer once memory did not suffice for more. */
+  #lookaheadLimit = Number.POSITIVE_INFINITY;
   #running: Promise<void> | undefined;
   /** A worker starts or somebody else has it, which may take long. */
   #isWaiting = false;
@@ -194,11 +200,18 @@ export class DecodeLoop {
   async #step(batch: readonly LiveImage[]): Promise<void> {
     const present = batch.filter(isPresent);
     if (present.length === 0) return;
-    const steps = present.map(planForward);
+    const steps = planForward(present, this.rowCosts, this.#lookaheadLimit);
+    const startedAt = performance.now();
     const forward = this.#answer(this.#supervisor.worker.forward(steps), present.map(imageOf));
     this.#deliver(); // while the worker runs this forward, listeners learn of the last one
     const results = await forward.catch((error: unknown) => ({ error }));
-    if ("error" in results) return this.#stepInParts(present, results.error);
+    if ("error" in results) {
+      const lookahead = Math.max(...steps.map(({ plan }) => plan.lookahead));
+      if (!isOutOfMemory(results.error) || lookahead === 0) return this.#stepInParts(present, results.error);
+      this.#lookaheadLimit = Math.floor(lookahead / 2);
+      return this.#step(present);
+    }
+    this.rowCosts.record(rowCountOf(steps), performance.now() - startedAt);
     for (const [k, live] of present.entries())
       if (isPresent(live)) this.#commit(live, steps[k] as PlannedForward, results[k] ?? []);
   }
@@ -216,6 +229,7 @@ export class DecodeLoop {
 
   #commit(live: LiveImage, { plan, branches }: PlannedForward, results: readonly QueryResult[]): void {
     const { image, state, cacheRows } = live;
+    const stepBefore = plainStep(state);
     try {
       const outcome = commitStep(state, plan, results);
       this.#undelivered.push({ live, step: { plan, results, outcome } });
@@ -226,7 +240,7 @@ export class DecodeLoop {
     image.lossCount = 0;
     live.lacksBranches ||= branches.length < cacheRows.length;
     if (isComplete(state)) this.#finish(live);
-    else if (isPreviewDue(state, image.job.options.partialImages)) this.#preview(live);
+    else if (isPreviewDue(state, stepBefore, image.job.options.partialImages)) this.#preview(live);
   }
 
   /** Tells the listeners of the steps that were committed. */
@@ -299,6 +313,7 @@ export class DecodeLoop {
       await this.#supervisor.replace();
       this.#admission.resize(this.#supervisor.worker.cacheRowCount);
       this.#batchLimit = Number.POSITIVE_INFINITY;
+      this.#lookaheadLimit = Number.POSITIVE_INFINITY;
     } catch (error) {
       this.#failAll(error);
     } finally {
@@ -334,13 +349,6 @@ export class DecodeLoop {
   }
 }
 
-type PlannedForward = ForwardStep & { readonly plan: StepPlan; readonly branches: readonly number[] };
-
-function planForward(live: LiveImage): PlannedForward {
-  const { sampling } = live.image.job.options;
-  return { sequence: live.sequence, plan: planStep(live.state), sampling, branches: branchesOf(live) };
-}
-
 function imageOf({ image }: LiveImage): Image {
   return image;
 }
@@ -349,11 +357,16 @@ function isPresent({ image }: LiveImage): boolean {
   return !image.hasLeft && !isCancelled(image);
 }
 
-/** Previews are spread evenly over the forwards that the fixed window takes; an adaptive one takes at least as many. */
-function isPreviewDue({ grid, window, forwardCount }: SequenceState, previewCount: number): boolean {
-  const forwards = grid.columns + (grid.rows - 1) * smallestWindow(window);
-  for (let k = 1; k <= previewCount; k++)
-    if (Math.round((k * forwards) / (previewCount + 1)) === forwardCount) return true;
+/**
+ * Previews are spread evenly over the steps of plain decoding, whose work a forward with guesses may do several of; an
+ * adaptive window takes at least as many as its smallest one.
+ */
+function isPreviewDue(state: SequenceState, stepBefore: number, previewCount: number): boolean {
+  const stepCount = plainForwardCount(state.grid, smallestWindow(state.window));
+  for (let k = 1; k <= previewCount; k++) {
+    const due = Math.round((k * stepCount) / (previewCount + 1));
+    if (stepBefore < due && due <= plainStep(state)) return true;
+  }
   return false;
 }
 

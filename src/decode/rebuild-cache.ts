@@ -74,11 +74,8 @@ export function rebuildRequest(
   return { sequence, state, branches, sampling: image.job.options.sampling };
 }
 
-function rebuildStep(
-  { sequence, sampling, branches }: LackingSequence,
-  { queries, runs, steps }: RebuildForward,
-): ForwardStep {
-  return { sequence, plan: { queries, runs }, sampling, branches, steps };
+function rebuildStep({ sequence, sampling, branches }: LackingSequence, plan: RebuildForward): ForwardStep {
+  return { sequence, plan, sampling, branches };
 }
 
 export function isOutOfMemory(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import type { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
-import type { QueryResult } from "../schedule/commit-step.ts";
-import type { Query } from "../schedule/plan-step.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
+import type { Query } from "../schedule/step-plan.ts";
 
 /** A loaded model that executes what the decode loop plans: a worker process, or the stub in this process. */
 export interface Worker {
@@ -63,8 +63,6 @@ export interface ForwardStep {
   readonly sampling: Sampling;
   /** Branches that run, as ascending indices; without a value all that the sequence has. */
   readonly branches?: readonly number[];
-  /** Rebuilding a lost cache: the forward in which each query was first fed; it sees no slot of a later one. */
-  readonly steps?: Int32Array;
 }
 
 /** How logits become a token: guidance, temperature, top-k, top-p, in that order. */

@@ -1,6 +1,13 @@
-import type { QueryKind } from "../schedule/plan-step.ts";
 import type { Trace } from "../trace/format.ts";
-import { scheduleOf, summarizeTrace, type TraceSummary, timingOf, titleOf } from "../trace/summary.ts";
+import {
+  type FedKind,
+  guessesOf,
+  scheduleOf,
+  summarizeTrace,
+  type TraceSummary,
+  timingOf,
+  titleOf,
+} from "../trace/summary.ts";
 import { FONT_FAMILY } from "./font.ts";
 import { roundCoordinate, svgLabel } from "./svg-label.ts";
 import { wavefrontCells } from "./wavefront-svg.ts";
@@ -17,12 +24,14 @@ const MIN_WIDTH = 800;
 const FAINT = "#57606a";
 
 /** The prefill is left out of the chart: a long prompt would dwarf everything after it. */
-const KINDS: readonly (readonly [QueryKind, string, string])[] = [
+const KINDS: readonly (readonly [FedKind, string, string])[] = [
   ["ordinary", "#213c78", "newest token of a row"],
   ["row-start", "#2f9e77", "row start"],
   ["surrogate", "#8fd0b5", "surrogate row start"],
   ["draft", "#d1242f", "draft"],
   ["refresh", "#e2a336", "refresh"],
+  ["guess-held", "#7aa2f7", "guess that held"],
+  ["guess-fell", "#d0d7de", "guess that fell"],
 ];
 
 /**
@@ -60,8 +69,10 @@ export function drawTraceSvg(trace: Trace): string {
   ].join("\n");
 }
 
-function verdictsOf({ header }: Trace, { draftCount, rejectedCount }: TraceSummary): string {
-  return header.window.kind === "fixed" ? "" : `${draftCount} drafts, ${rejectedCount} rejected; `;
+function verdictsOf({ header }: Trace, summary: TraceSummary): string {
+  if (header.window.kind === "adaptive")
+    return `${summary.draftCount} drafts, ${summary.rejectedCount} rejected; `;
+  return summary.guessCount === 0 ? "" : `${guessesOf(summary)}; `;
 }
 
 /** One bar beside each row of the grid. Rows too thin for text have bars alone, with the widest one's value below. */
@@ -111,7 +122,7 @@ function queryChart(
       `Queries per forward; the first one, the prefill, has ${prefill}`,
       `fill="${FAINT}"`,
     ),
-    ...used.map(([, color, name], k) => legendEntry(PADDING + k * 142, top - 20, color, name)),
+    ...used.map(([, color, name], k) => legendEntry(PADDING + k * 128, top - 20, color, name)),
     `<g shape-rendering="crispEdges">`,
     ...columns,
     "</g>",

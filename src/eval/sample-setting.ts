@@ -47,6 +47,7 @@ export async function sampleSetting(
       const result = await engine.generate({
         ...setting.options,
         ...request,
+        lookahead: 0, // it changes no token, and the forwards that a window takes are a figure of the report
         image,
         signal,
       });

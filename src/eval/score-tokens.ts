@@ -2,7 +2,7 @@ import type { Engine } from "../api/engine.ts";
 import type { Conditioning, ForwardStep, Sampling, Worker } from "../decode/worker.ts";
 import { probabilityOf } from "../schedule/distribution.ts";
 import { rowStride, slotCount, type TokenGrid } from "../schedule/grid.ts";
-import type { Query, Want } from "../schedule/plan-step.ts";
+import type { Query, Want } from "../schedule/step-plan.ts";
 
 /** A finished image whose tokens are to be scored. */
 export interface ScoredImage {
@@ -105,11 +105,11 @@ function rasterQueries(
   const stride = rowStride(grid);
   return Array.from({ length: slotCount(grid, promptLength) - 1 }, (_, slot): Query => {
     const want = wantAfter(grid, slot + 1 - promptLength);
-    if (slot < promptLength) return { kind: "prompt", token: 0, slot, want };
+    if (slot < promptLength) return { kind: "prompt", token: 0, slot, step: 0, want };
     const row = Math.floor((slot - promptLength) / stride);
     const column = (slot - promptLength) % stride;
-    if (column === grid.columns) return { kind: "row-start", token: codeCount, slot, want };
-    return { kind: "ordinary", token: tokens[row * grid.columns + column] as number, slot, want };
+    if (column === grid.columns) return { kind: "row-start", token: codeCount, slot, step: 0, want };
+    return { kind: "ordinary", token: tokens[row * grid.columns + column] as number, slot, step: 0, want };
   });
 }
 

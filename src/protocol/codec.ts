@@ -1,6 +1,6 @@
 import { Packr } from "msgpackr";
 import { ZiparError } from "../errors.ts";
-import { type Frame, LIMITS, type Reply, replySchema } from "./messages.ts";
+import { type Frame, LIMITS, PROTOCOL_VERSION, type Reply, replySchema } from "./messages.ts";
 
 /** Arrays travel as raw little-endian frames behind the header. */
 export type WireArray = Int32Array | Float32Array | Float64Array | Uint8Array;
@@ -51,7 +51,9 @@ export function decodeReply(parts: readonly Uint8Array[]): { reply: Reply; array
     const problems = parsed.error.issues.map(
       (issue) => `${issue.path.join(".") || "header"}: ${issue.message}`,
     );
-    throw malformed(`a header that does not fit protocol version 1 (${problems.slice(0, 3).join("; ")})`);
+    throw malformed(
+      `a header that does not fit protocol version ${PROTOCOL_VERSION} (${problems.slice(0, 3).join("; ")})`,
+    );
   }
   const reply = parsed.data;
   if (frames.length !== reply.frames.length) {

@@ -1,5 +1,5 @@
 /**
- * The wire between the SDK and a worker, version 1: the only hand-written definition.
+ * The wire between the SDK and a worker, version 2: the only hand-written definition.
  *
  * A message is one msgpack header followed by raw array frames. The header lists its frames, in order,
  * with dtype and shape. `proto/` holds the JSON Schema generated from this file, golden messages that both
@@ -12,7 +12,7 @@
  */
 import { z } from "zod";
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Bounds that both sides check before they allocate. */
 export const LIMITS = {
@@ -158,12 +158,12 @@ export const forwardSequenceSchema = z.strictObject({
  *
  * Frames: `tokens` int32 [Q], `slots` int32 [Q], `wants` uint8 [Q] (see `WANT`),
  * `uniforms` float64 [D] in [0, 1) (one per wanted draw), `runs` int32 [R, 2] (written slots as
- * [first, end) pairs, ascending, those that this forward writes included), `steps` int32 [Q] or [0].
- * A query attends to exactly the written slots that are `<=` its own.
+ * [first, end) pairs, ascending, those that this forward writes included), `steps` int32 [Q].
  *
- * `steps` serves to rebuild K/V that were lost, or that a branch missed while guidance was off: it numbers the forwards
- * in which the queries of a sequence were first fed, and a query does not attend to slots that a query of a later step
- * writes in this forward. Empty: all are of one step.
+ * A query attends to exactly the written slots that are `<=` its own and were written at a step `<=` its own: the worker
+ * keeps with the K/V of each slot the step of the query that wrote them. Steps number the forwards of plain decoding.
+ * One forward may so do the work of several: where it feeds guesses ahead, where rows are not equally far, and where it
+ * rebuilds K/V that were lost, or that a branch missed while guidance was off.
  */
 export const forwardSchema = z.strictObject({
   type: z.literal("forward"),

@@ -1,12 +1,10 @@
-import { type FedQueries, fedIn } from "./fed-queries.ts";
-import type { Query } from "./plan-step.ts";
+import { type FedQueries, fedBySteps } from "./fed-queries.ts";
+import { NOTHING, type Query } from "./step-plan.ts";
 
 /** One forward that writes lost K/V again. Nothing is wanted of its queries. */
 export interface RebuildForward {
-  /** In the order in which they were first fed. */
+  /** In the order of their steps. */
   readonly queries: readonly Query[];
-  /** Per query: the forward that first fed it. A query does not see what those of later steps write. */
-  readonly steps: Int32Array;
   /** Written slots once this forward has run, as runs [first, end), flattened. */
   readonly runs: Int32Array;
 }
@@ -29,8 +27,7 @@ export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES
   const forwards: RebuildForward[] = [];
   const written = new Set<number>();
   let batch = emptyBatch();
-  for (let step = 0; step < fed.ends.length; step++) {
-    const queries = lasting.indices[step] as readonly number[];
+  for (const [step, queries] of lasting.indices.entries()) {
     if (queries.length === 0) continue;
     const isFull = batch.queries.length > 0 && batch.queries.length + queries.length > queriesPerForward;
     if (isFull || (lasting.cutAfter[step] as number) >= batch.firstStep) {
@@ -44,9 +41,9 @@ export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES
         kind: "refresh",
         token: fed.tokens[index] as number,
         slot,
-        want: { type: "none" },
+        step,
+        want: NOTHING,
       });
-      batch.steps.push(step);
     }
   }
   closeBatch(batch, written, forwards);
@@ -56,17 +53,16 @@ export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES
 interface Batch {
   firstStep: number;
   readonly queries: Query[];
-  readonly steps: number[];
 }
 
 function emptyBatch(): Batch {
-  return { firstStep: Number.POSITIVE_INFINITY, queries: [], steps: [] };
+  return { firstStep: Number.POSITIVE_INFINITY, queries: [] };
 }
 
-function closeBatch({ queries, steps }: Batch, written: Set<number>, forwards: RebuildForward[]): void {
+function closeBatch({ queries }: Batch, written: Set<number>, forwards: RebuildForward[]): void {
   if (queries.length === 0) return;
   for (const { slot } of queries) written.add(slot);
-  forwards.push({ queries, steps: Int32Array.from(steps), runs: runsOf(written) });
+  forwards.push({ queries, runs: runsOf(written) });
 }
 
 interface LastingQueries {
@@ -81,16 +77,16 @@ interface LastingQueries {
  * every slot below their own, so of each step only its highest lasting slot counts.
  */
 function lastingQueries(fed: FedQueries): LastingQueries {
-  const stepCount = fed.ends.length;
+  const bySteps = fedBySteps(fed);
+  const stepCount = bySteps.length;
   const indices = new Array<readonly number[]>(stepCount).fill([]);
   const highest = new Array<number>(stepCount).fill(-1);
   const cutAfter = new Array<number>(stepCount).fill(-1);
   const rewrittenAt = new Map<number, number>();
   const replacedAt = new Map<number, number>(); // by K/V that last themselves
   for (let step = stepCount - 1; step >= 0; step--) {
-    const { first, end } = fedIn(fed, step);
     const lasting: number[] = [];
-    const descending = Array.from({ length: end - first }, (_, k) => first + k).sort(
+    const descending = [...(bySteps[step] as readonly number[])].sort(
       (a, b) => (fed.slots[b] as number) - (fed.slots[a] as number),
     );
     for (const index of descending) {

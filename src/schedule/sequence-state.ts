@@ -1,6 +1,8 @@
 import type { Distribution } from "./distribution.ts";
 import { type FedQueries, nothingFed } from "./fed-queries.ts";
 import type { TokenGrid } from "./grid.ts";
+import { type GuessRecord, noGuesses } from "./guess-record.ts";
+import { ALWAYS_GUIDED, type GuidanceInterval } from "./guidance-interval.ts";
 import type { RandomKey } from "./random.ts";
 import type { SurrogateRule } from "./surrogate.ts";
 import type { Window } from "./window.ts";
@@ -27,6 +29,8 @@ export interface SequenceState {
   readonly window: Window;
   readonly refreshRowEnds: boolean;
   readonly surrogate: SurrogateRule;
+  /** Where guidance is on; no forward crosses its ends. */
+  readonly guidanceInterval: GuidanceInterval;
   readonly key: RandomKey;
   /** Raster order; a cell is meaningful once `column < decodedCounts[row]`. */
   readonly tokens: Int32Array;
@@ -36,6 +40,10 @@ export interface SequenceState {
   readonly openedAt: Int32Array;
   /** Per row: its draft while the adaptive window is being tested. */
   readonly drafts: (Draft | undefined)[];
+  /** Raster order: the token that was redrawn last for a cell which is not decoded. */
+  readonly guesses: (number | undefined)[];
+  readonly guessRecord: GuessRecord;
+  /** What is fed for good: a query may see no other slot. */
   written: WrittenSlots;
   /** From this a lost K/V cache is written again. */
   readonly fed: FedQueries;
@@ -43,6 +51,10 @@ export interface SequenceState {
   decodedCount: number;
   draftCount: number;
   rejectedCount: number;
+  /** Guesses that were fed. */
+  guessCount: number;
+  /** Those of them that held. */
+  heldCount: number;
 }
 
 export interface SequenceOptions {
@@ -55,6 +67,8 @@ export interface SequenceOptions {
   readonly refreshRowEnds?: boolean;
   /** What opens a row early in a family without row-end tokens. Default: `two-rows-up`. */
   readonly surrogate?: SurrogateRule;
+  /** Default: always. */
+  readonly guidanceInterval?: GuidanceInterval;
 }
 
 export function startSequence(options: SequenceOptions): SequenceState {
@@ -63,16 +77,21 @@ export function startSequence(options: SequenceOptions): SequenceState {
     ...options,
     refreshRowEnds: options.refreshRowEnds ?? false,
     surrogate: options.surrogate ?? "two-rows-up",
+    guidanceInterval: options.guidanceInterval ?? ALWAYS_GUIDED,
     tokens: new Int32Array(rows * columns),
     decodedCounts: new Int32Array(rows),
     openedAt: new Int32Array(rows),
     drafts: new Array<Draft | undefined>(rows).fill(undefined),
+    guesses: new Array<number | undefined>(rows * columns).fill(undefined),
+    guessRecord: noGuesses(),
     written: nothingWritten(options.grid),
     fed: nothingFed(),
     forwardCount: 0,
     decodedCount: 0,
     draftCount: 0,
     rejectedCount: 0,
+    guessCount: 0,
+    heldCount: 0,
   };
 }
 

@@ -7,3 +7,21 @@
  * - `above`: the token of row `i - 1` at column 0, directly above the cell that is to be decoded
  */
 export type SurrogateRule = "two-rows-up" | "above" | "newest";
+
+/** The cell whose token opens `row`, when so many cells of the rows above are decoded. */
+export function surrogateCell(
+  rule: SurrogateRule,
+  row: number,
+  decodedCount: (row: number) => number,
+): { readonly row: number; readonly column: number } {
+  switch (rule) {
+    case "two-rows-up": {
+      const source = Math.max(0, row - 2);
+      return { row: source, column: decodedCount(source) - 1 };
+    }
+    case "newest":
+      return { row: row - 1, column: decodedCount(row - 1) - 1 };
+    case "above":
+      return { row: row - 1, column: 0 };
+  }
+}

@@ -13,6 +13,10 @@ export function nothingWritten(grid: TokenGrid): WrittenSlots {
   return { prompt: false, cellCounts: new Int32Array(grid.rows), rowEnds: new Uint8Array(grid.rows) };
 }
 
+export function copyWritten({ prompt, cellCounts, rowEnds }: WrittenSlots): WrittenSlots {
+  return { prompt, cellCounts: cellCounts.slice(), rowEnds: rowEnds.slice() };
+}
+
 /**
  * The written slots as ascending, disjoint, maximal runs, flattened to [first, end, first, end, ...].
  * Prompt and complete rows are one run; each active row adds one.

@@ -8,9 +8,9 @@ import type {
 } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
-import type { QueryResult } from "../schedule/commit-step.ts";
 import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
-import type { Query } from "../schedule/plan-step.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
+import type { Query } from "../schedule/step-plan.ts";
 import { PIXELS_PER_TOKEN, stubCard } from "./card.ts";
 import { HASH_START, mix, stubDistribution } from "./law.ts";
 import type { ResolvedStubOptions } from "./options.ts";
@@ -19,8 +19,14 @@ interface StubSequence {
   readonly rows: number;
   readonly columns: number;
   readonly classIndex: number;
-  /** Per branch: the token last fed to each slot. */
-  readonly branches: readonly Map<number, number>[];
+  /** Per branch: what was last fed to each slot. */
+  readonly branches: readonly Map<number, SlotContent>[];
+}
+
+interface SlotContent {
+  readonly token: number;
+  /** That of the query; queries of earlier steps do not see it. */
+  readonly step: number;
 }
 
 /** Executes steps in this process with the stub's law, and refuses whatever a real model could not compute. */
@@ -53,7 +59,7 @@ export class StubWorker implements Worker {
     conditioning,
   }: PromptRequest): Promise<{ promptLength: number }> {
     const classIndex = conditioning.type === "class" ? conditioning.classIndex : 0;
-    const branches = cacheRows.map(() => new Map<number, number>());
+    const branches = cacheRows.map(() => new Map<number, SlotContent>());
     this.#sequences.set(sequence, { rows, columns, classIndex, branches });
     return { promptLength: this.#options.promptLength };
   }
@@ -107,14 +113,14 @@ export class StubWorker implements Worker {
     const sequence = this.#sequences.get(id);
     if (sequence === undefined) throw new Error(`stub: sequence ${id} is not known`);
     const fed = (branches ?? [...sequence.branches.keys()]).map(
-      (branch) => sequence.branches[branch] as Map<number, number>,
+      (branch) => sequence.branches[branch] as Map<number, SlotContent>,
     );
-    const first = fed[0] as Map<number, number>;
+    const first = fed[0] as Map<number, SlotContent>;
     for (const tokens of fed) {
-      for (const { slot, token } of plan.queries) tokens.set(slot, token);
+      for (const { slot, token, step } of plan.queries) tokens.set(slot, { token, step });
       for (const slot of slotsOf(plan.runs)) {
         if (!tokens.has(slot)) throw new Error(`stub: slot ${slot} is to be attended to, but was never fed`);
-        if (tokens.get(slot) !== first.get(slot))
+        if (tokens.get(slot)?.token !== first.get(slot)?.token)
           throw new Error(`stub: the branches hold different tokens in slot ${slot}`);
       }
     }
@@ -131,7 +137,7 @@ export class StubWorker implements Worker {
   /** Hash of everything that the wanted cell's token depends on, as far as the query may see it. */
   #stateOf(
     sequence: StubSequence,
-    tokens: ReadonlyMap<number, number>,
+    fed: ReadonlyMap<number, SlotContent>,
     query: Query,
     cell: { row: number; column: number },
     runs: Int32Array,
@@ -146,8 +152,9 @@ export class StubWorker implements Worker {
     if (row > 0) {
       for (let k = column; k < Math.min(column + reach, sequence.columns); k++) {
         const slot = promptLength + (row - 1) * stride + k;
-        const isVisible = slot <= query.slot && isCovered(runs, slot);
-        context.push(isVisible ? (tokens.get(slot) as number) : codeCount + 1);
+        const content = isCovered(runs, slot) && slot <= query.slot ? fed.get(slot) : undefined;
+        const isVisible = content !== undefined && content.step <= query.step;
+        context.push(isVisible ? content.token : codeCount + 1);
       }
     }
     return context.reduce(mix, HASH_START);

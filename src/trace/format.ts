@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../protocol/messages.ts";
 
-export const TRACE_VERSION = 1;
+export const TRACE_VERSION = 2;
 
 const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 /** A token id; the row-end token is `codeCount`, one more than the largest image token. */
@@ -65,9 +65,11 @@ const wantSchema = z.discriminatedUnion("type", [
 ]);
 
 const querySchema = z.strictObject({
-  kind: z.enum(["prompt", "ordinary", "row-start", "surrogate", "draft", "refresh"]),
+  kind: z.enum(["prompt", "ordinary", "row-start", "surrogate", "draft", "refresh", "guess"]),
   token,
   slot: count,
+  /** The forward, from 0, in which plain decoding feeds it. */
+  step: count,
   want: wantSchema,
 });
 
@@ -77,6 +79,8 @@ export const traceStepSchema = z.strictObject({
   forward: z.int().min(1),
   /** When it was committed, in ms after the image got its cache rows. */
   atMs: z.number().min(0),
+  /** Steps ahead for which guesses were fed. */
+  lookahead: count,
   queries: z.array(querySchema).min(1).max(LIMITS.queries),
   /** Written slots once the forward had run, as [first, end). */
   runs: z.array(z.tuple([count, count])),
@@ -88,6 +92,8 @@ export const traceStepSchema = z.strictObject({
       token,
     }),
   ),
+  /** Guesses among the queries, and those of them that held. */
+  guesses: z.strictObject({ fedCount: count, heldCount: count }),
   cells: z.array(z.strictObject({ ...place, token })),
 });
 

@@ -1,10 +1,10 @@
 import type { ResolvedGeneration } from "../api/generate-options.ts";
 import type { CommittedStep } from "../decode/image.ts";
 import type { Worker } from "../decode/worker.ts";
-import type { QueryResult } from "../schedule/commit-step.ts";
 import type { Distribution } from "../schedule/distribution.ts";
-import type { Query } from "../schedule/plan-step.ts";
 import type { SequenceState } from "../schedule/sequence-state.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
+import type { Query } from "../schedule/step-plan.ts";
 import { TRACE_VERSION, type TraceHeader, type TraceQuery, type TraceStep } from "./format.ts";
 
 /** What of the worker a trace names. */
@@ -32,7 +32,7 @@ function describeRun(
 ): TraceHeader {
   const { grid, window, refreshRowEnds, surrogate, promptLength, codeCount } = state;
   const { conditioning, sampling, seed } = options;
-  const [from, to] = options.guidanceInterval;
+  const [from, to] = state.guidanceInterval;
   return {
     "zipar-trace": TRACE_VERSION,
     model: card.name,
@@ -55,20 +55,22 @@ function describeStep(forward: number, { plan, results, outcome }: CommittedStep
   return {
     forward,
     atMs: Math.round(atMs * 1000) / 1000,
+    lookahead: plan.lookahead,
     queries: plan.queries.map((query, k) => describeQuery(query, results[k])),
     runs: pairsOf(plan.runs),
     drafts: [...outcome.drafts],
+    guesses: { ...outcome.guesses },
     cells: [...outcome.cells],
   };
 }
 
-function describeQuery({ kind, token, slot, want }: Query, result: QueryResult): TraceQuery {
-  if (want.type === "none") return { kind, token, slot, want };
+function describeQuery({ kind, token, slot, step, want }: Query, result: QueryResult): TraceQuery {
+  if (want.type === "none") return { kind, token, slot, step, want };
   if (want.type === "draw" && result !== undefined && "token" in result) {
-    return { kind, token, slot, want: { ...want, result } };
+    return { kind, token, slot, step, want: { ...want, result } };
   }
   if (want.type === "distribution" && result !== undefined && "tokens" in result) {
-    return { kind, token, slot, want: { ...want, result: describeDistribution(result) } };
+    return { kind, token, slot, step, want: { ...want, result: describeDistribution(result) } };
   }
   throw new Error(`describeQuery: slot ${slot} wanted a ${want.type} and did not get it`);
 }

@@ -1,7 +1,10 @@
-import { commitStep, type QueryResult, type StepOutcome } from "../schedule/commit-step.ts";
-import { planStep, type Query, type StepPlan } from "../schedule/plan-step.ts";
+import { commitStep } from "../schedule/commit-step.ts";
+import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
+import { planStep } from "../schedule/plan-step.ts";
 import { randomKey } from "../schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../schedule/sequence-state.ts";
+import type { QueryResult, StepOutcome } from "../schedule/step-outcome.ts";
+import type { Query, StepPlan } from "../schedule/step-plan.ts";
 import { firstDifference } from "./difference.ts";
 import { replayError, type TraceDifference } from "./error.ts";
 import type { Trace, TraceQuery, TraceStep } from "./format.ts";
@@ -21,12 +24,13 @@ export interface Replay {
  */
 export function replayTrace(trace: Trace): Replay {
   const { name, header, steps } = trace;
-  const { grid, window, refreshRowEnds, surrogate, promptLength, codeCount, seed } = header;
+  const { grid, window, refreshRowEnds, surrogate, guidanceInterval, promptLength, codeCount, seed } = header;
   const state = startSequence({
     grid,
     window,
     refreshRowEnds,
     surrogate,
+    guidanceInterval: guidanceInterval ?? ALWAYS_GUIDED,
     promptLength,
     codeCount,
     key: randomKey(seed),
@@ -51,9 +55,9 @@ function replayStep(state: SequenceState, step: TraceStep): StepDifference | und
   if (isComplete(state)) {
     return { expected: "the end of the file (every cell is decoded)", received: `forward ${step.forward}` };
   }
-  const plan = planStep(state);
+  const plan = planStep(state, step.lookahead);
   const planned = {
-    queries: plan.queries.map(({ kind, token, slot, want }) => ({ kind, token, slot, want })),
+    queries: plan.queries.map(({ kind, token, slot, step, want }) => ({ kind, token, slot, step, want })),
     runs: pairsOf(plan.runs),
   };
   const fed = { queries: step.queries.map(withoutResult), runs: step.runs };
@@ -69,7 +73,8 @@ function replayStep(state: SequenceState, step: TraceStep): StepDifference | und
       cause: outcome,
     };
   }
-  return firstDifference(outcome, { drafts: step.drafts, cells: step.cells });
+  const { drafts, guesses, cells } = step;
+  return firstDifference(outcome, { drafts, guesses, cells });
 }
 
 function commit(state: SequenceState, plan: StepPlan, step: TraceStep): StepOutcome | Error {

@@ -1,6 +1,9 @@
 import { nextTokenForwardCount } from "../schedule/grid.ts";
-import type { QueryKind } from "../schedule/plan-step.ts";
+import type { QueryKind } from "../schedule/step-plan.ts";
 import type { Trace, TraceStep } from "./format.ts";
+
+/** Guesses by what became of them. */
+export type FedKind = Exclude<QueryKind, "guess"> | "guess-held" | "guess-fell";
 
 /** What a trace shows at a glance. */
 export interface TraceSummary {
@@ -17,8 +20,10 @@ export interface TraceSummary {
   readonly rejectedCount: number;
   /** Per row after the first: its rejected drafts. */
   readonly rejectedIn: readonly number[];
+  readonly guessCount: number;
+  readonly heldCount: number;
   /** Per forward: its queries by kind. */
-  readonly queryCounts: readonly Readonly<Record<QueryKind, number>>[];
+  readonly queryCounts: readonly Readonly<Record<FedKind, number>>[];
   /** Most queries in one forward after the prefill. */
   readonly maxQueries: number;
   /** Per forward: ms since the one before it, or since the image got its cache rows. */
@@ -26,7 +31,7 @@ export interface TraceSummary {
 }
 
 export function summarizeTrace({ header, steps }: Trace): TraceSummary {
-  const { grid } = header;
+  const { grid, window } = header;
   const { rows, columns } = grid;
   const decodedAt = new Int32Array(rows * columns);
   const decodedCounts = new Int32Array(rows);
@@ -42,7 +47,8 @@ export function summarizeTrace({ header, steps }: Trace): TraceSummary {
       decodedCounts[row] = (decodedCounts[row] as number) + 1;
       if (row === 0 || column > 0) continue;
       const accepted = drafts.find((draft) => draft.type === "draft-accepted" && draft.row === row);
-      openedAt[row - 1] = accepted?.window ?? (seen[row - 1] as number);
+      openedAt[row - 1] =
+        window.kind === "fixed" ? window.size : (accepted?.window ?? (seen[row - 1] as number));
     }
   }
   const queryCounts = steps.map(countQueries);
@@ -58,16 +64,23 @@ export function summarizeTrace({ header, steps }: Trace): TraceSummary {
     draftCount: drafts.length,
     rejectedCount: drafts.filter(({ type }) => type === "draft-rejected").length,
     rejectedIn,
+    guessCount: steps.reduce((count, { guesses }) => count + guesses.fedCount, 0),
+    heldCount: steps.reduce((count, { guesses }) => count + guesses.heldCount, 0),
     queryCounts,
     maxQueries: Math.max(0, ...steps.slice(1).map(({ queries }) => queries.length)),
     stepMs: steps.map(({ atMs }, k) => atMs - (steps[k - 1]?.atMs ?? 0)),
   };
 }
 
-function countQueries({ queries }: TraceStep): Record<QueryKind, number> {
+function countQueries({ queries, guesses: { fedCount, heldCount } }: TraceStep): Record<FedKind, number> {
   const counts = { prompt: 0, ordinary: 0, "row-start": 0, surrogate: 0, draft: 0, refresh: 0 };
-  for (const { kind } of queries) counts[kind] += 1;
-  return counts;
+  for (const { kind } of queries) if (kind !== "guess") counts[kind] += 1;
+  return { ...counts, "guess-held": heldCount, "guess-fell": fedCount - heldCount };
+}
+
+/** `31 of 96 guesses held`; empty where there was none. */
+export function guessesOf({ guessCount, heldCount }: TraceSummary): string {
+  return guessCount === 0 ? "" : `${heldCount} of ${guessCount} guesses held`;
 }
 
 /** `model, class 3, seed 7` and so on: what was generated. */

@@ -1,7 +1,7 @@
 import type { ForwardStep } from "../decode/worker.ts";
 import { malformed, type NamedArray, takeArray, type WireArrays } from "../protocol/codec.ts";
 import { WANT } from "../protocol/messages.ts";
-import type { QueryResult } from "../schedule/commit-step.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
 
 /** The frames of `forward`: what all steps feed and want, one after the other. */
 export function forwardArrays(steps: readonly ForwardStep[]): readonly NamedArray[] {
@@ -14,7 +14,7 @@ export function forwardArrays(steps: readonly ForwardStep[]): readonly NamedArra
     { name: "wants", data: Uint8Array.from(queries, ({ want }) => WANT[want.type]) },
     { name: "uniforms", data: Float64Array.from(uniforms) },
     { name: "runs", data: runs, shape: [runs.length / 2, 2] },
-    { name: "steps", data: concatenate(steps.flatMap(({ steps }) => steps ?? [])) },
+    { name: "steps", data: Int32Array.from(queries, ({ step }) => step) },
   ];
 }
 

@@ -9,7 +9,7 @@ import type {
 import { ZiparError } from "../errors.ts";
 import { malformed, takeArray, type WireArrays } from "../protocol/codec.ts";
 import type { ForwardSequence, ModelCard } from "../protocol/messages.ts";
-import type { QueryResult } from "../schedule/commit-step.ts";
+import type { QueryResult } from "../schedule/step-outcome.ts";
 import type { WorkerChannel } from "./channel.ts";
 import type { Conversation } from "./conversation.ts";
 import { forwardArrays, readResults } from "./forward-arrays.ts";

@@ -11,7 +11,7 @@ import { ziparErrorOf } from "../support/errors.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
 
 const STUB: StubOptions = { rows: 4, columns: 6, codeCount: 50 };
-const request = { classLabel: 3, window: 2, seed: 1 } as const;
+const request = { classLabel: 3, window: 2, seed: 1, lookahead: 0 } as const;
 const FORWARDS = 6 + 3 * 2;
 
 async function eventsOf(generation: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
@@ -78,7 +78,7 @@ describe("a generation as a promise", () => {
     await using engine = await createEngine({ worker: stubWorker({ rows: 3, columns: 20 }) });
     const result = await engine.generate({ classLabel: 0, image: false });
     expect(result.window).toEqual({ kind: "fixed", size: 8 });
-    expect(result.stats.forwards).toBe(plan({ rows: 3, columns: 20, window: 8 }).forwards);
+    expect(result.stats.plainForwards).toBe(plan({ rows: 3, columns: 20, window: 8 }).forwards);
   });
 });
 

@@ -35,6 +35,7 @@ test("the model card fills in what is left out", () => {
     conditioning: { type: "class", classIndex: 1 },
     grid: { rows: 16, columns: 24, rowEnd: "none" },
     window: { kind: "fixed", size: 8 },
+    lookahead: "auto",
     sampling: { guidanceScale: 4, temperature: 1, topK: 2000, topP: 1 },
     seed: 77,
     image: true,
@@ -68,7 +69,7 @@ describe("an option that is undefined is as good as one that is left out", () =>
 
   test("of generate", () => {
     const names =
-      "prompt negativePrompt size window guidanceScale guidanceInterval temperature topK topP seed image " +
+      "prompt negativePrompt size window lookahead guidanceScale guidanceInterval temperature topK topP seed image " +
       "partialImages refreshRowEnds surrogate trace signal";
     expect(resolve({ classLabel: 1, ...undefinedOptions(names) })).toEqual(resolve({ classLabel: 1 }));
   });

@@ -8,7 +8,7 @@ import {
   replayTrace,
   stubWorker,
 } from "../../src/index.ts";
-import { isGuided } from "../../src/schedule/guidance.ts";
+import { isWithin } from "../../src/schedule/guidance.ts";
 import { guidanceWorker } from "../support/guidance-worker.ts";
 
 const ROWS = 5;
@@ -22,8 +22,7 @@ function sharesBefore(window: number): number[] {
 }
 
 test("guidance is on from the first share up to, and without, the second", () => {
-  const at = (decodedCount: number, from: number, to: number) =>
-    isGuided({ decodedCount, tokens: new Int32Array(10) }, [from, to]);
+  const at = (decodedCount: number, from: number, to: number) => isWithin([from, to], decodedCount / 10);
   expect([at(0, 0, 1), at(9, 0, 1)]).toEqual([true, true]);
   expect([at(1, 0.2, 0.8), at(2, 0.2, 0.8), at(7, 0.2, 0.8), at(8, 0.2, 0.8)]).toEqual([
     false,
@@ -34,7 +33,14 @@ test("guidance is on from the first share up to, and without, the second", () =>
 });
 
 describe("on the stub, which refuses a slot that a branch was never fed", () => {
-  const request = { classLabel: 3, window: 3, seed: 1, guidanceScale: 2, image: false } as const;
+  const request = {
+    classLabel: 3,
+    window: 3,
+    seed: 1,
+    lookahead: 0,
+    guidanceScale: 2,
+    image: false,
+  } as const;
 
   test("branches outside of the interval are not in the batch, and are rebuilt once", async () => {
     const worker = guidanceWorker(stubWorker({ rows: ROWS, columns: COLUMNS, codeCount: 50 }), 2);

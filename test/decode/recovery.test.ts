@@ -20,7 +20,9 @@ const WINDOWS: GenerateOptions["window"][] = [
   { kind: "adaptive", min: 1, verification: "sequential" },
   2,
 ];
-const REQUESTS = WINDOWS.map((window, k): GenerateOptions => ({ classLabel: k, window, seed: 100 + k }));
+const REQUESTS = WINDOWS.map(
+  (window, k): GenerateOptions => ({ classLabel: k, window, seed: 100 + k, lookahead: 0 }),
+);
 
 describe("an engine that loses its worker", () => {
   test("finishes every image as it would have been, whenever and however often that happens", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { createEngine } from "../../src/api/engine.ts";
 import { type ScoredImage, scoreTokens } from "../../src/eval/score-tokens.ts";
-import type { Draw } from "../../src/schedule/commit-step.ts";
+import type { Draw } from "../../src/schedule/step-outcome.ts";
 import type { StubOptions } from "../../src/stub/options.ts";
 import { stubWorker } from "../../src/stub/source.ts";
 
@@ -30,6 +30,7 @@ async function drawnAndScored(stub: StubOptions, copies: number) {
   const { tokens, rows, columns } = await engine.generate({
     classLabel: 3,
     window: "full",
+    lookahead: 0, // every draw counts: none is a guess
     seed: 5,
     image: false,
   });

@@ -5,7 +5,7 @@ import type { ForwardStep } from "#zipar/decode/worker";
 import { ZiparError } from "#zipar/errors";
 import { decodeReply } from "#zipar/protocol/codec";
 import { packageRoot } from "#zipar/python/location";
-import type { Query } from "#zipar/schedule/plan-step";
+import type { Query } from "#zipar/schedule/step-plan";
 import type { Conversation } from "#zipar/worker/conversation";
 import { SocketWorker } from "#zipar/worker/socket-worker";
 import { type Message, mutator } from "./mutate.ts";
@@ -90,5 +90,5 @@ interface Golden {
 }
 
 function want(type: Query["want"]["type"]): Query {
-  return { kind: "ordinary", slot: 0, token: 0, want: { type, row: 0, column: 0, uniform: 0 } };
+  return { kind: "ordinary", slot: 0, token: 0, step: 0, want: { type, row: 0, column: 0, uniform: 0 } };
 }

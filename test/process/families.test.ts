@@ -35,8 +35,19 @@ describe("every size, in the number of forwards that the law says", () => {
     for (const { rows, columns, width, height } of [grids[0], grids.at(-1)].filter(
       (grid) => grid !== undefined,
     )) {
-      const generate = (window: number | "full" | "adaptive", guidanceScale: number) =>
-        engine.generate({ prompt: "a red cube", size: { width, height }, window, guidanceScale, seed: 7 });
+      const generate = (
+        window: number | "full" | "adaptive",
+        guidanceScale: number,
+        lookahead: number | "auto" = 0,
+      ) =>
+        engine.generate({
+          prompt: "a red cube",
+          size: { width, height },
+          window,
+          guidanceScale,
+          lookahead,
+          seed: 7,
+        });
       const [full, three, two, adaptive] = await Promise.all([
         generate("full", 3),
         generate(3, 3),
@@ -51,6 +62,8 @@ describe("every size, in the number of forwards that the law says", () => {
       expect([full.image.width, full.image.height]).toEqual([width, height]);
       expect(new Set(full.image.pixels).size).toBeGreaterThan(10);
       expect(three.tokens).not.toEqual(full.tokens);
+      const looking = await Promise.all([generate("full", 3, 12), generate(3, 3, "auto"), generate(2, 1, 5)]);
+      expect(looking.map(({ tokens }) => tokens)).toEqual([full, three, two].map(({ tokens }) => tokens));
     }
   });
 });

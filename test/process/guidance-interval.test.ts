@@ -24,7 +24,7 @@ afterAll(async () => {
   checkpoint?.remove();
 });
 
-const request = { classLabel: 2, temperature: 0, guidanceScale: 6, image: false } as const;
+const request = { classLabel: 2, temperature: 0, guidanceScale: 6, lookahead: 0, image: false } as const;
 
 async function tokensOf(options: GenerateOptions, runsAll: boolean) {
   worker.runsAll = runsAll;
@@ -50,6 +50,7 @@ test.each<[string, GenerateOptions]>([
     expect(dropped.tokens).toEqual(full.tokens);
     const always = await tokensOf({ ...options, guidanceInterval: [0, 1] }, false);
     expect(dropped.batchRows).toBeLessThan(always.batchRows);
+    expect((await tokensOf({ ...options, lookahead: 9 }, false)).tokens).toEqual(full.tokens);
     expect(dropped.tokens, "the interval matters to these weights").not.toEqual(always.tokens);
   },
 );

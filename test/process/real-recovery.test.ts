@@ -28,10 +28,16 @@ describe("the demo checkpoint in float32, its worker killed with SIGKILL", () =>
     return Promise.all(generations);
   }
 
-  test.each([2, 4, "adaptive"] as const)(
-    "one image with window %s is the same, token for token, killed at its start, in its middle and near its end",
-    async (window) => {
-      const request = { classLabel: 2, window, seed: 7 };
+  test.each([
+    [2, 0],
+    [4, 0],
+    ["adaptive", 0],
+    [2, 6],
+    ["full", 9],
+  ] as const)(
+    "one image with window %s and lookahead %i is the same, token for token, killed at its start, in its middle and near its end",
+    async (window, lookahead) => {
+      const request = { classLabel: 2, window, lookahead, seed: 7 };
       const expected = await engine.generate({ ...request, image: false });
       const { forwards } = expected.stats;
       const [result] = await generateKilling([request], [1, Math.floor(forwards / 2), forwards - 2]);

@@ -341,7 +341,7 @@ describe("a hello", () => {
     closeLater(worker, () => worker.kill());
     const [identity, header] = (await engine.receive()) as [Buffer, Buffer];
     const { epoch } = unpack(header);
-    const message = "the worker speaks protocol version 1, this SDK speaks 7; install matching versions";
+    const message = "the worker speaks protocol version 2, this SDK speaks 7; install matching versions";
     await engine.send([
       identity,
       pack({ type: "refuse", epoch, request: 0, frames: [], reason: "protocol-version", message }),

@@ -32,6 +32,10 @@ const REQUESTS: readonly GenerateOptions[] = [
   { window: { kind: "adaptive", min: 1 }, temperature: 0 },
   { window: { kind: "adaptive", min: 1 }, topP: 0.8, temperature: 1.3 },
   { window: 3, guidanceScale: 4 },
+  { window: "full", lookahead: 6 },
+  { window: 1, lookahead: 3 },
+  { window: 2, lookahead: 20, guidanceScale: 2, guidanceInterval: [0.2, 0.7] },
+  { window: 3, lookahead: 5, temperature: 0.3, refreshRowEnds: true },
 ];
 
 describe.each<StubOptions>([
@@ -63,6 +67,7 @@ describe.each<StubOptions>([
               classLabel: k,
               seed: 50 + k,
               image: false,
+              lookahead: 0,
               ...request,
             });
             return { request, tokens, adaptive, forwards: stats.forwards };

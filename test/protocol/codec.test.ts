@@ -89,7 +89,7 @@ describe("a message that breaks the protocol is a protocol error that says what 
     ["an empty header", [new Uint8Array()], "empty message"],
     ["a header that is not msgpack", [Uint8Array.of(0xc1)], /msgpack|does not fit/],
     ["a truncated header", [wireHeader({ ...DONE, frames: [] }).slice(0, 5)], /msgpack|does not fit/],
-    ["a header that is no map", [wireHeader([1, 2])], "does not fit protocol version 1"],
+    ["a header that is no map", [wireHeader([1, 2])], "does not fit protocol version 2"],
     ["an unknown type", [wireHeader({ type: "explode", epoch: 1, request: 1, frames: [] })], "type"],
     ["a missing field", [wireHeader({ type: "done", epoch: 1, frames: [] })], "request"],
     ["an unknown field", [wireHeader({ ...DONE, frames: [], colour: "blue" })], "colour"],

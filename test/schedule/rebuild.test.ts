@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { StubOptions } from "../../src/index.ts";
-import { fedIn } from "../../src/schedule/fed-queries.ts";
+import { fedBySteps } from "../../src/schedule/fed-queries.ts";
 import { planRebuild, type RebuildForward } from "../../src/schedule/rebuild.ts";
 import type { SequenceState } from "../../src/schedule/sequence-state.ts";
 import type { Window } from "../../src/schedule/window.ts";
@@ -84,9 +84,7 @@ describe("rebuilding lost K/V", () => {
         const original = replayOriginal(trace);
         const needed = neededQueries(original, visibleAfter(state));
         expect(
-          new Set(
-            planned.flatMap(({ queries, steps }) => queries.map(({ slot }, k) => `${slot}@${steps[k]}`)),
-          ),
+          new Set(planned.flatMap(({ queries }) => queries.map(({ slot, step }) => `${slot}@${step}`))),
         ).toEqual(needed);
         divisions += 1;
         expect(planned.length).toBe(fewestForwards(state, needed, original));
@@ -117,7 +115,7 @@ describe("rebuilding lost K/V", () => {
   });
 
   test("of nothing is nothing, and a step larger than the limit is a forward of its own", async () => {
-    expect(planRebuild({ slots: [], tokens: [], ends: [] })).toEqual([]);
+    expect(planRebuild({ slots: [], tokens: [], steps: [] })).toEqual([]);
     const { state } = await recordStub({ rows: 2, columns: 2, promptLength: 9 }, { kind: "fixed", size: 1 });
     expect(planRebuild(state.fed, 4)[0]?.queries).toHaveLength(9);
   });
@@ -150,15 +148,14 @@ function runRebuild(forwards: readonly RebuildForward[]): Replayed {
   const versions: Versions = new Map();
   const seen = new Map<string, Seen>();
   const tokens = new Map<string, number>();
-  for (const { queries, steps, runs: written } of forwards) {
+  for (const { queries, runs: written } of forwards) {
     const fresh: Versions = new Map();
-    for (const [k, { slot }] of queries.entries()) {
+    for (const { slot, step } of queries) {
       expect(fresh.has(slot), "a slot is fed once in a forward").toBe(false);
-      fresh.set(slot, steps[k] as number);
+      fresh.set(slot, step);
     }
-    for (const [k, { slot, token, want }] of queries.entries()) {
+    for (const { slot, token, step, want } of queries) {
       expect(want).toEqual({ type: "none" });
-      const step = steps[k] as number;
       const visible = slotsOf(written).filter((other) => other <= slot && (fresh.get(other) ?? -1) <= step);
       tokens.set(`${slot}@${step}`, token);
       seen.set(
@@ -196,9 +193,8 @@ function neededQueries({ seen, versions }: Replayed, visible: readonly number[])
 
 /** Tries every division of the steps into consecutive forwards. */
 function fewestForwards({ fed }: SequenceState, needed: ReadonlySet<string>, original: Replayed): number {
-  const steps = fed.ends.flatMap((_, step) => {
-    const { first, end } = fedIn(fed, step);
-    const slots = fed.slots.slice(first, end).filter((slot) => needed.has(`${slot}@${step}`));
+  const steps = fedBySteps(fed).flatMap((indices, step) => {
+    const slots = indices.map((k) => fed.slots[k] as number).filter((slot) => needed.has(`${slot}@${step}`));
     return slots.length === 0 ? [] : [{ step, slots }];
   });
   let fewest = Number.POSITIVE_INFINITY;

@@ -50,6 +50,7 @@ const MARKS = {
   surrogate: "~",
   draft: "?",
   refresh: "!",
+  guess: "g",
 } as const;
 
 /** Two readable parts: the forward at which each cell was decoded, and what each forward fed. */

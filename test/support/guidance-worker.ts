@@ -1,6 +1,6 @@
 import type { ForwardStep, Worker } from "../../src/decode/worker.ts";
 import type { WorkerSource } from "../../src/decode/worker-source.ts";
-import type { QueryResult } from "../../src/schedule/commit-step.ts";
+import type { QueryResult } from "../../src/schedule/step-outcome.ts";
 
 /** A worker whose forwards are written down, and which may be made to run all branches all along. */
 export interface GuidanceWorker {
@@ -25,11 +25,10 @@ function watch(watched: Worker, worker: GuidanceWorker, branchCount: number): Wo
   const forward = watched.forward.bind(watched);
   watched.forward = async (steps) => {
     worker.forwards.push(
-      steps.map(({ branches = all, steps }) => ({ branches, rebuilds: steps !== undefined })),
+      steps.map((step) => ({ branches: step.branches ?? all, rebuilds: isRebuild(step) })),
     );
     if (!worker.runsAll) return forward(steps);
-    const isRebuild = steps.some((step) => step.steps !== undefined);
-    return isRebuild ? steps.map(nothing) : forward(steps.map((step) => inFull(step, all)));
+    return steps.some(isRebuild) ? steps.map(nothing) : forward(steps.map((step) => inFull(step, all)));
   };
   return watched;
 }
@@ -38,6 +37,11 @@ function inFull(step: ForwardStep, branches: readonly number[]): ForwardStep {
   const isGuided = step.branches?.length === branches.length;
   const guidanceScale = isGuided ? step.sampling.guidanceScale : 1;
   return { ...step, branches, sampling: { ...step.sampling, guidanceScale } };
+}
+
+/** Only what rebuilds K/V draws nothing at all. */
+function isRebuild({ plan }: ForwardStep): boolean {
+  return plan.queries.every(({ want }) => want.type === "none");
 }
 
 function nothing({ plan }: ForwardStep): readonly QueryResult[] {

@@ -10,6 +10,7 @@ export async function recordTrace(stub: StubOptions, options: GenerateOptions): 
     classLabel: 3,
     seed: 5,
     image: false,
+    lookahead: 0,
     trace: (line) => lines.push(line),
     ...options,
   });

@@ -30,8 +30,10 @@ export function loss(message = "the worker is gone"): ZiparError {
   return new ZiparError({ code: "worker-died", message, details: { output: "last words" } });
 }
 
-export function recordingWorker(options: StubOptions): RecordingWorker {
-  const stub = stubWorker(options);
+export function recordingWorker(
+  options: StubOptions,
+  stub: WorkerSource = stubWorker(options),
+): RecordingWorker {
   const recording: RecordingWorker = {
     source: {
       open: async (engine) => {

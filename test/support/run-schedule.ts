@@ -1,12 +1,9 @@
-import {
-  type CommittedCell,
-  commitStep,
-  type DraftOutcome,
-  type QueryResult,
-} from "../../src/schedule/commit-step.ts";
-import { planStep, type Query, type StepPlan } from "../../src/schedule/plan-step.ts";
+import { commitStep } from "../../src/schedule/commit-step.ts";
+import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { isComplete, type SequenceState, startSequence } from "../../src/schedule/sequence-state.ts";
+import type { CommittedCell, DraftOutcome, QueryResult } from "../../src/schedule/step-outcome.ts";
+import type { Query, StepPlan } from "../../src/schedule/step-plan.ts";
 import type { Setting } from "./grids.ts";
 
 /** One forward of a recorded run. */

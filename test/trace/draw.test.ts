@@ -39,6 +39,21 @@ test("windows in the summary are those that the engine reports", async () => {
   });
 });
 
+test("guesses are counted, and stacked by what became of them", async () => {
+  const stub = { rows: 6, columns: 12, codeCount: 3, reach: 2 } as const;
+  const trace = await traceOf(stub, { window: 4, lookahead: 6 });
+  const { guessCount, heldCount, queryCounts, openedAt, forwards } = summarizeTrace(trace);
+  expect(heldCount).toBeGreaterThan(0);
+  expect(guessCount).toBeGreaterThan(heldCount);
+  const total = (kind: "guess-held" | "guess-fell") =>
+    queryCounts.reduce((sum, counts) => sum + counts[kind], 0);
+  expect([total("guess-held"), total("guess-fell")]).toEqual([heldCount, guessCount - heldCount]);
+  expect(openedAt).toEqual([4, 4, 4, 4, 4]);
+  expect(forwards).toBeLessThan(12 + 5 * 4);
+  expect(describeTrace(trace, 100)).toContain(`lookahead: ${heldCount} of ${guessCount} guesses held`);
+  expect(drawTraceSvg(trace)).toContain("guess that fell");
+});
+
 test("the picture names the run, outlines one forward and stacks the queries of the others", async () => {
   const svg = drawTraceSvg(await traceOf(STUB, { window: adaptive, temperature: 0 }));
   expect(svg).toContain("stub, class 3, seed 5");

@@ -23,7 +23,7 @@ const lines = await recordTrace(STUB, { window: { kind: "adaptive", min: 1 } });
 describe("a trace", () => {
   test("begins with a header that names the run, and has one line per forward", () => {
     expect(JSON.parse(lines[0] as string)).toEqual({
-      "zipar-trace": 1,
+      "zipar-trace": 2,
       model: "stub",
       device: "stub",
       dtype: "float32",
@@ -65,9 +65,11 @@ describe("a trace", () => {
       kind: "surrogate",
       token: 1,
       slot: 2,
+      step: 1,
       want: { type: "distribution", row: 1, column: 0 },
     } as const;
-    const step = { plan: { ...plan, queries: [query] }, results: [q], outcome: { cells: [], drafts: [] } };
+    const outcome = { cells: [], drafts: [], guesses: { fedCount: 0, heldCount: 0 } };
+    const step = { plan: { ...plan, queries: [query] }, results: [q], outcome };
     const [line = ""] = traceLines({} as TracedWorker, {} as ResolvedGeneration, state, step, 1);
     const { queries } = JSON.parse(line) as { queries: { want: { result: { probabilities: number[] } } }[] };
     expect(Float32Array.from(queries[0]?.want.result.probabilities ?? [])).toEqual(q.probabilities);
@@ -84,9 +86,9 @@ describe("what is no trace is refused with its line, what was expected and what 
     ["another JSON file", ['{"name":"zipar"}'], 1, 'received {"name":"zipar"}'],
     [
       "a newer version",
-      change(1, (text) => text.replace('-trace":1', '-trace":2')),
+      change(1, (text) => text.replace('-trace":2', '-trace":3')),
       1,
-      "expected version 1 of the format, received version 2",
+      "expected version 2 of the format, received version 3",
     ],
     ["a header alone", lines.slice(0, 1), 2, "expected forward 1, received the end of the file"],
     [

@@ -76,7 +76,7 @@ test("every request fits the schema of the wire", async () => {
   const resolve = { weights: hub, part: hub };
   const codes = Int32Array.of(1, 2, 3, 4);
   const queries = [
-    { kind: "ordinary", token: 1, slot: 0, want: { type: "draw", row: 0, column: 0, uniform: 0.5 } },
+    { kind: "ordinary", token: 1, slot: 0, step: 0, want: { type: "draw", row: 0, column: 0, uniform: 0.5 } },
   ] as const;
   const step = {
     sequence: 1,

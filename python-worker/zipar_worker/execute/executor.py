@@ -119,13 +119,13 @@ class TorchExecutor:
 
     def _run(self, step: Step) -> Tensor:
         """The model's part of a forward, all on the device; the result is for `read_back`."""
-        cache = self._cache.open_step(step.cache_rows, step.cache_row_indices, step.slots, step.key_count)
+        cache = self._cache.open_step_(step.cache_rows, step.cache_row_indices, step.slots, step.steps, step.key_count)
         mask = visible_slots(
             step.slots,
             step.paddings,
             step.runs,
             step.steps,
-            key_count=step.key_count,
+            cache.slot_steps(),
             trash_slot=self._cache.trash_slot,
         )
         hidden = self._family.transform(self._embed(step), step.positions, StepAttention(cache, mask))

@@ -45,8 +45,7 @@ class Step:
 
     cache_rows: the B rows of the K/V pool, cache_row_indices: [B] the same on the device; key_count: how many slots of
     each are read;
-    tokens, slots, positions: [B, Q]; paddings: [B]; runs: [B, R, 2];
-    steps: [B, Q], see `visible_slots`, None in an ordinary forward;
+    tokens, slots, positions, steps: [B, Q]; paddings: [B]; runs: [B, R, 2];
     prompts: [prompt slots, dim] in the model's type, None where no query lies in a prompt;
     prompt_sources: [P] into these, prompt_destinations: [P] into B * Q;
     logit_rows: [L] into B * Q, the conditional rows of all wanted queries first;
@@ -62,7 +61,7 @@ class Step:
     positions: Tensor
     paddings: Tensor
     runs: Tensor
-    steps: Tensor | None = None
+    steps: Tensor
     prompts: Tensor | None
     prompt_sources: Tensor
     prompt_destinations: Tensor
@@ -125,6 +124,7 @@ def lay_out_step(
         "positions": by_row(_positions, query_count),
         "paddings": _HostArray([row.branch.padding for row in rows]),
         "runs": by_row(lambda row: row.feed.runs, run_count, 2),
+        "steps": by_row(lambda row: row.feed.steps, query_count),
         "prompt_sources": _HostArray(prompt_sources),
         "prompt_destinations": _HostArray(prompt_destinations),
         "logit_rows": _HostArray(logit_rows),
@@ -133,8 +133,6 @@ def lay_out_step(
         "draws": _HostArray([index for index, query in enumerate(wanted) if query.want == WANT_DRAW]),
         "distributions": _HostArray([index for index, query in enumerate(wanted) if query.want == WANT_DISTRIBUTION]),
     }
-    if any(feed.steps for feed in feeds):
-        integers["steps"] = by_row(lambda row: row.feed.steps, query_count)
     floats = {
         "guidance_scales": _HostArray([setting.guidance_scale for setting in settings]),
         "temperatures": _HostArray([setting.temperature for setting in settings]),

@@ -77,9 +77,9 @@ def _check_counts(
 
 
 def _check_steps(steps: memoryview, query_count: int) -> None:
-    if len(steps) not in (0, query_count):
-        raise WorkerError("protocol", f"forward: expected 0 or {query_count} steps, received {len(steps)}")
-    if len(steps) > 0 and min(steps) < 0:
+    if len(steps) != query_count:
+        raise WorkerError("protocol", f"forward: expected {query_count} steps, received {len(steps)}")
+    if min(steps) < 0:
         raise WorkerError("bad-request", f"forward: expected steps from 0 on, received {min(steps)}")
 
 

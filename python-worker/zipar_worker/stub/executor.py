@@ -78,7 +78,7 @@ def decode_options(text: str) -> StubOptions:
 
 
 class StubSequence:
-    """What the stub remembers of a sequence: its shape, and the token last fed to each slot.
+    """What the stub remembers of a sequence: its shape, and the token last fed to each slot, and at which step.
 
     `written` holds one byte per slot, 1 where a token was fed.
     """
@@ -88,6 +88,7 @@ class StubSequence:
         self.columns = columns
         self.class_index = class_index
         self.tokens = array("i", bytes(4 * slot_count))
+        self.steps = array("i", bytes(4 * slot_count))
         self.written = bytearray(slot_count)
 
 
@@ -178,8 +179,9 @@ class StubExecutor:
         settings = feed.settings
         sequence = self.sequences[settings.sequence]
         remembered, written = sequence.tokens, sequence.written
-        for token, slot in zip(feed.tokens, feed.slots, strict=True):
+        for token, slot, step in zip(feed.tokens, feed.slots, feed.steps, strict=True):
             remembered[slot] = token
+            sequence.steps[slot] = step
             written[slot] = 1
         firsts, ends = feed.runs[0::2], feed.runs[1::2]
         for first, end in zip(firsts, ends, strict=True):
@@ -191,7 +193,7 @@ class StubExecutor:
                     "was never fed",
                 )
         uniform = iter(feed.uniforms)
-        for token, slot, want in zip(feed.tokens, feed.slots, feed.wants, strict=True):
+        for token, slot, step, want in zip(feed.tokens, feed.slots, feed.steps, feed.wants, strict=True):
             if want == WANT_NONE:
                 continue
             cell = self.predicted_cell(sequence, slot)
@@ -201,7 +203,7 @@ class StubExecutor:
                     f"forward: sequence {settings.sequence} wants a token of slot {slot}, which predicts no cell of "
                     f"its {sequence.rows} x {sequence.columns} grid",
                 )
-            state = self._state(sequence, cell, token, slot, firsts, ends)
+            state = self._state(sequence, cell, token, slot, step, firsts, ends)
             chosen = filtered_distribution(candidates(state, self.options.code_count), settings)
             if want == WANT_DRAW:
                 draws.add_draw_(chosen, next(uniform))
@@ -222,9 +224,9 @@ class StubExecutor:
         return None if is_before_row_end or row + 1 >= sequence.rows else (row + 1, 0)
 
     def _state(
-        self, sequence: StubSequence, cell: Cell, token: int, slot: int, firsts: list[int], ends: list[int]
+        self, sequence: StubSequence, cell: Cell, token: int, slot: int, step: int, firsts: list[int], ends: list[int]
     ) -> int:
-        """The hash of everything that the token of `cell` depends on, seen from the query (`token`, `slot`)."""
+        """The hash of everything that the token of `cell` depends on, seen from the query (`token`, `slot`, `step`)."""
         row, column = cell
         code_count = self.options.code_count
         left = token if column > 0 else code_count
@@ -234,10 +236,13 @@ class StubExecutor:
         first = above + column
         end = above + min(column + self.options.reach, sequence.columns)
         run = bisect_right(firsts, first) - 1
-        if run >= 0 and end <= ends[run] and end <= slot + 1:
+        are_earlier = max(sequence.steps[first:end], default=0) <= step
+        if run >= 0 and end <= ends[run] and end <= slot + 1 and are_earlier:
             return mix(self.seeded_state, (row, column, sequence.class_index, left, *sequence.tokens[first:end]))
         seen = [
-            sequence.tokens[other] if other <= slot and is_covered(other, firsts, ends) else code_count + 1
+            sequence.tokens[other]
+            if other <= slot and sequence.steps[other] <= step and is_covered(other, firsts, ends)
+            else code_count + 1
             for other in range(first, end)
         ]
         return mix(self.seeded_state, (row, column, sequence.class_index, left, *seen))

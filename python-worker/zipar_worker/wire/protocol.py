@@ -1,4 +1,4 @@
-"""The wire, version 1, as msgspec structs: a mirror of `src/protocol/messages.ts`, tested against its JSON Schema.
+"""The wire, version 2, as msgspec structs: a mirror of `src/protocol/messages.ts`, tested against its JSON Schema.
 
 Attributes are snake_case here and camelCase on the wire. Bounds are those of the TypeScript side.
 """
@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from zipar_worker.errors import Detail, ErrorCode
 from zipar_worker.wire.arrays import ArrayType
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 HEADER_BYTES = 1 << 20
 FRAME_BYTES = 1 << 28

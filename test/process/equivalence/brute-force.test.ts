@@ -38,25 +38,29 @@ describe("greedy tokens of a LlamaGen checkpoint equal those of an independent f
   });
 
   for (const guidance of ["1", "2"] as const) {
-    const generate = (window: number | "full") =>
+    const generate = (window: number | "full", lookahead: number) =>
       engine.generate({
         classLabel: CLASS,
         window,
+        lookahead,
         temperature: 0,
         guidanceScale: Number(guidance),
         image: false,
       });
 
     test(`guidance ${guidance}: next-token order equals a loop without a cache`, async () => {
-      expect((await generate("full")).tokens).toEqual(expected[guidance].raster);
+      for (const lookahead of [0, 1, 11])
+        expect((await generate("full", lookahead)).tokens).toEqual(expected[guidance].raster);
     });
 
     test(`guidance ${guidance}: every window from 1 to W equals the rule taken word for word`, async () => {
-      const results = await Promise.all(WINDOWS.map(generate));
+      const results = await Promise.all(WINDOWS.map((window) => generate(window, 0)));
+      const looking = await Promise.all(WINDOWS.map((window) => generate(window, 7)));
       for (const [k, window] of WINDOWS.entries()) {
         const brute = expected[guidance].windows[window];
         expect(results[k]?.tokens, `window ${window}`).toEqual(brute?.tokens);
         expect(results[k]?.stats.forwards).toBe(brute?.forwards);
+        expect(looking[k]?.tokens, `window ${window} with guesses`).toEqual(brute?.tokens);
       }
     });
   }
