@@ -12,13 +12,15 @@ export function describeImage(
   options: ValuesOf<typeof GENERATE>,
   file: string | undefined,
 ) {
-  const { forwards, nextTokenForwards, reduction } = stats;
+  const { forwards, plainForwards, guesses, nextTokenForwards, reduction } = stats;
   return {
     seed,
     rows,
     columns,
     window: window.kind === "adaptive" ? "adaptive" : options.window === "full" ? "full" : window.size,
     forwards,
+    plainForwards,
+    guesses,
     nextTokenForwards,
     reduction,
     file: file ?? null,
@@ -29,17 +31,29 @@ export function describeImage(
 
 /** The run as JSON, or as lines of text. */
 export function describeRun(
-  { card, device, dtype, startMs }: Engine,
+  { card, device, dtype, startMs, rowCosts }: Engine,
   { model, json }: ValuesOf<typeof GENERATE>,
   images: readonly ImageReport[],
   wallMs: number,
 ): string {
   if (json)
-    return JSON.stringify({ model, device, dtype, startMs: tenths(startMs), wallMs: tenths(wallMs), images });
-  const lines = images.map(({ file, forwards, nextTokenForwards, reduction, seed, window }) => {
-    const saved = `${forwards} forwards instead of ${nextTokenForwards} (-${(100 * reduction).toFixed(1)} %)`;
-    return `${file === null ? "tokens" : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;
-  });
+    return JSON.stringify({
+      model,
+      device,
+      dtype,
+      startMs: tenths(startMs),
+      wallMs: tenths(wallMs),
+      rowCosts: rowCosts.map(({ rows, ms }) => ({ rows, ms: tenths(ms) })),
+      images,
+    });
+  const lines = images.map(
+    ({ file, forwards, plainForwards, nextTokenForwards, reduction, seed, window }) => {
+      const plain = forwards < plainForwards ? `, ${plainForwards} without lookahead` : "";
+      const share = `-${(100 * reduction).toFixed(1)} %${plain}`;
+      const saved = `${forwards} forwards instead of ${nextTokenForwards} (${share})`;
+      return `${file === null ? "tokens" : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;
+    },
+  );
   const time = `start ${seconds(startMs)}, generation ${seconds(wallMs)}`;
   return [...lines, `${card.name} on ${device}, ${dtype}; ${time}`].join("\n");
 }

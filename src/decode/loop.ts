@@ -35,6 +35,7 @@ export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Pro
  * another worker.
  */
 export class DecodeLoop {
+  /** What forwards have taken lately. */
   readonly rowCosts = new RowCosts();
   readonly #supervisor: Supervisor;
   readonly #admission: Admission;

@@ -1,5 +1,5 @@
 /** Weight of a new measurement against those before it. */
-const WEIGHT = 0.3;
+const WEIGHT = 0.2;
 /** Forwards after which a measurement says nothing any more: caches fill, and other work comes and goes. */
 const LIFETIME = 256;
 
