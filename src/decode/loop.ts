@@ -201,9 +201,10 @@ export class DecodeLoop {
   async #step(batch: readonly LiveImage[]): Promise<void> {
     const present = batch.filter(isPresent);
     if (present.length === 0) return;
-    const steps = planForward(present, this.rowCosts, this.#lookaheadLimit);
+    const { worker } = this.#supervisor;
+    const steps = planForward(present, worker.dtype, this.rowCosts, this.#lookaheadLimit);
     const startedAt = performance.now();
-    const forward = this.#answer(this.#supervisor.worker.forward(steps), present.map(imageOf));
+    const forward = this.#answer(worker.forward(steps), present.map(imageOf));
     this.#deliver(); // while the worker runs this forward, listeners learn of the last one
     const results = await forward.catch((error: unknown) => ({ error }));
     if ("error" in results) {

@@ -153,6 +153,19 @@ test("where memory does not suffice for guesses fewer are fed, and the batch sta
   expect(looking.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
 });
 
+test("where rounding depends on the rows of a forward, auto does not depend on the clock", async () => {
+  const source = stubWorker({ rows: 4, columns: 9, codeCount: 3 });
+  const worker: typeof source = {
+    ...source,
+    open: async (options) => Object.assign(await source.open(options), { dtype: "bfloat16" }),
+  };
+  await using engine = await createEngine({ worker });
+  const lines: string[] = [];
+  await engine.generate({ classLabel: 1, window: 3, image: false, trace: (line) => lines.push(line) });
+  const { steps } = await parseTrace(lines);
+  expect(new Set(steps.map(({ lookahead }) => lookahead))).toEqual(new Set([15]));
+});
+
 describe("the events, stats and traces of an image with guesses", () => {
   const stub = { rows: 6, columns: 8, codeCount: 3, reach: 2 } as const;
   const request = { classLabel: 1, seed: 4, image: false } as const;
