@@ -27,23 +27,19 @@ async function listLanes() {
   const python = await findPython();
   return [
     [
+      { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
+      { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
       { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
-      { name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") },
       { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
       { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
     ],
     [
-      { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
-      { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
+      { name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") },
       { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
       {
         name: "generated schemas are current",
         ...node(".setup/tools/scripts/generate-proto.js", "--check"),
       },
-      { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
-      { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
-      { name: "Python types (mypy)", ...python("mypy") },
-      { name: "Python tests (pytest)", ...python("pytest", "-q") },
       {
         name: "API docs (typedoc)",
         ...node("docs/api/node_modules/typedoc/bin/typedoc"),
@@ -51,6 +47,12 @@ async function listLanes() {
       },
       { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
       { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
+    ],
+    [
+      { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
+      { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
+      { name: "Python tests (pytest)", ...python("pytest", "-q") },
+      { name: "Python types (mypy)", ...python("mypy") },
     ],
   ];
 }

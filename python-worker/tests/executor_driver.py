@@ -15,6 +15,7 @@ from torch import Tensor
 from zipar_worker.execute.contract import ForwardResult, Loaded, SequenceFeed
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.wire.protocol import (
+    PROTOCOL_VERSION,
     ClassConditioning,
     EncodePrompt,
     ForwardSequence,
@@ -76,7 +77,7 @@ def start(
         epoch=0,
         request=0,
         frames=(),
-        protocol_version=2,
+        protocol_version=PROTOCOL_VERSION,
         model=ModelReference(
             weights=PathSource(path=str(path)),
             vq=PathSource(path=str(vq_path)) if vq_path else None,

@@ -24,7 +24,7 @@ from zipar_testing.faults.plan import (
 )
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.codec import describe_arrays, encode_reply
-from zipar_worker.wire.protocol import ForwardDone, Hello
+from zipar_worker.wire.protocol import PROTOCOL_VERSION, ForwardDone, Hello
 
 ARRAYS = (
     Array("drawnTokens", "int32", (2,), view_as(bytes(8), "int32")),
@@ -122,6 +122,6 @@ def test_every_fault_of_a_reply_changes_what_is_sent(name: str) -> None:
 @pytest.mark.parametrize("name", ["wrong-token", "wrong-version"])
 def test_every_fault_of_the_handshake_changes_the_hello(name: str) -> None:
     assert name in get_args(HelloFault)
-    hello = Hello(epoch=1, protocol_version=1, worker_version="1", pid=1, token="secret")
+    hello = Hello(epoch=1, protocol_version=PROTOCOL_VERSION, worker_version="1", pid=1, token="secret")
     ((spoilt,),) = spoilt_messages(Fault(fault=name, at="start"), hello, ())  # type: ignore[arg-type]
     assert spoilt != encode_reply(hello)[0]

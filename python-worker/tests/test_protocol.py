@@ -84,7 +84,7 @@ def test_an_unknown_operation_is_a_protocol_error_that_answers_the_request() -> 
 
 def test_another_protocol_version_is_told_so_even_with_fields_that_this_one_does_not_know() -> None:
     with pytest.raises(RejectedRequest) as caught:
-        decode_request(pack(init(protocolVersion=3, colour="blue")), EPOCH)
+        decode_request(pack(init(protocolVersion=protocol.PROTOCOL_VERSION + 1, colour="blue")), EPOCH)
     assert caught.value.code == "protocol-version"
 
 

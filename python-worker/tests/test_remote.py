@@ -19,6 +19,7 @@ from zipar_worker.serve.server import EXIT_AGAIN, EXIT_REFUSED, Server
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.key_files import read_keys, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
+from zipar_worker.wire.protocol import PROTOCOL_VERSION
 
 TOKEN = "a token that nobody guesses"
 TIMEOUT_MS = 10_000
@@ -195,9 +196,9 @@ def test_another_model_takes_the_place_of_the_first(engines: list[Engine]) -> No
 def test_an_engine_of_another_version_is_told_both_versions(engines: list[Engine]) -> None:
     Worker().dial(engines[0].endpoint)
     engines[0].receive()
-    error = engines[0].ask(init(protocolVersion=1))["error"]
+    error = engines[0].ask(init(protocolVersion=PROTOCOL_VERSION + 1))["error"]
     assert error["code"] == "protocol-version"
-    assert error["details"] == {"expected": 1, "received": 2}
+    assert error["details"] == {"expected": PROTOCOL_VERSION, "received": PROTOCOL_VERSION + 1}
 
 
 @pytest.mark.parametrize(

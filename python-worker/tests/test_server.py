@@ -22,6 +22,7 @@ from zipar_worker.serve.parent_watch import Credentials, remove_socket
 from zipar_worker.serve.server import EXIT_NOBODY, Server
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.link import Link
+from zipar_worker.wire.protocol import PROTOCOL_VERSION
 
 WORKER_FOLDER = Path(__file__).resolve().parents[1]
 TOKEN = "a-secret"
@@ -107,7 +108,7 @@ def test_a_conversation_from_hello_to_shutdown(sdk: Sdk) -> None:
         "type": "hello",
         "epoch": EPOCH,
         "frames": [],
-        "protocolVersion": 2,
+        "protocolVersion": PROTOCOL_VERSION,
         "workerVersion": __version__,
         "pid": sdk.process.pid,
         "token": TOKEN,
@@ -161,7 +162,7 @@ def test_failures_are_answered_and_the_worker_goes_on(sdk: Sdk) -> None:
     conversation = [
         (pack(request("stats", 2)), "not-ready"),
         (pack(request("dance", 3)), "protocol"),
-        (pack(init(4, protocolVersion=3)), "protocol-version"),
+        (pack(init(4, protocolVersion=PROTOCOL_VERSION + 1)), "protocol-version"),
         (pack(request("stats", 5, frames=[codes]), [data]), "protocol"),
         (pack(request("stats", 6), [b"spare"]), "protocol"),
     ]
@@ -202,6 +203,7 @@ def test_a_profile_needs_a_held_prompt_and_its_grid_and_attention(sdk: Sdk) -> N
 BROKEN = """
 import sys
 from zipar_worker import __main__ as program
+from zipar_worker.wire.protocol import PROTOCOL_VERSION
 from zipar_worker.errors import WorkerError
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from zipar_worker.wire.protocol import PROTOCOL_VERSION
+
 EPOCH = 5
 FORMATS = {"int32": "i", "float32": "f", "float64": "d", "uint8": "B"}
 
@@ -43,7 +45,7 @@ def request(operation: str, number: int = 1, **fields: Any) -> dict[str, Any]:
 
 def init(number: int = 1, **fields: Any) -> dict[str, Any]:
     settings = {
-        "protocolVersion": 2,
+        "protocolVersion": PROTOCOL_VERSION,
         "model": model("/models/stub"),
         "device": "cpu",
         "dtype": "auto",
