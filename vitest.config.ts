@@ -11,6 +11,7 @@ export default defineConfig({
   },
   test: {
     restoreMocks: true,
+    maxWorkers: "100%",
     projects: [
       {
         extends: true,
