@@ -82,7 +82,7 @@ export class Engine implements AsyncDisposable {
 
   /** What forwards have taken lately, by their rows (queries x branches): from this `lookahead: "auto"` chooses. */
   get rowCosts(): readonly RowCost[] {
-    return this.#loop.rowCosts.table();
+    return this.#loop.rowCosts;
   }
 
   /** What the newest worker has done since it started. */

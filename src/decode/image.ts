@@ -75,6 +75,15 @@ export function isCancelled({ job }: Image): boolean {
   return job.options.signal?.aborted === true;
 }
 
+export function imageOf({ image }: LiveImage): Image {
+  return image;
+}
+
+/** Whether a forward is still wanted of it. */
+export function isPresent({ image }: LiveImage): boolean {
+  return !image.hasLeft && !isCancelled(image);
+}
+
 /** The error with what was decoded before it, as `details.decoded`: rows of tokens, -1 where there is none. */
 export function withDecoded(error: unknown, state: SequenceState | undefined): unknown {
   if (!ZiparError.is(error) || state === undefined) return error;

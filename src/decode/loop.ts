@@ -1,54 +1,41 @@
 import { ZiparError } from "../errors.ts";
-import { commitStep } from "../schedule/commit-step.ts";
-import { plainForwardCount, plainStep } from "../schedule/plain-order.ts";
-import { isComplete, type SequenceState } from "../schedule/sequence-state.ts";
-import type { QueryResult } from "../schedule/step-outcome.ts";
-import { smallestWindow } from "../schedule/window.ts";
 import { Admission } from "./admission.ts";
 import { branchesOf, leftOutBranches, needsBranches } from "./branches.ts";
 import { holdPrompt } from "./hold-prompt.ts";
 import {
-  type CommittedStep,
   type DecodeJob,
   type Image,
   type ImageRequest,
-  isCancelled,
+  imageOf,
+  isPresent,
   type LiveImage,
-  withDecoded,
 } from "./image.ts";
 import { PixelQueue } from "./pixel-queue.ts";
-import { type PlannedForward, planForward, rowCountOf } from "./plan-forward.ts";
 import { isOutOfMemory, rebuildCache, rebuildGroups, rebuildRequest } from "./rebuild-cache.ts";
-import { RowCosts } from "./row-costs.ts";
+import type { RowCost } from "./row-costs.ts";
+import { Stepper } from "./stepper.ts";
 import type { Supervisor } from "./supervisor.ts";
 import type { Worker } from "./worker.ts";
-import { countLoss, isSuspect, WorkerLost } from "./worker-lost.ts";
+import { answerOf, countLoss, WorkerLost } from "./worker-lost.ts";
 
 /** Has the worker to itself: all cache rows are free. `newSequence` gives ids that no image has. */
 export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Promise<Value>;
 
 /**
- * The main path: many images at once, `plan -> forward -> commit` until every grid is full.
+ * The main path: many images at once, forward after forward (`stepper.ts`) until every grid is full.
  *
  * Images join in order as soon as cache rows are free, and leave when they are complete, cancelled or failed. The loss
  * of the worker is an exception (`WorkerLost`): the images queue again, first in line, and go on at the same step in
  * another worker.
  */
 export class DecodeLoop {
-  /** What forwards have taken lately. */
-  readonly rowCosts = new RowCosts();
   readonly #supervisor: Supervisor;
   readonly #admission: Admission;
   readonly #pixels: PixelQueue;
+  readonly #stepper: Stepper;
   readonly #closing = new AbortController();
-  /** Steps that were committed, and of which the listeners do not know. */
-  #undelivered: { readonly live: LiveImage; readonly step: CommittedStep }[] = [];
   #idleWork: readonly { run(): Promise<void>; fail(error: unknown): void }[] = [];
   #nextSequence = 1;
-  /** Images that share a forward; fewer than are live once memory did not suffice for more. */
-  #batchLimit = Number.POSITIVE_INFINITY;
-  /** Steps that guesses may look ahead; fewer once memory did not suffice for more. */
-  #lookaheadLimit = Number.POSITIVE_INFINITY;
   #running: Promise<void> | undefined;
   /** A worker starts or somebody else has it, which may take long. */
   #isWaiting = false;
@@ -64,6 +51,12 @@ export class DecodeLoop {
       () => supervisor.failure(),
       () => this.#wake(),
     );
+    this.#stepper = new Stepper(supervisor, this.#admission, this.#pixels);
+  }
+
+  /** What forwards have taken lately, by ascending rows. */
+  get rowCosts(): readonly RowCost[] {
+    return this.#stepper.rowCosts.table();
   }
 
   /** @throws ZiparError `queue-full`, or what the loop was closed with */
@@ -136,9 +129,9 @@ export class DecodeLoop {
     this.#checkWorker();
     this.#pixels.ask(this.#supervisor.worker, this.#isIdle);
     await this.#admit();
-    const batch = this.#nextBatch();
+    const batch = this.#stepper.nextBatch();
     await this.#rebuild(batch.filter(needsBranches), leftOutBranches);
-    await this.#step(batch);
+    await this.#stepper.step(batch);
     if (this.#admission.isEmpty) await this.#workWhileIdle();
   }
 
@@ -176,7 +169,7 @@ export class DecodeLoop {
     if (image.state === undefined && image.lossCount === 0) image.job.onStart();
     try {
       const request = holdPrompt(this.#supervisor.worker, image, sequence, cacheRows);
-      const live = await this.#answer(request, [image]);
+      const live = await answerOf(this.#supervisor, request, [image]);
       if (image.hasLeft) return undefined; // the loop was closed
       this.#admission.goLive(live);
       return live;
@@ -190,108 +183,13 @@ export class DecodeLoop {
     }
   }
 
-  /** An image that has cost workers is stepped alone. */
-  #nextBatch(): readonly LiveImage[] {
-    const { live } = this.#admission;
-    const suspect = live.find(({ image }) => isSuspect(image));
-    return suspect === undefined ? live.slice(0, this.#batchLimit) : [suspect];
-  }
-
-  /** Plan, forward, commit. */
-  async #step(batch: readonly LiveImage[]): Promise<void> {
-    const present = batch.filter(isPresent);
-    if (present.length === 0) return;
-    const { worker } = this.#supervisor;
-    const steps = planForward(present, worker.dtype, this.rowCosts, this.#lookaheadLimit);
-    const startedAt = performance.now();
-    const forward = this.#answer(worker.forward(steps), present.map(imageOf));
-    this.#deliver(); // while the worker runs this forward, listeners learn of the last one
-    const results = await forward.catch((error: unknown) => ({ error }));
-    if ("error" in results) {
-      const lookahead = Math.max(...steps.map(({ plan }) => plan.lookahead));
-      if (!isOutOfMemory(results.error) || lookahead === 0) return this.#stepInParts(present, results.error);
-      this.#lookaheadLimit = Math.floor(lookahead / 2);
-      return this.#step(present);
-    }
-    this.rowCosts.record(rowCountOf(steps), performance.now() - startedAt);
-    for (const [k, live] of present.entries())
-      if (isPresent(live)) this.#commit(live, steps[k] as PlannedForward, results[k] ?? []);
-  }
-
-  /** A forward failed for want of memory, or over one of its images, which halving finds. @throws WorkerLost */
-  async #stepInParts(batch: readonly LiveImage[], error: unknown): Promise<void> {
-    if (error instanceof WorkerLost) throw error;
-    const [only] = batch;
-    if (batch.length === 1 && only !== undefined) return this.#admission.fail(only.image, error);
-    const half = Math.ceil(batch.length / 2);
-    if (isOutOfMemory(error)) this.#batchLimit = half;
-    await this.#step(batch.slice(0, half));
-    await this.#step(batch.slice(half));
-  }
-
-  #commit(live: LiveImage, { plan, branches }: PlannedForward, results: readonly QueryResult[]): void {
-    const { image, state, cacheRows } = live;
-    const stepBefore = plainStep(state);
-    try {
-      const outcome = commitStep(state, plan, results);
-      this.#undelivered.push({ live, step: { plan, results, outcome } });
-    } catch (error) {
-      this.#admission.fail(image, error); // its results break the rules: the others go on
-      return;
-    }
-    image.lossCount = 0;
-    live.lacksBranches ||= branches.length < cacheRows.length;
-    if (isComplete(state)) this.#finish(live);
-    else if (isPreviewDue(state, stepBefore, image.job.options.partialImages)) this.#preview(live);
-  }
-
-  /** Tells the listeners of the steps that were committed. */
-  #deliver(): void {
-    const steps = this.#undelivered;
-    this.#undelivered = [];
-    for (const { live, step } of steps) {
-      const { image, state } = live;
-      if (image.hasLeft) continue;
-      try {
-        image.job.onStep(state, step);
-      } catch (error) {
-        this.#admission.fail(image, error); // what listens to this image threw: the others go on
-      }
-    }
-  }
-
-  #finish({ image, state }: LiveImage): void {
-    this.#deliver();
-    if (image.hasLeft) return;
-    this.#admission.leave(image);
-    const { job } = image;
-    if (!job.options.image) job.onDone(state, undefined);
-    else
-      this.#pixels.add({
-        tokens: state.tokens,
-        grid: state.grid,
-        onPixels: (pixels) => job.onDone(state, pixels),
-        onError: (error) => job.onError(withDecoded(error, state)),
-      });
-  }
-
-  #preview({ image, state }: LiveImage): void {
-    const snapshot = { ...state, tokens: state.tokens.slice(), decodedCounts: state.decodedCounts.slice() };
-    this.#pixels.add({
-      tokens: snapshot.tokens,
-      grid: state.grid,
-      onPixels: (pixels) => image.job.onPartialImage(pixels, snapshot),
-      onError: (error) => this.#admission.fail(image, error),
-    });
-  }
-
   /** Writes K/V of some branches again; returns the images for which that was done. */
   async #rebuild(lacking: readonly LiveImage[], branches: (live: LiveImage) => readonly number[]) {
     const rebuilt: { readonly live: LiveImage; readonly forwardCount: number }[] = [];
     for (const group of rebuildGroups(lacking)) {
       const sequences = group.map((live) => rebuildRequest(live, branches(live)));
       const request = rebuildCache(this.#supervisor.worker, sequences);
-      const { forwardCount, failures } = await this.#answer(request, group.map(imageOf));
+      const { forwardCount, failures } = await answerOf(this.#supervisor, request, group.map(imageOf));
       for (const live of group.filter(isPresent)) {
         if (failures.has(live.sequence)) this.#admission.fail(live.image, failures.get(live.sequence));
         else rebuilt.push({ live, forwardCount });
@@ -303,7 +201,7 @@ export class DecodeLoop {
 
   /** Puts another worker in the place of the lost one. */
   async #recover({ reason, images }: WorkerLost): Promise<void> {
-    this.#deliver();
+    this.#stepper.deliver();
     for (const image of images) {
       const last = countLoss(image, reason);
       if (last !== undefined) this.#admission.fail(image, last);
@@ -314,22 +212,11 @@ export class DecodeLoop {
     try {
       await this.#supervisor.replace();
       this.#admission.resize(this.#supervisor.worker.cacheRowCount);
-      this.#batchLimit = Number.POSITIVE_INFINITY;
-      this.#lookaheadLimit = Number.POSITIVE_INFINITY;
+      this.#stepper.forgetLimits();
     } catch (error) {
       this.#failAll(error);
     } finally {
       this.#isWaiting = false;
-    }
-  }
-
-  /** What a request about these images resolves to. @throws WorkerLost, or what the worker refused it with */
-  async #answer<Reply>(request: Promise<Reply>, images: readonly Image[]): Promise<Reply> {
-    try {
-      return await request;
-    } catch (error) {
-      const loss = this.#supervisor.failure();
-      throw loss === undefined ? error : new WorkerLost(loss, images);
     }
   }
 
@@ -349,27 +236,6 @@ export class DecodeLoop {
   #branchCount({ sampling }: ImageRequest): number {
     return sampling.guidanceScale === 1 ? 1 : this.#supervisor.worker.card.branches.length;
   }
-}
-
-function imageOf({ image }: LiveImage): Image {
-  return image;
-}
-
-function isPresent({ image }: LiveImage): boolean {
-  return !image.hasLeft && !isCancelled(image);
-}
-
-/**
- * Previews are spread evenly over the steps of plain decoding, whose work a forward with guesses may do several of; an
- * adaptive window takes at least as many as its smallest one.
- */
-function isPreviewDue(state: SequenceState, stepBefore: number, previewCount: number): boolean {
-  const stepCount = plainForwardCount(state.grid, smallestWindow(state.window));
-  for (let k = 1; k <= previewCount; k++) {
-    const due = Math.round((k * stepCount) / (previewCount + 1));
-    if (stepBefore < due && due <= plainStep(state)) return true;
-  }
-  return false;
 }
 
 function cacheTooSmall(wanted: number, available: number): ZiparError {

@@ -1,5 +1,6 @@
 import { ZiparError } from "../errors.ts";
 import type { Image } from "./image.ts";
+import type { Supervisor } from "./supervisor.ts";
 
 /** Work that has cost so many workers in a row is given up, so that the other images can go on. */
 export const LOSS_LIMIT = 3;
@@ -15,6 +16,20 @@ export class WorkerLost extends Error {
     super(reason.message, { cause: reason });
     this.reason = reason;
     this.images = images;
+  }
+}
+
+/** What a request about these images resolves to. @throws WorkerLost, or what the worker refused it with */
+export async function answerOf<Reply>(
+  supervisor: Supervisor,
+  request: Promise<Reply>,
+  images: readonly Image[],
+): Promise<Reply> {
+  try {
+    return await request;
+  } catch (error) {
+    const loss = supervisor.failure();
+    throw loss === undefined ? error : new WorkerLost(loss, images);
   }
 }
 
