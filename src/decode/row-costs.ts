@@ -5,19 +5,19 @@ const LIFETIME = 256;
 
 /** Time of a forward of so many rows (queries x branches). */
 export interface RowCost {
-  /** The largest count that the measurement stands for; a power of two. */
+  /** The largest count that the measurement stands for. */
   readonly rows: number;
   readonly ms: number;
 }
 
-/** What forwards have taken lately, by their rows in powers of two. */
+/** What forwards have taken lately, by their rows in half octaves: 2, 4, 5, 8, 11, 16, ... */
 export class RowCosts {
   readonly #costs = new Map<number, { ms: number; measuredAt: number }>();
   #forwardCount = 0;
 
   record(rowCount: number, ms: number): void {
     this.#forwardCount += 1;
-    const bucket = powerOfTwo(rowCount);
+    const bucket = bucketOf(rowCount);
     const before = this.#costs.get(bucket);
     const mean = before === undefined ? ms : before.ms + WEIGHT * (ms - before.ms);
     this.#costs.set(bucket, { ms: mean, measuredAt: this.#forwardCount });
@@ -25,7 +25,7 @@ export class RowCosts {
 
   /** In ms; undefined where it was not measured lately. */
   of(rowCount: number): number | undefined {
-    const cost = this.#costs.get(powerOfTwo(rowCount));
+    const cost = this.#costs.get(bucketOf(rowCount));
     return cost === undefined || this.#forwardCount - cost.measuredAt > LIFETIME ? undefined : cost.ms;
   }
 
@@ -35,6 +35,7 @@ export class RowCosts {
   }
 }
 
-function powerOfTwo(count: number): number {
-  return 2 ** Math.ceil(Math.log2(count));
+/** The count, rounded up to a power of the root of two. */
+function bucketOf(count: number): number {
+  return Math.floor(2 ** (Math.ceil(2 * Math.log2(count) - 1e-9) / 2) + 1e-9);
 }

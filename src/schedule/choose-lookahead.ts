@@ -1,4 +1,5 @@
-import { feedRanges } from "./plan-fixed.ts";
+import { plainForwardCount, plainStep, queryCount, stepOf, windowSize } from "./plain-order.ts";
+import { type FeedRange, feedRanges } from "./plan-fixed.ts";
 import type { SequenceState } from "./sequence-state.ts";
 
 /** The ones that `auto` chooses from: a row of an image then feeds a power of two of queries. */
@@ -6,10 +7,12 @@ const LOOKAHEADS = [0, 1, 3, 7, 15, 31, 63, 127];
 
 /** How much better a larger lookahead must promise to be: times are noisy, and the luckiest measurement looks best. */
 const MARGIN = 1.05;
-/** How often a first guess of which nothing is known yet is taken to hold, given that the one before it did. */
-const EXPECTED_SHARE = 0.75;
-/** How many draws that expectation weighs as much as. */
+/** The share of guesses that is taken to hold while nothing is known, where those before them held. */
+const EXPECTED_SHARE = 0.85;
+/** How many guesses that expectation weighs as much as. */
 const EXPECTATION_WEIGHT = 2;
+
+const NEGLIGIBLE = 0.01;
 
 /** An image's part in a forward that is to be planned. */
 export interface Participant {
@@ -23,8 +26,8 @@ export interface Participant {
 export type RowCost = (rowCount: number) => number | undefined;
 
 /**
- * The lookahead of the images of a forward that leave it to be chosen: the one that should finalise the most cells per
- * second. One whose cost was not measured is tried when it would be the best if its further rows cost as the last ones
+ * The lookahead of the images of a forward that leave it to be chosen: the one that should bring them the most cells
+ * nearer to their end per second. One whose cost was not measured is tried when it would be the best if its further rows cost as the last ones
  * before them do.
  */
 export function chooseLookahead(participants: readonly Participant[], costOf: RowCost): number {
@@ -50,21 +53,44 @@ export function countRows(
   return parts.reduce((count, { branchCount }) => count + queryCount * branchCount, 0);
 }
 
-/** Rows of a forward at a lookahead, and the cells that it should finalise. */
+/** Rows of a forward at a lookahead, and the cells that it should bring an image nearer to its end. */
 function forecast(participants: readonly Participant[], chosen: number) {
   let cellCount = 0;
   const parts = participants.map(({ state, branchCount, lookahead }) => {
     const limit = lookahead === "auto" ? chosen : lookahead;
-    const shares = finalShares(state, limit);
-    let queryCount = 0;
-    for (const { first, end, distance } of feedRanges(state, limit)) {
-      queryCount += end - first;
-      for (let k = first; k < Math.min(end, state.grid.columns); k++)
-        cellCount += shares[distance + k - first] as number;
-    }
-    return { queryCount, branchCount };
+    const ranges = [...feedRanges(state, limit)];
+    const stepCount = plainForwardCount(state.grid, windowSize(state));
+    cellCount += (expectedSteps(state, ranges, finalShares(state, limit)) * state.tokens.length) / stepCount;
+    return { queryCount: ranges.reduce((count, { first, end }) => count + end - first, 0), branchCount };
   });
   return { rowCount: countRows(parts), cellCount };
+}
+
+/**
+ * Steps of plain decoding that a forward should complete. A step is complete when all of its rows are past it, so rows
+ * that are behind count and those that are ahead do not: an image ends with its slowest row.
+ */
+function expectedSteps(
+  state: SequenceState,
+  ranges: readonly FeedRange[],
+  shares: readonly number[],
+): number {
+  const share = (distance: number) => shares[distance] as number;
+  const stepCount = plainForwardCount(state.grid, windowSize(state));
+  let expected = 0;
+  for (let step = plainStep(state); step < stepCount; step++) {
+    let probability = 1;
+    for (const { row, first, end, from } of ranges) {
+      const firstStep = stepOf(state, row, first);
+      if (firstStep > step) continue;
+      const lastStep = Math.min(step, stepOf(state, row, queryCount(state, row) - 1));
+      if (lastStep >= stepOf(state, row, end)) return expected; // it is not fed
+      probability *= share(lastStep - from) / share(firstStep - from);
+    }
+    expected += probability;
+    if (probability < NEGLIGIBLE) break;
+  }
+  return expected;
 }
 
 interface Measured {
@@ -82,18 +108,18 @@ function extrapolated(measured: readonly Measured[], rowCount: number): number {
   return last.cost + Math.max(0, slope) * (rowCount - last.rowCount);
 }
 
-/** Per distance up to `limit`: the share of the draws at it that should be final. */
+/** Per distance up to `limit`: the share of the draws at it that should be final, for which all guesses up to it must hold. */
 export function finalShares(
   { guessRecord }: Pick<SequenceState, "guessRecord">,
   limit: number,
 ): readonly number[] {
-  const { drawn, final } = guessRecord;
+  const { reached, held } = guessRecord;
   const shares = [1];
   for (let distance = 1; distance <= limit; distance++) {
-    const expected = EXPECTED_SHARE * (shares[distance - 1] as number);
-    const count = drawn[distance] ?? 0;
-    const finalCount = final[distance] ?? 0;
-    shares.push((finalCount + EXPECTATION_WEIGHT * expected) / (count + EXPECTATION_WEIGHT));
+    const count = reached[distance] ?? 0;
+    const heldCount = held[distance] ?? 0;
+    const hold = (heldCount + EXPECTATION_WEIGHT * EXPECTED_SHARE) / (count + EXPECTATION_WEIGHT);
+    shares.push(hold * (shares[distance - 1] as number));
   }
   return shares;
 }

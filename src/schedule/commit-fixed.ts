@@ -1,7 +1,7 @@
 import { commitCell } from "./commit-cell.ts";
 import { recordFed } from "./fed-queries.ts";
 import { rowLastSlot } from "./grid.ts";
-import { recordDraw } from "./guess-record.ts";
+import { recordGuess } from "./guess-record.ts";
 import {
   type Cell,
   pendingRows,
@@ -46,7 +46,8 @@ export function commitFixed(
   for (const { row, next, from } of [...pendingRows(state)]) {
     let first = next; // the first query that is not fed for good
     for (const { k, query, source, index } of fedQueries(state, indices, plan, row, next)) {
-      const isForGood = k === first && query.step < end && isFinalToken(state, source, query.token);
+      const isReached = k === first && query.step < end; // all that it saw is final
+      const isForGood = isReached && isFinalToken(state, source, query.token);
       if (isForGood) {
         first = k + 1;
         slots.add(query.slot);
@@ -54,7 +55,7 @@ export function commitFixed(
       }
       if (query.want.type !== "draw") continue;
       const { token } = asDraw(results[index]);
-      recordDraw(state.guessRecord, query.step - from, isForGood);
+      if (isReached) recordGuess(state.guessRecord, query.step - from, isForGood);
       if (isForGood) {
         if (k === 0 && row > 0) state.openedAt[row] = windowSize(state);
         commitCell(state, row, k, token, cells);

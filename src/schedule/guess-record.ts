@@ -1,27 +1,27 @@
-/** Draws after which the older ones count half: pictures have easy parts and hard ones. */
+/** Queries after which the older ones count half: pictures have easy parts and hard ones. */
 const MEMORY = 32;
 
-/** How guesses of a sequence have done lately, by their distance: steps beyond the first one that a row has to feed. */
+/**
+ * How queries have done lately of which all that they saw proved final, by their distance: steps beyond the first one
+ * that their row has to feed. At distance 0 there is nothing to guess.
+ */
 export interface GuessRecord {
-  /** Per distance: draws whose query was fed at it. The draw at distance 0 needs no guess. */
-  readonly drawn: number[];
-  /** Per distance: those of them that were final. */
-  readonly final: number[];
+  /** Per distance: such queries. */
+  readonly reached: number[];
+  /** Per distance: those of them that were fed with the final token themselves. */
+  readonly held: number[];
 }
 
 export function noGuesses(): GuessRecord {
-  return { drawn: [], final: [] };
+  return { reached: [], held: [] };
 }
 
-export function recordDraw({ drawn, final }: GuessRecord, distance: number, isFinal: boolean): void {
-  while (drawn.length <= distance) {
-    drawn.push(0);
-    final.push(0);
+export function recordGuess({ reached, held }: GuessRecord, distance: number, hasHeld: boolean): void {
+  while (reached.length <= distance) {
+    reached.push(0);
+    held.push(0);
   }
-  if ((drawn[distance] as number) >= MEMORY) {
-    drawn[distance] = (drawn[distance] as number) / 2;
-    final[distance] = (final[distance] as number) / 2;
-  }
-  drawn[distance] = (drawn[distance] as number) + 1;
-  if (isFinal) final[distance] = (final[distance] as number) + 1;
+  const weight = (reached[distance] as number) < MEMORY ? 1 : 0.5;
+  reached[distance] = weight * (reached[distance] as number) + 1;
+  held[distance] = weight * (held[distance] as number) + (hasHeld ? 1 : 0);
 }

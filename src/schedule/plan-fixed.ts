@@ -6,13 +6,13 @@ import { decodedIn, type SequenceState } from "./sequence-state.ts";
 import { drawOf, NOTHING, type Query, type QueryKind } from "./step-plan.ts";
 import type { WrittenSlots } from "./written-slots.ts";
 
-/** The queries [first, end) of a row that a forward feeds. */
+/** The queries [first, end) of a row that a forward feeds; none of them where the row has to wait. */
 export interface FeedRange {
   readonly row: number;
   readonly first: number;
   readonly end: number;
-  /** Steps from the one at which the guesses of the row count to that of the first query. */
-  readonly distance: number;
+  /** The step from which the guesses of the row count. */
+  readonly from: number;
 }
 
 /**
@@ -40,11 +40,10 @@ export function* feedRanges(state: SequenceState, lookahead: number): Generator<
     const count = queryCount(state, row);
     const end = Math.min(reach, switchStep, from + lookahead + 1) - stepOf(state, row, 0);
     const limit = mayFeedTail(state, row) ? count : state.grid.columns;
-    const fed = { row, first: next, end: Math.min(end, limit), distance: stepOf(state, row, next) - from };
-    if (fed.end > fed.first) yield fed;
-    const last = Math.max(fed.end, fed.first);
-    if (last === 0) return; // a row that does not start keeps those below it waiting
-    reach = last === count ? Number.POSITIVE_INFINITY : stepOf(state, row, last);
+    const fed = { row, first: next, end: Math.max(next, Math.min(end, limit)), from };
+    yield fed;
+    if (fed.end === 0) return; // a row that does not start keeps those below it waiting
+    reach = fed.end === count ? Number.POSITIVE_INFINITY : stepOf(state, row, fed.end);
   }
 }
 

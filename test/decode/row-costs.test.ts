@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { RowCosts } from "../../src/decode/row-costs.ts";
 
-test("the cost of a forward is that of others with as many rows, to the next power of two", () => {
+test("the cost of a forward is that of others with about as many rows", () => {
   const costs = new RowCosts();
   expect(costs.of(6)).toBeUndefined();
-  costs.record(5, 10);
-  costs.record(9, 30);
-  expect([5, 6, 8, 9, 16].map((rows) => costs.of(rows))).toEqual([10, 10, 10, 30, 30]);
-  expect([4, 17].map((rows) => costs.of(rows))).toEqual([undefined, undefined]);
+  costs.record(7, 10);
+  costs.record(12, 30);
+  expect([6, 7, 8, 12, 16].map((rows) => costs.of(rows))).toEqual([10, 10, 10, 30, 30]);
+  expect([5, 9, 11, 17].map((rows) => costs.of(rows))).toEqual([undefined, undefined, undefined, undefined]);
   expect(costs.table()).toEqual([
     { rows: 8, ms: 10 },
     { rows: 16, ms: 30 },

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { chooseLookahead, finalShares, type Participant } from "../../src/schedule/choose-lookahead.ts";
 import { commitStep } from "../../src/schedule/commit-step.ts";
-import { noGuesses, recordDraw } from "../../src/schedule/guess-record.ts";
+import { noGuesses, recordGuess } from "../../src/schedule/guess-record.ts";
 import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { startSequence } from "../../src/schedule/sequence-state.ts";
 
-/** An image in next-token order, one forward old, whose guesses have held so often at each distance. */
+/** An image in next-token order, one forward old, with the share of guesses that held where those before them did. */
 function participant(share: number, lookahead: number | "auto" = "auto"): Participant {
   const state = startSequence({
     grid: { rows: 32, columns: 32, rowEnd: "none" },
@@ -16,9 +16,9 @@ function participant(share: number, lookahead: number | "auto" = "auto"): Partic
     key: randomKey(1),
   });
   commitStep(state, planStep(state), [{ token: 1, probability: 1 }]);
-  for (let draw = 0; draw < 1000; draw++)
-    for (let distance = 1; distance < 130; distance++)
-      recordDraw(state.guessRecord, distance, (draw % 32) / 32 < share ** distance);
+  for (let distance = 1; distance < 130; distance++)
+    for (let guess = 0; guess < 100; guess++)
+      recordGuess(state.guessRecord, distance, ((guess * 13) % 32) / 32 < share);
   return { state, branchCount: 2, lookahead };
 }
 
@@ -30,7 +30,7 @@ const knee = (rows: number) => 10 + Math.max(0, rows - 32);
 describe("the lookahead that is chosen", () => {
   test("is 0 where every row costs as much as the first, and the largest where rows are free", () => {
     expect(chooseLookahead([participant(0.8)], proportional)).toBe(0);
-    expect(chooseLookahead([participant(0.8)], free)).toBe(127);
+    expect(chooseLookahead([participant(0.95)], free)).toBe(127);
   });
 
   test("fills the rows that are free, and shares them among the images of a batch", () => {
@@ -70,10 +70,10 @@ describe("the lookahead that is chosen", () => {
 test("the share of final draws is the expected one at first, and what was seen with time", () => {
   const guessRecord = noGuesses();
   const [now = 0, one = 0, two = 0] = finalShares({ guessRecord }, 2);
-  expect([now, one]).toEqual([1, 0.75]);
-  expect(two).toBeCloseTo(0.75 ** 2);
-  for (let draw = 0; draw < 400; draw++) recordDraw(guessRecord, 1, draw % 4 === 0);
+  expect([now, one]).toEqual([1, 0.85]);
+  expect(two).toBeCloseTo(0.85 ** 2);
+  for (let draw = 0; draw < 400; draw++) recordGuess(guessRecord, 1, draw % 4 === 0);
   expect(finalShares({ guessRecord }, 1)[1]).toBeCloseTo(0.25, 1);
-  for (let draw = 0; draw < 100; draw++) recordDraw(guessRecord, 1, true);
+  for (let draw = 0; draw < 100; draw++) recordGuess(guessRecord, 1, true);
   expect(finalShares({ guessRecord }, 1)[1], "what is long past counts little").toBeGreaterThan(0.9);
 });
