@@ -7,6 +7,8 @@ const LOOKAHEADS = [0, 1, 3, 7, 15, 31, 63, 127];
 
 /** How much better a larger lookahead must promise to be: times are noisy, and the luckiest measurement looks best. */
 const MARGIN = 1.05;
+/** The same for guesses at all: images of a batch end at different times, which the forecast does not know. */
+const FIRST_MARGIN = 1.15;
 /** The share of guesses that is taken to hold while nothing is known, where those before them held. */
 const EXPECTED_SHARE = 0.85;
 /** How many guesses that expectation weighs as much as. */
@@ -37,7 +39,7 @@ export function chooseLookahead(participants: readonly Participant[], costOf: Ro
     const { rowCount, cellCount } = forecast(participants, lookahead);
     const cost = costOf(rowCount);
     const rate = cellCount / (cost ?? extrapolated(measured, rowCount));
-    const isBest = rate > MARGIN * best.rate;
+    const isBest = rate > (best.lookahead === 0 ? FIRST_MARGIN : MARGIN) * best.rate;
     if (isBest) best = { lookahead, rate };
     if (cost === undefined && isBest) break; // measure it before a larger one
     if (cost !== undefined) measured.push({ rowCount, cost });
