@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
+from zipar_worker.serve.conversation import EXIT_FATAL, Server
 from zipar_worker.serve.parent_watch import Credentials
-from zipar_worker.serve.server import EXIT_FATAL, Server
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.link import Link
 from zipar_worker.wire.protocol import ErrorReply, Fatal, Reply

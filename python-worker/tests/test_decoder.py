@@ -26,8 +26,8 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import Checkpoint, load_module_, without_weights
 from zipar_worker.execute.attention import Attention, ProfileAttention, StepAttention
 from zipar_worker.execute.kv_cache import KvCache
 from zipar_worker.execute.linear import pack_linears_

@@ -21,11 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3VQVAE, Emu3VQVAEConfig
 
 from zipar_testing.tiny.__main__ import main as write_tiny
-from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, stored_shapes, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import Checkpoint, load_module_, stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.emu3.facts import image_grids, model_of
 from zipar_worker.families.emu3.files import Files
 from zipar_worker.families.emu3.vocabulary import (
@@ -40,7 +41,6 @@ from zipar_worker.families.emu3.vocabulary import (
     read_tokenizer_json,
 )
 from zipar_worker.families.emu3.vq import ORIGINAL_KEYS, ImageTokenizer, adapt_vq_tensor, converted_keys
-from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS

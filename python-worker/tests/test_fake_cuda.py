@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, stored_shapes, without_weights
+from zipar_worker.checkpoints.weights import Checkpoint, stored_shapes, without_weights
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families.llamagen import model_of
 from zipar_worker.families.llamagen.files import Files, official_defaults

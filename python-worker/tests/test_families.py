@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 import torch
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 
 for path in map(Path, sys.argv[1:]):
     opened = open_family(path, OpenOptions())

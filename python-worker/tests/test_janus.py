@@ -17,11 +17,11 @@ from transformers import JanusForConditionalGeneration
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.janus import tiny_tokenizer
-from zipar_worker.checkpoints.checkpoint import Checkpoint, stored_shapes, without_weights
+from zipar_worker.checkpoints.weights import Checkpoint, stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor, _cache_row_bytes
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.janus.config import NATIVE_IMAGE_TOKENIZER_KEYS, NATIVE_KEYS, JanusConfig
 from zipar_worker.families.janus.facts import model_of
 from zipar_worker.families.janus.files import Files

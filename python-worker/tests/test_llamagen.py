@@ -16,10 +16,10 @@ from torch import Tensor
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen import OFFICIAL_CLASSES, OFFICIAL_CODES
-from zipar_worker.checkpoints.checkpoint import stored_shapes, without_weights
+from zipar_worker.checkpoints.weights import stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llamagen.files import read_files
 from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
 from zipar_worker.families.llamagen.transformer import KEYS, ClassCondition, LlamaGenConfig, LlamaGenTransformer

@@ -23,12 +23,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_testing.tiny.llamagen_text_encoder import tiny_tokenizer, write_text_encoder
-from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint, stored_shapes, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import NO_RULES, Checkpoint, stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llamagen import model_of
 from zipar_worker.families.llamagen.caption import clean_caption
 from zipar_worker.families.llamagen.files import Files, ImageTokenizer, official_defaults, read_files

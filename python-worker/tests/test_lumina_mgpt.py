@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import ChameleonConfig, ChameleonModel
 
 from zipar_testing.tiny.__main__ import main as write_tiny
-from zipar_worker.checkpoints.checkpoint import open_checkpoint
+from zipar_worker.checkpoints.weights import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, code_ids, known_sizes
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.wire.protocol import EncodePrompt, TextCard, TextConditioning

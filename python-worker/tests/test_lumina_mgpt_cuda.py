@@ -14,10 +14,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zipar_testing.tiny.lumina_mgpt import token_names, write_tokenizer
-from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint, stored_shapes, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import NO_RULES, Checkpoint, stored_shapes, without_weights
 from zipar_worker.execute.executor import TorchExecutor
-from zipar_worker.families.family import Description
+from zipar_worker.families.description import Description
 from zipar_worker.families.lumina_mgpt.facts import model_of
 from zipar_worker.families.lumina_mgpt.files import DEFAULTS, Files
 from zipar_worker.families.lumina_mgpt.prompt import PromptTokenizer

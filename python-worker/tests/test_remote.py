@@ -13,9 +13,9 @@ import zmq
 from wire_messages import EPOCH, encode_prompt, init, model, pack, request, unpack
 
 from zipar_worker.execute.contract import Executor
+from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_REFUSED, Server
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.serve.remote import resolve_engine
-from zipar_worker.serve.server import EXIT_AGAIN, EXIT_REFUSED, Server
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.key_files import read_keys, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink

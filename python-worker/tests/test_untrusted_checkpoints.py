@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from zipar_testing.tiny.__main__ import main as write_tiny
-from zipar_worker.checkpoints.checkpoint import open_checkpoint
+from zipar_worker.checkpoints.weights import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 
 
 @pytest.fixture

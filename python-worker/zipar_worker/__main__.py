@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zipar_worker.execute.contract import Executor
-    from zipar_worker.serve.server import Server
+    from zipar_worker.serve.conversation import Server
 
 PARENT_ID = os.getppid()
 """Read before anything slow is imported, so that a parent that dies meanwhile is noticed."""
@@ -73,7 +73,7 @@ def serve(endpoint: str, stub_options: str | None, import_server: Callable[[], C
         return 2
     parent_watch.watch_stdin(endpoint)
 
-    from zipar_worker.serve.server import EXIT_FATAL
+    from zipar_worker.serve.conversation import EXIT_FATAL
     from zipar_worker.wire.link import Link
 
     # Only once the link stands: the kernel's signal would come before the socket of a dead parent could be removed.
@@ -88,8 +88,8 @@ def serve(endpoint: str, stub_options: str | None, import_server: Callable[[], C
 def serve_remotely(options: argparse.Namespace) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
     from zipar_worker.serve import parent_watch
+    from zipar_worker.serve.conversation import EXIT_FATAL
     from zipar_worker.serve.remote import resolve_engine, serve_engine
-    from zipar_worker.serve.server import EXIT_FATAL
 
     if options.with_parent:
         parent_watch.die_with_parent(PARENT_ID)
@@ -127,7 +127,7 @@ def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
 
 
 def import_server() -> Callable[..., Server]:
-    from zipar_worker.serve.server import Server
+    from zipar_worker.serve.conversation import Server
 
     return Server
 

@@ -2,7 +2,7 @@ import type { WorkerOptions, WorkerSource } from "../decode/worker-source.ts";
 import type { RequestBody } from "../protocol/requests.ts";
 import type { Conversation, FirstRequest } from "./conversation.ts";
 import { describeRequest, initRequest, type SourceResolver } from "./load-request.ts";
-import { SocketWorker } from "./socket-worker.ts";
+import { SocketWorker } from "./socket.ts";
 
 /** Gets hold of a worker and has it answer its first request. */
 export type OpenConversation = <First extends FirstRequest>(

@@ -61,7 +61,7 @@ function runRow(row: CalmRow): Promise<Observed> {
   });
 }
 
-/** Runs a task and tells what happened; it judges nothing. */
+/** Runs a task and tells what happened; it says nothing of whether that is right. */
 async function runUnderWatch(task: Task, serve: Serve): Promise<Observed> {
   const folder = mkdtempSync(join(base, "f"));
   const journal = `${folder}.journal`;

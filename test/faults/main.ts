@@ -8,13 +8,13 @@
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { type Digests, judge } from "./judge.ts";
 import { runInLanes } from "./lanes.ts";
 import { complaintsOf, describeParents, runParents, summariseParents } from "./parents.ts";
 import { describeTable, formatMarkdown, formatTable, summarise } from "./report.ts";
 import { describeSoak, isSound, runSoak } from "./soak.ts";
 import { faultFree, fullTable, quickTable } from "./table.ts";
-import type { CalmRow, ImageSet, JudgedRow, Row, WorkerKind } from "./types.ts";
+import type { CalmRow, ImageSet, Row, RowOutcome, WorkerKind } from "./types.ts";
+import { type Digests, verdictOf } from "./verdict.ts";
 
 interface Result {
   /** As `--json` prints it. */
@@ -100,22 +100,22 @@ function wantedRows(): readonly Row[] {
 async function runTable(rows: readonly Row[]): Promise<Result> {
   const startedAt = performance.now();
   const digests = await digestsOf(new Set(rows.map(({ worker }) => worker)));
-  const judged = new Map<number, JudgedRow>();
+  const outcomes = new Map<number, RowOutcome>();
   await runInLanes(rows, {
     laneCount,
     onEnd(row, observed) {
-      const verdict = judge(row, observed, {
+      const verdict = verdictOf(row, observed, {
         digests: digests.get(row.worker) as Digests,
         slack,
       });
-      judged.set(row.id, { row, verdict, observed });
+      outcomes.set(row.id, { row, verdict, observed });
       const what = `${row.worker}, ${row.name} in ${row.phase}, ${row.images}: ${verdict.ends}`;
       const complaint =
         verdict.complaints.length > 0 ? ` (UNEXPLAINED: ${verdict.complaints.join("; ")})` : "";
-      say(`[${judged.size}/${rows.length}] ${what}${complaint}`);
+      say(`[${outcomes.size}/${rows.length}] ${what}${complaint}`);
     },
   });
-  const inOrder = rows.flatMap(({ id }) => judged.get(id) ?? []);
+  const inOrder = rows.flatMap(({ id }) => outcomes.get(id) ?? []);
   const summary = { ...summarise(inOrder), seconds: (performance.now() - startedAt) / 1000 };
   return {
     report: { ...summary, table: inOrder },

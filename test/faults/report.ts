@@ -1,8 +1,8 @@
-import type { JudgedRow, Phase } from "./types.ts";
+import type { Phase, RowOutcome } from "./types.ts";
 
 /** The table as it is printed: one line for a fault in a phase, with one image and with many side by side. */
-export function formatTable(judged: readonly JudgedRow[]): string {
-  const lines = judged.map(({ row, verdict, observed }) => [
+export function formatTable(outcomes: readonly RowOutcome[]): string {
+  const lines = outcomes.map(({ row, verdict, observed }) => [
     row.worker,
     row.name,
     row.phase,
@@ -25,13 +25,13 @@ export interface Summary {
   readonly directoriesLeft: number;
 }
 
-export function summarise(judged: readonly JudgedRow[]): Summary {
-  const unexplained = judged.filter(({ verdict }) => verdict.complaints.length > 0).length;
-  const noticed = judged.flatMap(({ verdict }) => verdict.noticedMs ?? []).sort((a, b) => a - b);
+export function summarise(outcomes: readonly RowOutcome[]): Summary {
+  const unexplained = outcomes.filter(({ verdict }) => verdict.complaints.length > 0).length;
+  const noticed = outcomes.flatMap(({ verdict }) => verdict.noticedMs ?? []).sort((a, b) => a - b);
   const countLeft = (what: "processes" | "directories") =>
-    judged.reduce((total, { observed }) => total + observed[what].length, 0);
+    outcomes.reduce((total, { observed }) => total + observed[what].length, 0);
   return {
-    rows: judged.length,
+    rows: outcomes.length,
     unexplained,
     noticedMs: { median: noticed[noticed.length >> 1], largest: noticed.at(-1) },
     processesLeft: countLeft("processes"),
@@ -79,22 +79,22 @@ const PHASES: readonly Phase[] = [
 const SHORT: Readonly<Record<string, string>> = { "replayed equal": "replayed", equal: "equal" };
 
 /** The same as Markdown: a line for each fault, a column for each phase, one image and many together. */
-export function formatMarkdown(judged: readonly JudgedRow[]): string {
-  const names = [...new Set(judged.map(nameOf))];
+export function formatMarkdown(outcomes: readonly RowOutcome[]): string {
+  const names = [...new Set(outcomes.map(nameOf))];
   const lines = names.map((name) => {
-    const group = judged.filter((entry) => nameOf(entry) === name);
+    const group = outcomes.filter((entry) => nameOf(entry) === name);
     return [name, ...PHASES.map((phase) => cellOf(group.filter(({ row }) => row.phase === phase)))];
   });
   const head = ["worker: fault", ...PHASES];
   return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
-function nameOf({ row }: JudgedRow): string {
+function nameOf({ row }: RowOutcome): string {
   return `${row.worker}: ${row.name}`;
 }
 
 /** Outcomes, and the longest time after which any of these rows was noticed. */
-function cellOf(rows: readonly JudgedRow[]): string {
+function cellOf(rows: readonly RowOutcome[]): string {
   const outcomes = [
     ...new Set(rows.map(({ verdict: { ends } }) => SHORT[ends] ?? ends.replace("error ", ""))),
   ];

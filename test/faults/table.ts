@@ -1,6 +1,6 @@
 /**
  * The table of the faults: every fault in every phase in which it can strike, and what must come of it.
- * An expectation is judged in `judge.ts`; what the table does not explain makes the command fail.
+ * What an expectation means is decided in `verdict.ts`; what the table does not explain makes the command fail.
  */
 import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.ts";
 import type {

@@ -30,7 +30,7 @@ export interface PlannedFault {
 }
 
 export interface Expectation {
-  /** In the words of `judge.ts`. */
+  /** In the words of `verdict.ts`. */
   readonly ends: string;
   readonly signal?: Signal | undefined;
   readonly withinMs?: number | undefined;
@@ -81,7 +81,7 @@ export interface Failure {
   readonly time: number;
 }
 
-/** What a lane saw; it judges nothing. Times are those of `Date.now()`. */
+/** What a lane saw, whether or not it is right. Times are those of `Date.now()`. */
 export interface Observed {
   /** The lane's own process did not survive. */
   readonly lost?: "hung" | "crashed";
@@ -106,7 +106,7 @@ export interface Verdict {
   readonly complaints: readonly string[];
 }
 
-export interface JudgedRow {
+export interface RowOutcome {
   readonly row: Row;
   readonly verdict: Verdict;
   readonly observed: Observed;

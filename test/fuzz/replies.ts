@@ -7,7 +7,7 @@ import { decodeReply } from "#zipar/protocol/codec";
 import { packageRoot } from "#zipar/python/location";
 import type { Query } from "#zipar/schedule/step-plan";
 import type { Conversation } from "#zipar/worker/conversation";
-import { SocketWorker } from "#zipar/worker/socket-worker";
+import { SocketWorker } from "#zipar/worker/socket";
 import { type Message, mutator } from "./mutate.ts";
 
 export interface FuzzOutcome {

@@ -13,7 +13,7 @@ const forbidden = [
   ["src/schedule/x.ts", "../decode/loop.ts"],
   ["src/protocol/x.ts", "../schedule/grid.ts"],
   ["src/protocol/x.ts", "../worker/process.ts"],
-  ["src/decode/x.ts", "../worker/socket-worker.ts"],
+  ["src/decode/x.ts", "../worker/socket.ts"],
   ["src/decode/x.ts", "../python/environment.ts"],
   ["src/decode/x.ts", "../stub/source.ts"],
   ["src/decode/x.ts", "../api/generate-options.ts"],

@@ -9,7 +9,7 @@ import { stubOptionsSchema } from "../../src/stub/options.ts";
 import { WorkerChannel } from "../../src/worker/channel.ts";
 import { engineClosed } from "../../src/worker/failures.ts";
 import { describeRequest, initRequest } from "../../src/worker/load-request.ts";
-import { SocketWorker } from "../../src/worker/socket-worker.ts";
+import { SocketWorker } from "../../src/worker/socket.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { HandMadeWorker, hello } from "../support/remote.ts";
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zipar_worker.__main__ import serve
 
 if TYPE_CHECKING:
-    from zipar_worker.serve.server import Server
+    from zipar_worker.serve.conversation import Server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,10 +12,10 @@ from typing import NoReturn
 from zipar_testing.faults.effects import STRIKES, poison_logits_, spoilt_messages
 from zipar_testing.faults.plan import Fault, FaultInjector, FaultPlan, Phase
 from zipar_worker.execute.contract import Executor, ProgressReporter
+from zipar_worker.serve.conversation import Server
 from zipar_worker.serve.operations import Answer, Arrays, Operation
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.serve.sequences import HeldSequence
-from zipar_worker.serve.server import Server
 from zipar_worker.wire.link import Link
 from zipar_worker.wire.protocol import DecodeImage, Done, EncodePrompt, Fatal, Forward, Progress, PulseReply, Reply
 

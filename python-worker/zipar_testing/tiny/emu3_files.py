@@ -25,7 +25,7 @@ from zipar_testing.tiny.emu3_vocabulary import (
     write_tokenizer_json,
 )
 from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.emu3.vocabulary import BEGIN, BEGIN_IMAGE, END_ROW, END_SIZE, PADDING
 
 VISION_TOKENIZER_NAME = "Emu3-VisionTokenizer"

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import JanusConfig, JanusForConditionalGeneration
 
 from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.janus.prompt import (
     ASSISTANT,
     BEGIN_OF_IMAGE,

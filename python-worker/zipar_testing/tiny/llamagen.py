@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from zipar_testing.tiny.llamagen_text_encoder import write_text_encoder
 from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.llamagen.shapes import OFFICIAL_HEADS
 from zipar_worker.families.llamagen.sidecar import Sidecar, SidecarConfig, SidecarVq, decoder_config
 from zipar_worker.families.llamagen.text_encoder import OFFICIAL_PLACES

@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import Metaspace, Sequence, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.weights import without_weights
 
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 _SENTINEL_COUNT = 4

@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
 
 from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.lumina_mgpt.files import CONFIG_NAME, DEFAULTS, TOKENIZER_NAME
 from zipar_worker.families.lumina_mgpt.prompt import PIXELS_PER_SIZE_UNIT, known_sizes

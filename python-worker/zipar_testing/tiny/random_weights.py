@@ -10,8 +10,8 @@ from math import prod, sqrt
 import torch
 from torch import Tensor, nn
 
-from zipar_worker.checkpoints.checkpoint import NO_RULES, stored_shapes
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import NO_RULES, stored_shapes
 
 _LOGIT_SPREAD = 2.0
 

@@ -1,1 +1,1 @@
-"""Forwards: layout, K/V cache, attention, sampling. Knows no schedule, and families only by `families/family.py`."""
+"""Forwards: layout, K/V cache, attention, sampling. Knows no schedule, and of a family its description alone."""

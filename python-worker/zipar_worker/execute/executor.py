@@ -31,7 +31,7 @@ from zipar_worker.execute.profile import AttentionProfile, SlotGrid
 from zipar_worker.execute.step_layout import HeldPrompt, Padding, Step, lay_out_step
 from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families import companions_of, open_family
-from zipar_worker.families.family import Description, OpenOptions
+from zipar_worker.families.description import Description, OpenOptions
 from zipar_worker.families.model import LoadedModel, OpenedModel
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zipar_worker.execute.contract import PromptBranch, SequenceFeed
 from zipar_worker.execute.sampling import FilterSettings
-from zipar_worker.families.family import Prompt
+from zipar_worker.families.description import Prompt
 from zipar_worker.wire.protocol import WANT_DISTRIBUTION, WANT_DRAW, WANT_NONE, ForwardSequence
 
 

@@ -13,7 +13,7 @@ from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
 from zipar_worker.checkpoints.sources import Companions
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import emu3, janus, llamagen, lumina_mgpt
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.wire.protocol import PathSource, Source
 

@@ -8,13 +8,13 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from zipar_worker.checkpoints.checkpoint import NO_RULES, Adapt, Checkpoint, as_stored, load_module_, parameter_count
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import NO_RULES, Adapt, Checkpoint, as_stored, load_module_, parameter_count
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.contract import ProgressReporter
 from zipar_worker.execute.linear import pack_linears_
-from zipar_worker.families.family import BRANCHES, Description, Prompt
+from zipar_worker.families.description import BRANCHES, Description, Prompt
 from zipar_worker.families.prompts import PromptEncoder
 from zipar_worker.families.transformer import Transformer
 from zipar_worker.families.vq.image_decoder import ImageDecoder

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter, PromptBranch
-from zipar_worker.families.family import BRANCHES, Prompt
+from zipar_worker.families.description import BRANCHES, Prompt
 from zipar_worker.wire.protocol import ClassConditioning, Grid, TextConditioning
 
 BranchIds: TypeAlias = Callable[[TextConditioning, Grid], Sequence[Sequence[int]]]

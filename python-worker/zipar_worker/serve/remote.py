@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipar_worker.execute.contract import Executor
+from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_NOBODY, Server
 from zipar_worker.serve.parent_watch import Credentials
-from zipar_worker.serve.server import EXIT_AGAIN, EXIT_NOBODY, Server
 from zipar_worker.wire.key_files import WorkerKeys, read_keys, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
 

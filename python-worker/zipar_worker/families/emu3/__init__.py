@@ -11,9 +11,9 @@ from pathlib import Path
 
 from zipar_worker.checkpoints.small_files import model_type_of
 from zipar_worker.checkpoints.sources import Companions, hub_source
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.emu3.facts import model_of
 from zipar_worker.families.emu3.files import MODEL_TYPES, read_files
-from zipar_worker.families.family import OpenOptions
 from zipar_worker.families.model import OpenedModel
 
 COMPANIONS: Mapping[str, Companions] = {

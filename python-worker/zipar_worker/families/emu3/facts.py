@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3.files import OFFICIAL_IMAGE_AREA, Files
 from zipar_worker.families.emu3.vocabulary import END_ROW, NEGATIVE_PROMPT, PADDING, POSITIVE_SUFFIX

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import of_another_kind, read_json, unusable
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3.vocabulary import (
     BEGIN,

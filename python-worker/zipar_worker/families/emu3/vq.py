@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.key_map import KeyMap, Rules
 from zipar_worker.checkpoints.links import refuse_outside_links
 from zipar_worker.checkpoints.small_files import convert_fields, of_another_kind, read_json, unusable
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.families.vq.emu3 import Emu3VQConfig
 from zipar_worker.families.vq.llamagen import GROUPS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zipar_worker.checkpoints.small_files import model_type_of
 from zipar_worker.checkpoints.sources import Companions
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.janus.config import MODEL_TYPES
 from zipar_worker.families.janus.facts import model_of
 from zipar_worker.families.janus.files import read_files

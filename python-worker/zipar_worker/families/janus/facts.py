@@ -5,7 +5,7 @@ Facts: `generation_inference.py` of deepseek-ai/Janus.
 
 from __future__ import annotations
 
-from zipar_worker.checkpoints.checkpoint import without_weights
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.janus.files import Files
 from zipar_worker.families.janus.transformer import JanusTransformer
 from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.janus.config import JanusConfig, read_config
 from zipar_worker.families.janus.prompt import TOKENIZER_NAME, JanusTokenizer
 from zipar_worker.families.llama_config import LlamaConfig

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.checkpoints.sources import Companions, hub_source
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.checkpoints.weights import without_weights
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llamagen.files import OFFICIAL_PIXELS_PER_TOKEN, Files, is_official_name, read_files
 from zipar_worker.families.llamagen.prompt import CaptionPrompts, ClassPrompts
 from zipar_worker.families.llamagen.transformer import KEYS, ClassCondition, ClassEmbedding, LlamaGenTransformer

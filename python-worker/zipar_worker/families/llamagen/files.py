@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, file_beside
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llamagen.shapes import (
     caption_condition,
     recognise_condition,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zipar_worker.execute.contract import ProgressReporter, PromptBranch
-from zipar_worker.families.family import BRANCHES, Prompt
+from zipar_worker.families.description import BRANCHES, Prompt
 from zipar_worker.families.llamagen.text_encoder import OpenedTextEncoder, TextEncoder
 from zipar_worker.families.llamagen.transformer import CaptionEmbedding, ClassEmbedding
 from zipar_worker.families.prompts import PromptEncoder

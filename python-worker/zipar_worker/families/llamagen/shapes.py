@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME
+from zipar_worker.checkpoints.weights import Checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.llamagen.transformer import CaptionCondition, ClassCondition, LlamaGenConfig
 

@@ -16,8 +16,8 @@ from msgspec import Meta
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
 from zipar_worker.checkpoints.small_files import Count
+from zipar_worker.checkpoints.weights import Checkpoint, load_module_, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zipar_worker.checkpoints.small_files import model_type_of
 from zipar_worker.checkpoints.sources import Companions, hub_source
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.lumina_mgpt.facts import model_of
 from zipar_worker.families.lumina_mgpt.files import read_files
 from zipar_worker.families.model import OpenedModel

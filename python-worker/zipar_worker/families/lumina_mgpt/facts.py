@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from zipar_worker.checkpoints.checkpoint import without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.decoder import repeat_head_norms
 from zipar_worker.families.lumina_mgpt.files import Files

@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.small_files import read_json
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.family import OpenOptions
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
 from zipar_worker.families.lumina_mgpt.prompt import (
     OFFICIAL_TARGETS,

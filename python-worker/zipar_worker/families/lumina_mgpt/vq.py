@@ -14,8 +14,8 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from zipar_worker.checkpoints.small_files import Count, read_small_file
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.lumina_mgpt.prompt import code_ids, read_tokenizer_file
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig

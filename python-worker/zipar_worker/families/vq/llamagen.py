@@ -12,8 +12,8 @@ from itertools import count, takewhile
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zipar_worker.checkpoints.checkpoint import NO_RULES, Checkpoint
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import NO_RULES, Checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.vq.image_decoder import ImageDecoder
 

@@ -3,7 +3,7 @@ import type { ImageSet, Observed, Phase, Row, Signal, Verdict } from "./types.ts
 /** Of the images without any fault. */
 export type Digests = Readonly<Record<ImageSet, readonly string[]>>;
 
-export interface JudgeOptions {
+export interface VerdictOptions {
   readonly digests: Digests;
   /** By which the bounds are multiplied, for a machine that has other work. */
   readonly slack: number;
@@ -12,10 +12,10 @@ export interface JudgeOptions {
 /**
  * What a row's observation amounts to, and why it is not what the table expects, where it is not.
  */
-export function judge(
+export function verdictOf(
   { expected, faults, images, phase }: Row,
   observed: Observed,
-  { digests, slack }: JudgeOptions,
+  { digests, slack }: VerdictOptions,
 ): Verdict {
   const ends = endingOf(observed, digests[images]);
   const notice: Notice = ends === "equal" ? {} : noticeOf(observed, phase);

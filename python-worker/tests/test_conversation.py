@@ -18,8 +18,8 @@ import zmq
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, frame, init, model, pack, request, unpack
 
 from zipar_worker import __version__
+from zipar_worker.serve.conversation import EXIT_NOBODY, Server
 from zipar_worker.serve.parent_watch import Credentials, remove_socket
-from zipar_worker.serve.server import EXIT_NOBODY, Server
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.link import Link
 from zipar_worker.wire.protocol import PROTOCOL_VERSION

@@ -16,8 +16,8 @@ from plain_llamagen import PlainConfig, seeded_state
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zipar_worker.checkpoints.checkpoint import Checkpoint, load_module_, open_checkpoint, without_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.weights import Checkpoint, load_module_, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.linear import Linear, MergedLinear, can_pack, pack_linears_
 
