@@ -19,6 +19,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: [process],
+          setupFiles: ["test/support/property-time.ts"],
           // Importing every module anew for each file takes as long as the tests themselves.
           isolate: false,
           // Property tests of a busy machine take their time.

