@@ -30,6 +30,7 @@ async function listLanes() {
       { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
       { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
       { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
+      { name: "Python types (mypy)", ...python("mypy") },
       { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
       { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
     ],
@@ -52,7 +53,6 @@ async function listLanes() {
       { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
       { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
       { name: "Python tests (pytest)", ...python("pytest", "-q") },
-      { name: "Python types (mypy)", ...python("mypy") },
     ],
   ];
 }
