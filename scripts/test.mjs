@@ -33,9 +33,6 @@ async function listLanes() {
       { name: "Python types (mypy)", ...python("mypy") },
       { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
       { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
-    ],
-    [
-      { name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") },
       { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
       {
         name: "generated schemas are current",
@@ -49,6 +46,7 @@ async function listLanes() {
       { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
       { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
     ],
+    [{ name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") }],
     [
       { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
       { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
