@@ -75,10 +75,10 @@ export const generateSchema = z.strictObject({
   window: windowSchema.optional(),
   /** Steps ahead for which guesses are fed; the tokens do not depend on it. 0: none. */
   lookahead: z
-    .union([
-      z.int("a lookahead is a whole number of steps").min(0).max(MAX_LOOKAHEAD),
-      z.literal("auto", 'or "auto"'),
-    ])
+    .union(
+      [z.int().min(0).max(MAX_LOOKAHEAD), z.literal("auto")],
+      `expected a whole number of steps from 0 to ${MAX_LOOKAHEAD}, or "auto"`,
+    )
     .default("auto"),
   guidanceScale: z.number().min(-1000).max(1000).optional(),
   /** Shares of the decoded cells between which guidance is on; outside of them its other branches do not run at all. */

@@ -64,16 +64,8 @@ export interface AdaptiveReport {
   readonly rejectedCount: number;
 }
 
-export interface GenerationFields {
-  readonly seed: number;
-  readonly rows: number;
-  readonly columns: number;
-  readonly window: Window;
-  /** Rows of codebook indices. */
-  readonly tokens: readonly (readonly number[])[];
-  readonly stats: GenerationStats;
-  readonly adaptive?: AdaptiveReport;
-}
+/** What a generation is finished with, beside its picture. */
+export type GenerationFields = Omit<GenerationResult, "image">;
 
 /** A finished generation. */
 export class GenerationResult {
@@ -81,6 +73,7 @@ export class GenerationResult {
   readonly rows: number;
   readonly columns: number;
   readonly window: Window;
+  /** Rows of codebook indices. */
   readonly tokens: readonly (readonly number[])[];
   readonly stats: GenerationStats;
   readonly adaptive?: AdaptiveReport;

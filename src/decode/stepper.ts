@@ -1,5 +1,6 @@
 import { commitStep } from "../schedule/commit-step.ts";
-import { plainForwardCount, plainStep } from "../schedule/plain-order.ts";
+import { plainForwardCount } from "../schedule/grid.ts";
+import { plainStep } from "../schedule/plain-order.ts";
 import { isComplete, type SequenceState } from "../schedule/sequence-state.ts";
 import type { QueryResult } from "../schedule/step-outcome.ts";
 import { smallestWindow } from "../schedule/window.ts";

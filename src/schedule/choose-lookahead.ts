@@ -1,4 +1,5 @@
-import { plainForwardCount, plainStep, queryCount, stepOf, windowSize } from "./plain-order.ts";
+import { plainForwardCount } from "./grid.ts";
+import { plainStep, queryCount, stepOf, windowSize } from "./plain-order.ts";
 import { type FeedRange, feedRanges } from "./plan-fixed.ts";
 import type { SequenceState } from "./sequence-state.ts";
 
@@ -29,8 +30,8 @@ export type RowCost = (rowCount: number) => number | undefined;
 
 /**
  * The lookahead of the images of a forward that leave it to be chosen: the one that should bring them the most cells
- * nearer to their end per second. One whose cost was not measured is tried when it would be the best if its further rows cost as the last ones
- * before them do.
+ * nearer to their end per second. One whose cost was not measured is tried when it would be the best if its further
+ * rows cost as the last ones before them do.
  */
 export function chooseLookahead(participants: readonly Participant[], costOf: RowCost): number {
   let best = { lookahead: 0, rate: 0 };
@@ -110,7 +111,10 @@ function extrapolated(measured: readonly Measured[], rowCount: number): number {
   return last.cost + Math.max(0, slope) * (rowCount - last.rowCount);
 }
 
-/** Per distance up to `limit`: the share of the draws at it that should be final, for which all guesses up to it must hold. */
+/**
+ * Per distance up to `limit`: the share of the draws at it that should be final, for which all guesses up to it must
+ * hold.
+ */
 export function finalShares(
   { guessRecord }: Pick<SequenceState, "guessRecord">,
   limit: number,

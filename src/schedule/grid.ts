@@ -32,3 +32,15 @@ export function slotCount(grid: TokenGrid, promptLength: number): number {
 export function nextTokenForwardCount(grid: TokenGrid): number {
   return grid.rows * rowStride(grid);
 }
+
+/** Cells that plain decoding at a fixed window has decoded before a step. */
+export function decodedBefore(grid: TokenGrid, window: number, step: number): number {
+  let count = 0;
+  for (let row = 0; row < grid.rows; row++) count += Math.min(Math.max(step - row * window, 0), grid.columns);
+  return count;
+}
+
+/** Forwards of plain decoding at a fixed window, prefill included. */
+export function plainForwardCount({ rows, columns }: TokenGrid, window: number): number {
+  return columns + (rows - 1) * window;
+}

@@ -1,4 +1,4 @@
-import { cellSlot, rowLastSlot, type TokenGrid } from "./grid.ts";
+import { cellSlot, plainForwardCount, rowLastSlot } from "./grid.ts";
 import { decodedIn, type SequenceState } from "./sequence-state.ts";
 import { surrogateCell } from "./surrogate.ts";
 
@@ -84,18 +84,6 @@ export function plainStep(state: SequenceState): number {
   let first = Number.POSITIVE_INFINITY;
   for (const { row, next } of pendingRows(state)) first = Math.min(first, stepOf(state, row, next));
   return Math.min(first, plainForwardCount(state.grid, state.window.size));
-}
-
-/** Cells that plain decoding has decoded before a step. */
-export function decodedBefore({ grid }: SequenceState, window: number, step: number): number {
-  let count = 0;
-  for (let row = 0; row < grid.rows; row++) count += Math.min(Math.max(step - row * window, 0), grid.columns);
-  return count;
-}
-
-/** Forwards of plain decoding at a fixed window, prefill included. */
-export function plainForwardCount({ rows, columns }: TokenGrid, window: number): number {
-  return columns + (rows - 1) * window;
 }
 
 /**

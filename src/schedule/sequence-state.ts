@@ -2,7 +2,7 @@ import type { Distribution } from "./distribution.ts";
 import { type FedQueries, nothingFed } from "./fed-queries.ts";
 import type { TokenGrid } from "./grid.ts";
 import { type GuessRecord, noGuesses } from "./guess-record.ts";
-import { ALWAYS_GUIDED, type GuidanceInterval } from "./guidance-interval.ts";
+import { ALWAYS_GUIDED, type GuidanceInterval, guidedSteps } from "./guidance-interval.ts";
 import type { RandomKey } from "./random.ts";
 import type { SurrogateRule } from "./surrogate.ts";
 import type { Window } from "./window.ts";
@@ -31,6 +31,8 @@ export interface SequenceState {
   readonly surrogate: SurrogateRule;
   /** Where guidance is on; no forward crosses its ends. */
   readonly guidanceInterval: GuidanceInterval;
+  /** The same as steps of plain decoding; undefined under an adaptive window, which has no order before its tokens. */
+  readonly guidedSteps: GuidanceInterval | undefined;
   readonly key: RandomKey;
   /** Raster order; a cell is meaningful once `column < decodedCounts[row]`. */
   readonly tokens: Int32Array;
@@ -72,19 +74,21 @@ export interface SequenceOptions {
 }
 
 export function startSequence(options: SequenceOptions): SequenceState {
-  const { rows, columns } = options.grid;
+  const { grid, window, guidanceInterval = ALWAYS_GUIDED } = options;
+  const { rows, columns } = grid;
   return {
     ...options,
     refreshRowEnds: options.refreshRowEnds ?? false,
     surrogate: options.surrogate ?? "two-rows-up",
-    guidanceInterval: options.guidanceInterval ?? ALWAYS_GUIDED,
+    guidanceInterval,
+    guidedSteps: window.kind === "fixed" ? guidedSteps(grid, window.size, guidanceInterval) : undefined,
     tokens: new Int32Array(rows * columns),
     decodedCounts: new Int32Array(rows),
     openedAt: new Int32Array(rows),
     drafts: new Array<Draft | undefined>(rows).fill(undefined),
     guesses: new Array<number | undefined>(rows * columns).fill(undefined),
     guessRecord: noGuesses(),
-    written: nothingWritten(options.grid),
+    written: nothingWritten(grid),
     fed: nothingFed(),
     forwardCount: 0,
     decodedCount: 0,

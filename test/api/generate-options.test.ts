@@ -137,6 +137,8 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     ["window 2.5", { classLabel: 0, window: 2.5 }, ["window", "2.5", "whole number"]],
     ["window NaN", { classLabel: 0, window: Number.NaN }, ["window", "NaN", "whole number"]],
     ["window abc", { classLabel: 0, window: "abc" }, ["window", '"abc"', "full", "adaptive"]],
+    ["lookahead abc", { classLabel: 0, lookahead: "abc" }, ["lookahead", '"abc"', "0 to 1024", '"auto"']],
+    ["lookahead -1", { classLabel: 0, lookahead: -1 }, ["lookahead", "-1", "0"]],
     [
       "an unknown kind of window",
       { classLabel: 0, window: { kind: "wide" } },

@@ -8,7 +8,7 @@ import {
   replayTrace,
   stubWorker,
 } from "../../src/index.ts";
-import { isWithin } from "../../src/schedule/guidance.ts";
+import { isWithin } from "../../src/schedule/guidance-interval.ts";
 import { guidanceWorker } from "../support/guidance-worker.ts";
 
 const ROWS = 5;

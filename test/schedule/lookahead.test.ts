@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { commitStep } from "../../src/schedule/commit-step.ts";
+import { plainForwardCount } from "../../src/schedule/grid.ts";
 import type { GuidanceInterval } from "../../src/schedule/guidance-interval.ts";
-import { plainForwardCount } from "../../src/schedule/plain-order.ts";
 import { planStep } from "../../src/schedule/plan-step.ts";
 import { randomKey } from "../../src/schedule/random.ts";
 import { planRebuild } from "../../src/schedule/rebuild.ts";

@@ -73,8 +73,8 @@ class SequenceFeed:
     """What one sequence brings to a forward, checked: Q queries, R runs of written slots, D draws.
 
     tokens, slots: [Q]; wants: [Q] of `WANT_*`; uniforms: [D], one for each query that wants a draw, in query order;
-    runs: [2 * R] of first, end, first, end, ..., ascending; steps: [Q], the forward of plain
-    decoding that each query belongs to: it sees no slot that was written for a later one.
+    runs: [2 * R] of first, end, first, end, ..., ascending; steps: [Q], the forward of plain decoding that each query
+    belongs to: it sees no slot that was written for a later one.
     """
 
     settings: ForwardSequence

@@ -151,16 +151,16 @@ class Operations:
         )
 
     def describe(self, request: Describe, report: ProgressReporter) -> Answer:
-        outline = self.make_executor().describe(self.place(request), report)
+        description = self.make_executor().describe(self.place(request), report)
         described = partial(
             Described,
-            card=outline.card,
-            device=outline.device,
-            dtype=outline.dtype,
-            weights=tuple(WeightsPart(part=part, bytes=count) for part, count in outline.weight_bytes.items()),
-            slot_count=outline.slot_count,
-            cache_bytes_per_image=outline.cache_bytes_per_image,
-            free_bytes=outline.free_bytes,
+            card=description.card,
+            device=description.device,
+            dtype=description.dtype,
+            weights=tuple(WeightsPart(part=part, bytes=count) for part, count in description.weight_bytes.items()),
+            slot_count=description.slot_count,
+            cache_bytes_per_image=description.cache_bytes_per_image,
+            free_bytes=description.free_bytes,
         )
         return Answer(described)
 
