@@ -37,6 +37,7 @@ export default defineConfig({
         test: {
           name: "process",
           include: [process],
+          globalSetup: ["test/support/tiny-checkpoints.ts"],
           // They wait for Python and PyTorch to be imported.
           testTimeout: 300_000,
           hookTimeout: 300_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import platform
 from typing import Any
@@ -21,6 +22,7 @@ def print_probe() -> int:
 
 def probe() -> dict[str, Any]:
     """Imports everything that the worker needs. `cuda` is the CUDA version of the build, None for a CPU build."""
+    gc.disable()  # as in the worker, which says why
     import msgspec
     import safetensors
     import torch

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { beforeAll, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
-import { PACKAGE_ROOT } from "../support/tiny-checkpoint.ts";
+import { PACKAGE_ROOT } from "../support/python.ts";
 
 const BROKEN = join(import.meta.dirname, "fixtures/without-native-modules.mjs");
 

@@ -5,7 +5,7 @@ import { execa } from "execa";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
-import { PACKAGE_ROOT } from "../support/tiny-checkpoint.ts";
+import { PACKAGE_ROOT } from "../support/python.ts";
 
 /** What each example is run with, the files that it writes and what it says. */
 const runs = [

@@ -1,28 +1,23 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createEngine, type Engine, type GenerateOptions, pythonWorker } from "../../src/index.ts";
 import { type GuidanceWorker, guidanceWorker } from "../support/guidance-worker.ts";
-import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 const ROWS = 6;
 const COLUMNS = 8;
 
-let checkpoint: TinyCheckpoint;
 let worker: GuidanceWorker;
 let engine: Engine;
 beforeAll(async () => {
-  checkpoint = await tinyCheckpoint("--rows", String(ROWS), "--columns", String(COLUMNS));
   worker = guidanceWorker(pythonWorker(), 2);
   engine = await createEngine({
-    model: checkpoint.directory,
+    model: tinyCheckpoint(`${ROWS}x${COLUMNS}`),
     device: "cpu",
     worker: worker.source,
     maxImages: 2,
   });
 });
-afterAll(async () => {
-  await engine?.dispose();
-  checkpoint?.remove();
-});
+afterAll(() => engine?.dispose());
 
 const request = { classLabel: 2, temperature: 0, guidanceScale: 6, lookahead: 0, image: false } as const;
 

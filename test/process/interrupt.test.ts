@@ -5,22 +5,11 @@ import { execa } from "execa";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
 import { childrenOf, isAlive, msUntil, socketDirectories } from "../support/processes.ts";
-import { PACKAGE_ROOT } from "../support/tiny-checkpoint.ts";
+import { PACKAGE_ROOT } from "../support/python.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 /** More images than are decoded together: others are in their middle when the first are finished. */
-const GENERATE = [
-  "generate",
-  "--model",
-  "demo",
-  "--device",
-  "cpu",
-  "--class",
-  "2",
-  "--window",
-  "full",
-  "--count",
-  "40",
-];
+const GENERATE = ["generate", "--device", "cpu", "--class", "2", "--window", "full", "--count", "40"];
 
 describe.runIf(process.platform === "linux")("zipar generate that is interrupted", () => {
   let temporary: string;
@@ -36,7 +25,7 @@ describe.runIf(process.platform === "linux")("zipar generate that is interrupted
   function startCommand() {
     const command = execa(
       process.execPath,
-      [join(PACKAGE_ROOT, "dist/cli/main.js"), ...GENERATE, "--out", out],
+      [join(PACKAGE_ROOT, "dist/cli/main.js"), ...GENERATE, "--model", tinyCheckpoint("9x9"), "--out", out],
       {
         env: { TMPDIR: temporary, OMP_NUM_THREADS: "1" },
         reject: false,

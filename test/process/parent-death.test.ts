@@ -2,23 +2,18 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
 import { childrenOf, isAlive, msUntil, socketDirectories } from "../support/processes.ts";
-import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 const HOST = join(import.meta.dirname, "fixtures/host.mjs");
 
 /** The kernel tells who is whose child only on Linux; the SDK's own death is noticed by the end of stdin everywhere. */
 describe.runIf(process.platform === "linux")("a program that uses zipar", () => {
   let temporary: string;
-  let checkpoint: TinyCheckpoint;
 
-  beforeAll(async () => {
-    await buildIfStale();
-    checkpoint = await tinyCheckpoint("--rows", "4", "--columns", "4", "--no-vq");
-  });
-  afterAll(() => checkpoint?.remove());
+  beforeAll(buildIfStale);
   beforeEach(() => {
     temporary = mkdtempSync(join(tmpdir(), "zipar-test-host-"));
   });
@@ -74,7 +69,7 @@ describe.runIf(process.platform === "linux")("a program that uses zipar", () => 
   );
 
   test("that is killed while the worker imports PyTorch and loads a checkpoint leaves no worker and no directory", async () => {
-    const { host } = startHost("keep", checkpoint.directory);
+    const { host } = startHost("keep", tinyCheckpoint("4x4"));
     await msUntil(() => childrenOf(host.pid as number).length > 0, 20_000);
     const [worker] = childrenOf(host.pid as number) as [number];
     await msUntil(() => hasLoaded(worker, "torch"), 60_000);

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import type { AttentionMasses } from "../../src/decode/worker.ts";
 import { drawLocalitySvg } from "../../src/drawings/locality-svg.ts";
 import { renderSvg } from "../../src/drawings/svg-png.ts";
@@ -7,7 +7,7 @@ import type { LocalityReport } from "../../src/profile/report.ts";
 import { drawLocalityTable } from "../../src/profile/report-table.ts";
 import { stubWorker } from "../../src/stub/source.ts";
 import { pythonWorker } from "../../src/worker/local.ts";
-import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 const settings = {
   seed: 4,
@@ -16,15 +16,13 @@ const settings = {
   engine: { device: "cpu", maxImages: 4 },
 } as const;
 
-let checkpoint: TinyCheckpoint;
 let report: LocalityReport;
 const images: AttentionMasses[] = [];
 
 beforeAll(async () => {
-  checkpoint = await tinyCheckpoint("--rows", "4", "--columns", "5", "--kv-heads", "2", "--no-vq");
   report = await profileLocality({
     ...settings,
-    model: checkpoint.directory,
+    model: tinyCheckpoint("4x5"),
     samples: 3,
     worker: {
       async open(options) {
@@ -40,7 +38,6 @@ beforeAll(async () => {
     },
   });
 });
-afterAll(() => checkpoint.remove());
 
 test("the masses of every head of a real checkpoint sum to 1 with the prompt's share", () => {
   expect(images).toHaveLength(3);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine, type Engine, type GenerateOptions } from "../../src/index.ts";
 import { randomKey, uniform } from "../../src/schedule/random.ts";
-import { type TinyCheckpoint, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 type Tokens = readonly (readonly number[])[];
 
@@ -9,22 +9,17 @@ const ROWS = 6;
 const COLUMNS = 8;
 
 describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
-  let checkpoint: TinyCheckpoint;
   let engine: Engine;
 
   beforeAll(async () => {
-    checkpoint = await tinyCheckpoint("--rows", String(ROWS), "--columns", String(COLUMNS), "--seed", "5");
     engine = await createEngine({
-      model: checkpoint.directory,
+      model: tinyCheckpoint(`${ROWS}x${COLUMNS}`),
       device: "cpu",
       dtype: "float32",
       maxImages: 4,
     });
   });
-  afterAll(async () => {
-    await engine?.dispose();
-    checkpoint?.remove();
-  });
+  afterAll(() => engine?.dispose());
 
   const tokensOf = async (options: GenerateOptions): Promise<Tokens> =>
     (await engine.generate({ image: false, ...options })).tokens;
@@ -136,40 +131,20 @@ describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
 });
 
 test("a 90 x 90 grid at window 7 takes exactly 713 forwards", async () => {
-  const shape = [
-    "--rows",
-    "90",
-    "--columns",
-    "90",
-    "--layers",
-    "1",
-    "--dim",
-    "16",
-    "--heads",
-    "1",
-    "--codes",
-    "16",
-    "--no-vq",
-  ];
-  const checkpoint = await tinyCheckpoint(...shape);
-  try {
-    await using engine = await createEngine({
-      model: checkpoint.directory,
-      device: "cpu",
-      dtype: "float32",
-      maxImages: 1,
-    });
-    const { stats, tokens } = await engine.generate({
-      classLabel: 1,
-      window: 7,
-      lookahead: 0,
-      guidanceScale: 1,
-      seed: 1,
-      image: false,
-    });
-    expect(stats).toMatchObject({ forwards: 713, tokens: 8100, nextTokenForwards: 8100 });
-    expect(tokens.flat()).toHaveLength(8100);
-  } finally {
-    checkpoint.remove();
-  }
+  await using engine = await createEngine({
+    model: tinyCheckpoint("90x90"),
+    device: "cpu",
+    dtype: "float32",
+    maxImages: 1,
+  });
+  const { stats, tokens } = await engine.generate({
+    classLabel: 1,
+    window: 7,
+    lookahead: 0,
+    guidanceScale: 1,
+    seed: 1,
+    image: false,
+  });
+  expect(stats).toMatchObject({ forwards: 713, tokens: 8100, nextTokenForwards: 8100 });
+  expect(tokens.flat()).toHaveLength(8100);
 });

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { PACKAGE_ROOT } from "./tiny-checkpoint.ts";
+import { PACKAGE_ROOT } from "./python.ts";
 
 /** Builds what programs outside of the tests import. */
 export async function buildIfStale(): Promise<void> {

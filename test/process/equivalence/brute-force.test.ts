@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine, type Engine } from "../../../src/index.ts";
-import { runPython, type TinyCheckpoint, tinyCheckpoint } from "../../support/tiny-checkpoint.ts";
+import { runPython } from "../../support/python.ts";
+import { tinyCheckpoint } from "../../support/tiny-checkpoints.ts";
 
 type Tokens = readonly (readonly number[])[];
 type BruteForce = Record<
@@ -13,29 +14,17 @@ const CLASS = 3;
 const WINDOWS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 describe("greedy tokens of a LlamaGen checkpoint equal those of an independent float64 implementation", () => {
-  let checkpoint: TinyCheckpoint;
   let engine: Engine;
   let expected: BruteForce;
 
   beforeAll(async () => {
-    checkpoint = await tinyCheckpoint("--rows", "8", "--columns", "8", "--seed", "1", "--no-vq");
+    const checkpoint = tinyCheckpoint("8x8");
     const script = join(import.meta.dirname, "brute_force.py");
-    const brute = runPython([
-      script,
-      checkpoint.directory,
-      "--class-index",
-      String(CLASS),
-      "--guidance",
-      "1",
-      "2",
-    ]);
-    engine = await createEngine({ model: checkpoint.directory, device: "cpu", dtype: "float32" });
+    const brute = runPython([script, checkpoint, "--class-index", String(CLASS), "--guidance", "1", "2"]);
+    engine = await createEngine({ model: checkpoint, device: "cpu", dtype: "float32" });
     expected = JSON.parse(await brute);
   });
-  afterAll(async () => {
-    await engine?.dispose();
-    checkpoint?.remove();
-  });
+  afterAll(() => engine?.dispose());
 
   for (const guidance of ["1", "2"] as const) {
     const generate = (window: number | "full", lookahead: number) =>
