@@ -19,7 +19,6 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: [process],
-          setupFiles: ["test/support/property-time.ts"],
           // Importing every module anew for each file takes as long as the tests themselves.
           isolate: false,
           // Property tests of a busy machine take their time.
@@ -38,6 +37,7 @@ export default defineConfig({
           name: "process",
           include: [process],
           globalSetup: ["test/support/tiny-checkpoints.ts"],
+          isolate: false,
           // They wait for Python and PyTorch to be imported.
           testTimeout: 300_000,
           hookTimeout: 300_000,

@@ -10,6 +10,7 @@ import {
 } from "../../src/index.ts";
 import { isWithin } from "../../src/schedule/guidance-interval.ts";
 import { guidanceWorker } from "../support/guidance-worker.ts";
+import { runs } from "../support/property-runs.ts";
 
 const ROWS = 5;
 const COLUMNS = 7;
@@ -116,7 +117,7 @@ describe("on the stub, which refuses a slot that a branch was never fed", () => 
         worker.runsAll = true;
         expect(dropped).toEqual(await generateAll());
       }),
-      { numRuns: 40 },
+      { numRuns: runs(40) },
     );
   });
 });

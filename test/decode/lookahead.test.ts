@@ -10,7 +10,7 @@ import {
   ZiparError,
 } from "../../src/index.ts";
 import { contextWorker } from "../support/context-worker.ts";
-import { triesAllCases } from "../support/property-time.ts";
+import { runs, triesAllCases } from "../support/property-runs.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
 
 const COLUMNS = 7;
@@ -69,7 +69,7 @@ describe("in a model in which everything matters", () => {
           };
         }
       }),
-      { numRuns: 200, seed: 1 },
+      { numRuns: runs(200), seed: 1 },
     );
     if (triesAllCases) expect(forwards.looking).toBeLessThan(forwards.plain / 1.1);
   });
@@ -107,7 +107,7 @@ describe("in a model in which everything matters", () => {
         );
         restartCount += engine.restartCount;
       }),
-      { numRuns: 150, seed: 2 },
+      { numRuns: runs(150), seed: 2 },
     );
     if (triesAllCases) expect(restartCount).toBeGreaterThan(100);
   });

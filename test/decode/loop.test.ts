@@ -8,6 +8,7 @@ import {
   ZiparError,
 } from "../../src/index.ts";
 import { ziparErrorOf } from "../support/errors.ts";
+import { runs } from "../support/property-runs.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
 
 type Tokens = readonly (readonly number[])[];
@@ -36,7 +37,7 @@ describe("property 4: where a token depends on r tokens of the row above, every 
             }
           },
         ),
-        { numRuns: 25, seed: 1 },
+        { numRuns: runs(25), seed: 1 },
       );
     });
 
@@ -121,7 +122,7 @@ describe("many images at once", () => {
         expect(new Set(worker.released).size).toBe(worker.released.length);
         expect([...worker.released].sort((a, b) => a - b)).toEqual(worker.prompts);
       }),
-      { numRuns: 30, seed: 3 },
+      { numRuns: runs(30), seed: 3 },
     );
   });
 

@@ -8,7 +8,7 @@ import {
   ZiparError,
 } from "../../src/index.ts";
 import { ziparErrorOf } from "../support/errors.ts";
-import { triesAllCases } from "../support/property-time.ts";
+import { runs, triesAllCases } from "../support/property-runs.ts";
 import { loss, recordingWorker } from "../support/recording-worker.ts";
 
 const STUB = { rows: 5, columns: 7, reach: 3, codeCount: 50 } as const;
@@ -63,7 +63,7 @@ describe("an engine that loses its worker", () => {
         expect(engine.restartCount).toBe(worker.startCount - 1);
         restartCount += engine.restartCount;
       }),
-      { numRuns: 60, seed: 4 },
+      { numRuns: runs(60), seed: 4 },
     );
     if (triesAllCases) expect(restartCount).toBeGreaterThan(60);
   });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { ZiparError } from "../../src/errors.ts";
 import { decodeReply, encodeMessage, type NamedArray, takeArray } from "../../src/protocol/codec.ts";
 import { LIMITS } from "../../src/protocol/messages.ts";
+import { runs } from "../support/property-runs.ts";
 
 const packr = new Packr({ useRecords: false });
 const DONE = { type: "done", epoch: 1, request: 2 } as const;
@@ -162,7 +163,7 @@ describe("nothing that arrives makes decoding fail in any other way", () => {
 
   test("random bytes", () => {
     fc.assert(fc.property(fc.array(bytes, { maxLength: 10 }), decodesOrIsAProtocolError), {
-      numRuns: 2000,
+      numRuns: runs(2000),
       seed: 1,
     });
   });
@@ -188,7 +189,7 @@ describe("nothing that arrives makes decoding fail in any other way", () => {
         ]);
         decodesOrIsAProtocolError(changed);
       }),
-      { numRuns: 2000, seed: 2 },
+      { numRuns: runs(2000), seed: 2 },
     );
   });
 
@@ -204,7 +205,7 @@ describe("nothing that arrives makes decoding fail in any other way", () => {
         }
         decodesOrIsAProtocolError([packed, new Uint8Array(4)]);
       }),
-      { numRuns: 500, seed: 3 },
+      { numRuns: runs(500), seed: 3 },
     );
   });
 });

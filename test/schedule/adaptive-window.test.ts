@@ -7,6 +7,7 @@ import { type SequenceState, startSequence } from "../../src/schedule/sequence-s
 import type { AdaptiveWindow, Window } from "../../src/schedule/window.ts";
 import type { ResolvedStubOptions } from "../../src/stub/options.ts";
 import { auditTrace } from "../support/audit-trace.ts";
+import { runs } from "../support/property-runs.ts";
 import { recordStub } from "../support/record-stub.ts";
 
 interface AdaptiveSetting {
@@ -55,7 +56,7 @@ test("the rules hold for every adaptive setting: order, visibility, drafts that 
       const { grid, promptLength, codeCount } = state;
       auditTrace(trace, { grid, promptLength, codeCount, windowOf: (row) => state.openedAt[row] as number });
     }),
-    { numRuns: 150, seed: 1 },
+    { numRuns: runs(150), seed: 1 },
   );
 });
 
@@ -67,7 +68,7 @@ test("forwards lie between the floor of the verification order and next-token or
       expect(state.forwardCount).toBeGreaterThanOrEqual(forwardFloor(setting));
       expect(state.forwardCount).toBeLessThanOrEqual(rows * columns);
     }),
-    { numRuns: 200, seed: 2 },
+    { numRuns: runs(200), seed: 2 },
   );
 });
 
@@ -104,7 +105,7 @@ test("min = W is the fixed window W, token for token, in the same forwards and w
       expect(shape(widest.trace)).toEqual(shape(fixed.trace));
       expect(widest.state.draftCount).toBe(0);
     }),
-    { numRuns: 80, seed: 3 },
+    { numRuns: runs(80), seed: 3 },
   );
 });
 
@@ -168,7 +169,7 @@ test("the books of a run add up: drafts, rejections, and the windows of the verd
           verdicts.filter((v) => v.row === row),
         );
     }),
-    { numRuns: 100, seed: 4 },
+    { numRuns: runs(100), seed: 4 },
   );
 });
 

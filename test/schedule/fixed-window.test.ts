@@ -5,6 +5,7 @@ import type { TokenGrid } from "../../src/schedule/grid.ts";
 import { auditTrace } from "../support/audit-trace.ts";
 import { type Setting, settings } from "../support/grids.ts";
 import { naiveSchedule } from "../support/naive-schedule.ts";
+import { runs } from "../support/property-runs.ts";
 import { CODE_COUNT, decodedAt, recordFixed } from "../support/run-schedule.ts";
 
 const kinds = ["none", "token"] as const;
@@ -31,7 +32,7 @@ test("the rules hold on grids up to 40 x 40: order, visibility, row starts, each
       for (const { cells } of trace)
         expect(cells.length).toBeLessThanOrEqual(Math.ceil(columns / setting.window));
     }),
-    { numRuns: 60, seed: 1 },
+    { numRuns: runs(60), seed: 1 },
   );
 });
 
@@ -60,7 +61,7 @@ test("every cell is decoded in the forward in which the rule, taken word for wor
         naiveSchedule(setting.grid, setting.window),
       );
     }),
-    { numRuns: 80, seed: 2 },
+    { numRuns: runs(80), seed: 2 },
   );
 });
 
@@ -98,7 +99,7 @@ describe("what is fed", () => {
           }
         }
       }),
-      { numRuns: 60, seed: 3 },
+      { numRuns: runs(60), seed: 3 },
     );
   });
 
@@ -121,7 +122,7 @@ describe("what is fed", () => {
             ]);
         }
       }),
-      { numRuns: 60, seed: 4 },
+      { numRuns: runs(60), seed: 4 },
     );
   });
 
@@ -145,7 +146,7 @@ describe("what is fed", () => {
           expect(fed.map(({ kind, forward }) => [kind, forward])).toEqual(expected);
         }
       }),
-      { numRuns: 60, seed: 5 },
+      { numRuns: runs(60), seed: 5 },
     );
   });
 
@@ -155,7 +156,7 @@ describe("what is fed", () => {
         const { feeds, visible } = audit(setting);
         expect([...visible].sort((a, b) => a - b)).toEqual([...feeds.keys()].sort((a, b) => a - b));
       }),
-      { numRuns: 40, seed: 6 },
+      { numRuns: runs(40), seed: 6 },
     );
   });
 });
@@ -182,7 +183,7 @@ describe("forward counts are those of the paper and of the closed form", () => {
         const rowsAtOnce = Math.ceil(grid.columns / window);
         expect(maxQueries).toBeLessThanOrEqual(rowsAtOnce + 2);
       }),
-      { numRuns: 60, seed: 7 },
+      { numRuns: runs(60), seed: 7 },
     );
   });
 });

@@ -10,6 +10,7 @@ import { isComplete, startSequence } from "../../src/schedule/sequence-state.ts"
 import type { SurrogateRule } from "../../src/schedule/surrogate.ts";
 import { answer, type ContextLaw, ContextModel } from "../support/context-model.ts";
 import { type Setting, settings } from "../support/grids.ts";
+import { runs, triesAllCases } from "../support/property-runs.ts";
 
 interface Run {
   readonly setting: Setting;
@@ -101,9 +102,9 @@ describe("lookahead", () => {
           lookahead: forwards.lookahead + looking.forwards,
         };
       }),
-      { numRuns: 400, seed: 1 },
+      { numRuns: runs(400), seed: 1 },
     );
-    expect(forwards.lookahead).toBeLessThan(forwards.plain / 1.5);
+    if (triesAllCases) expect(forwards.lookahead).toBeLessThan(forwards.plain / 1.5);
   });
 
   test("the same on grids up to 40 x 40", () => {
@@ -115,7 +116,7 @@ describe("lookahead", () => {
         expect(looking.forwards).toBeLessThanOrEqual(plain.forwards);
         for (const [query, slots] of looking.seen) expect(slots, query).toBe(plain.seen.get(query));
       }),
-      { numRuns: 20, seed: 2 },
+      { numRuns: runs(20), seed: 2 },
     );
   });
 
@@ -131,7 +132,7 @@ describe("lookahead", () => {
           expect({ tokens, forwards }).toEqual({ tokens: calm.tokens, forwards: calm.forwards });
         },
       ),
-      { numRuns: 400, seed: 3 },
+      { numRuns: runs(400), seed: 3 },
     );
   });
 });

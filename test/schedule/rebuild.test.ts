@@ -5,6 +5,7 @@ import { fedBySteps } from "../../src/schedule/fed-queries.ts";
 import { planRebuild, type RebuildForward } from "../../src/schedule/rebuild.ts";
 import type { SequenceState } from "../../src/schedule/sequence-state.ts";
 import type { Window } from "../../src/schedule/window.ts";
+import { runs, triesAllCases } from "../support/property-runs.ts";
 import { recordStub } from "../support/record-stub.ts";
 import type { TraceStep } from "../support/run-schedule.ts";
 
@@ -22,7 +23,7 @@ const ADAPTIVE: readonly Window[] = [1, 2].flatMap((min) =>
   })),
 );
 
-const runs = (side: number) =>
+const interrupted = (side: number) =>
   fc
     .record({
       rows: fc.integer({ min: 1, max: side }),
@@ -58,7 +59,7 @@ async function runTo(
 describe("rebuilding lost K/V", () => {
   test("shows every query exactly the versions of slots that it saw at first, and leaves the newest of each", async () => {
     await fc.assert(
-      fc.asyncProperty(runs(7), async ({ stub, window, refreshRowEnds, share }) => {
+      fc.asyncProperty(interrupted(7), async ({ stub, window, refreshRowEnds, share }) => {
         const { trace, state } = await runTo(share, stub, window, refreshRowEnds);
         const original = replayOriginal(trace);
         for (const limit of [1, 5, 1024]) {
@@ -70,14 +71,14 @@ describe("rebuilding lost K/V", () => {
           for (const [query, token] of tokens) expect(token, query).toBe(original.tokens.get(query));
         }
       }),
-      { numRuns: 400, seed: 1 },
+      { numRuns: runs(400), seed: 1 },
     );
   });
 
   test("takes as few forwards as any division of the steps allows", async () => {
     let divisions = 0;
     await fc.assert(
-      fc.asyncProperty(runs(4), async ({ stub, window, refreshRowEnds, share }) => {
+      fc.asyncProperty(interrupted(4), async ({ stub, window, refreshRowEnds, share }) => {
         const { trace, state } = await runTo(share, stub, window, refreshRowEnds);
         if (trace.length > 11) return;
         const planned = planRebuild(state.fed);
@@ -89,9 +90,9 @@ describe("rebuilding lost K/V", () => {
         divisions += 1;
         expect(planned.length).toBe(fewestForwards(state, needed, original));
       }),
-      { numRuns: 150, seed: 2 },
+      { numRuns: runs(150), seed: 2 },
     );
-    expect(divisions).toBeGreaterThan(50);
+    if (triesAllCases) expect(divisions).toBeGreaterThan(50);
   });
 
   test("of next-token order and of families with row-end tokens is one forward, up to its limit of queries", async () => {

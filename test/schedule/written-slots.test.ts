@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { cellSlot, rowLastSlot, slotCount, type TokenGrid } from "../../src/schedule/grid.ts";
 import { nothingWritten, type WrittenSlots, writtenRuns } from "../../src/schedule/written-slots.ts";
+import { runs } from "../support/property-runs.ts";
 
 interface Case {
   readonly grid: TokenGrid;
@@ -51,7 +52,7 @@ test("runs cover exactly the written slots", () => {
       const runs = writtenRuns(example.grid, example.promptLength, example.written);
       expect(expand(runs)).toEqual(naiveSlots(example));
     }),
-    { numRuns: 500, seed: 1 },
+    { numRuns: runs(500), seed: 1 },
   );
 });
 
@@ -65,7 +66,7 @@ test("runs are ascending, apart from each other, not empty and within the sequen
       }
       expect(runs.at(-1)).toBeLessThanOrEqual(slotCount(grid, promptLength));
     }),
-    { numRuns: 300, seed: 2 },
+    { numRuns: runs(300), seed: 2 },
   );
 });
 
