@@ -14,13 +14,19 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const builtHashFile = join(root, ".setup", "built-from");
 
 const { values: flags } = parseArgs({
-  options: { "test-tools": { type: "boolean" }, force: { type: "boolean" } },
+  options: {
+    "test-tools": { type: "boolean" },
+    force: { type: "boolean" },
+    /** Leaves the Python environment as it is. */
+    "no-python": { type: "boolean" },
+  },
 });
 await setUp();
 
 async function setUp() {
   installNodePackages();
   buildTypeScript();
+  if (flags["no-python"]) return;
   const { runSetup } = await import(pathToFileURL(join(root, "dist", "cli", "setup.js")).href);
   try {
     process.exitCode = await runSetup({

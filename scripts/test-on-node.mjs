@@ -44,7 +44,7 @@ function runOnNode(parameters, output) {
     cwd: root,
     encoding: "utf8",
     stdio: ["ignore", output, "inherit"],
-    env: { ...process.env, ZIPAR_PROPERTY_RUNS: "20" },
+    env: { ...process.env, ZIPAR_PROPERTY_RUNS: "8" },
     // On Windows npm is a .cmd file, which only a shell runs.
     shell: process.platform === "win32",
   });

@@ -1,6 +1,6 @@
 /**
- * `npm test`: sets everything up, then runs every check of both languages, all of them even when one fails. Checks of
- * one lane run one after the other, the lanes side by side: most checks keep one core busy and no more.
+ * `npm test`: sets everything up and runs every check of both languages, all of them even when one fails. Checks of one
+ * lane run one after the other, the lanes side by side: most checks keep one core busy and no more.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
@@ -18,55 +18,84 @@ const workerDirectory = join(root, "python-worker");
 /** With which a check says that this machine cannot run it. */
 const NOT_RUN = 77;
 
-const setUp = await runCheck({ name: "set-up", ...node("scripts/setup.mjs", "--test-tools"), isLive: true });
-const outcomes = setUp.verdict === "passed" ? [setUp, ...(await runLanes(await listLanes()))] : [setUp];
-summarise(outcomes);
+summarise(
+  await runAfter({ name: "set-up", ...node("scripts/setup.mjs", "--no-python"), isLive: true }, runAll),
+);
+
+function runAll() {
+  const python = { name: "set-up of Python", ...node("scripts/setup.mjs", "--test-tools"), isLive: true };
+  return runLanes([
+    () => runLane(nodeChecks()),
+    () =>
+      runAfter(python, async () => runLanes((await pythonLanes()).map((checks) => () => runLane(checks)))),
+  ]);
+}
+
+/** @returns {Check[]} */
+function nodeChecks() {
+  return [
+    { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
+    { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
+    { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
+    { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
+    { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
+    { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
+    {
+      name: "generated schemas are current",
+      ...node(".setup/tools/scripts/generate-proto.js", "--check"),
+    },
+    {
+      name: "API docs (typedoc)",
+      ...node("docs/api/node_modules/typedoc/bin/typedoc"),
+      directory: join(root, "docs/api"),
+    },
+    { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
+    { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
+  ];
+}
 
 /** @returns {Promise<Check[][]>} */
-async function listLanes() {
+async function pythonLanes() {
   const python = await findPython();
   return [
-    [
-      { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
-      { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
-      { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
-      { name: "Python types (mypy)", ...python("mypy") },
-      { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
-      { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
-      { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
-      {
-        name: "generated schemas are current",
-        ...node(".setup/tools/scripts/generate-proto.js", "--check"),
-      },
-      {
-        name: "API docs (typedoc)",
-        ...node("docs/api/node_modules/typedoc/bin/typedoc"),
-        directory: join(root, "docs/api"),
-      },
-      { name: "package (publint, attw)", ...node(".setup/tools/scripts/check-package.js", "--lint") },
-      { name: "package installed elsewhere", ...node(".setup/tools/scripts/check-package.js", "--install") },
-    ],
     [{ name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") }],
     [
       { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
       { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
+      { name: "Python types (mypy)", ...python("mypy") },
       { name: "Python tests (pytest)", ...python("pytest", "-q") },
     ],
   ];
 }
 
 /**
- * @param {Check[][]} lanes
+ * What needs a check to have passed, and that check.
+ * @param {Check} check
+ * @param {() => Promise<Outcome[]>} proceed
+ * @returns {Promise<Outcome[]>}
+ */
+async function runAfter(check, proceed) {
+  const outcome = await runCheck(check);
+  return outcome.verdict === "passed" ? [outcome, ...(await proceed())] : [outcome];
+}
+
+/**
+ * @param {(() => Promise<Outcome[]>)[]} lanes
  * @returns {Promise<Outcome[]>}
  */
 async function runLanes(lanes) {
-  const outcomes = lanes.map(async (checks) => {
-    /** @type {Outcome[]} */
-    const done = [];
-    for (const check of checks) done.push(await runCheck(check));
-    return done;
-  });
-  return (await Promise.all(outcomes)).flat();
+  return (await Promise.all(lanes.map((lane) => lane()))).flat();
+}
+
+/**
+ * @param {Check[]} checks
+ * @returns {Promise<Outcome[]>}
+ */
+async function runLane(checks) {
+  /** @type {Outcome[]} */
+  const outcomes = [];
+  for (const check of checks) outcomes.push(await runCheck(check));
+  return outcomes;
 }
 
 /**

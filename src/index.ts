@@ -40,7 +40,7 @@ export type { ModelCard } from "./protocol/messages.ts";
 export type { Distribution } from "./schedule/distribution.ts";
 export type { Draw, QueryResult } from "./schedule/step-outcome.ts";
 export type { Query, QueryKind, Want } from "./schedule/step-plan.ts";
-export type { AdaptiveWindow, FixedWindow, Window } from "./schedule/window.ts";
+export type { AdaptiveWindow, FixedWindow, GuessedWindow, Window } from "./schedule/window.ts";
 export type { StubOptions } from "./stub/options.ts";
 export { stubWorker } from "./stub/source.ts";
 export type { Trace, TraceHeader, TraceStep } from "./trace/format.ts";

@@ -165,7 +165,7 @@ function describeResult(
   const { rows, columns } = state.grid;
   const nextTokenForwards = nextTokenForwardCount(state.grid);
   const adaptive: AdaptiveReport | undefined =
-    window.kind === "fixed"
+    window.kind !== "adaptive"
       ? undefined
       : {
           min: window.min,
@@ -186,7 +186,7 @@ function describeResult(
     stats: {
       forwards: state.forwardCount,
       plainForwards:
-        window.kind === "fixed" ? plainForwardCount(state.grid, window.size) : state.forwardCount,
+        window.kind === "adaptive" ? state.forwardCount : plainForwardCount(state.grid, window.size),
       guesses: { fed: state.guessCount, held: state.heldCount },
       tokens: state.tokens.length,
       nextTokenForwards,

@@ -18,14 +18,25 @@ export const adaptiveWindowSchema = z.strictObject({
   test: z.enum(["rejection", "coupled"]).default("rejection"),
 });
 
+export const guessedWindowSchema = z.strictObject({
+  kind: z.literal("guessed"),
+  /** Default: the model's own window. */
+  size: z.int().min(1).optional(),
+  /** Redraws in a row that must have left a cell as it was before it may lock. */
+  unchanged: z.int().min(0).max(1000).default(0),
+});
+
 export const windowSchema = z.union(
   [
     z.int().min(1, "expected at least 1 token"),
-    z.literal("full"),
-    z.literal("adaptive"),
-    adaptiveWindowSchema,
+    z.enum(["full", "guessed", "adaptive"]),
+    z.discriminatedUnion(
+      "kind",
+      [guessedWindowSchema, adaptiveWindowSchema],
+      'expected kind "guessed" or "adaptive"',
+    ),
   ],
-  'expected a whole number of tokens, at least 1, "full" or "adaptive"',
+  'expected a whole number of tokens, at least 1, "full", "guessed" or "adaptive"',
 );
 
 export const pixelSizeSchema = z.strictObject(
@@ -220,15 +231,14 @@ function resolveClass(
 function resolveWindow(input: z.output<typeof windowSchema>, columns: number, modelWindow: number): Window {
   if (input === "full") return { kind: "fixed", size: columns };
   if (typeof input === "number") return { kind: "fixed", size: checkedWindow(input, columns) };
-  const adaptive = input === "adaptive" ? windowSchema.parse({ kind: "adaptive" }) : input;
-  if (typeof adaptive !== "object") throw new Error("resolveWindow: unreachable");
-  const { verification, test, min } = adaptive;
-  return {
-    kind: "adaptive",
-    min: min === undefined ? Math.min(Math.ceil(modelWindow / 2), columns) : checkedWindow(min, columns),
-    verification,
-    test,
-  };
+  const window = typeof input === "string" ? windowSchema.parse({ kind: input }) : input;
+  if (typeof window !== "object") throw new Error("resolveWindow: unreachable");
+  if (window.kind === "guessed") {
+    const { kind, unchanged, size = Math.min(modelWindow, columns) } = window;
+    return { kind, size: checkedWindow(size, columns), unchanged };
+  }
+  const { kind, verification, test, min = Math.min(Math.ceil(modelWindow / 2), columns) } = window;
+  return { kind, min: checkedWindow(min, columns), verification, test };
 }
 
 function checkedWindow(window: number, columns: number): number {

@@ -1,6 +1,7 @@
 import { relative } from "node:path";
 import type { Engine } from "../api/engine.ts";
 import type { GenerationResult } from "../api/generation.ts";
+import { windowName } from "../api/window-name.ts";
 import type { ValuesOf } from "./option.ts";
 import type { GENERATE } from "./options.ts";
 
@@ -17,7 +18,7 @@ export function describeImage(
     seed,
     rows,
     columns,
-    window: window.kind === "adaptive" ? "adaptive" : options.window === "full" ? "full" : window.size,
+    window: window.kind !== "fixed" ? windowName(window) : options.window === "full" ? "full" : window.size,
     forwards,
     plainForwards,
     guesses,
@@ -48,7 +49,8 @@ export function describeRun(
     });
   const lines = images.map(
     ({ file, forwards, plainForwards, nextTokenForwards, reduction, seed, window }) => {
-      const plain = forwards < plainForwards ? `, ${plainForwards} without lookahead` : "";
+      const comparison = String(window).startsWith("guessed") ? "at the plain window" : "without lookahead";
+      const plain = forwards < plainForwards ? `, ${plainForwards} ${comparison}` : "";
       const share = `-${(100 * reduction).toFixed(1)} %${plain}`;
       const saved = `${forwards} forwards instead of ${nextTokenForwards} (${share})`;
       return `${file === null ? "tokens" : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;

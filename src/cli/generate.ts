@@ -91,7 +91,7 @@ function requestOf(prompt: string | undefined, options: Options): GenerateOption
 }
 
 function windowOf({ window, verification, windowTest: test }: Options): GenerateOptions["window"] {
-  if (typeof window === "object") return { ...window, verification, test };
+  if (typeof window === "object" && window.kind === "adaptive") return { ...window, verification, test };
   if (verification === undefined && test === undefined) return window;
   throw new ZiparError({
     code: "invalid-options",

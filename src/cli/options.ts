@@ -90,7 +90,7 @@ export const GENERATE = {
   ),
   window: option(
     "<window>",
-    'tokens the row above must be ahead: N, "full", "adaptive" or "adaptive:N"',
+    'tokens the row above must be ahead: N, "full", "guessed[:N]", "adaptive[:N]"',
     image.window,
     readWindow,
   ),

@@ -8,12 +8,14 @@ export function readNumbers(text: string): readonly unknown[] {
   return text.split(",").map(readNumber);
 }
 
-/** `N`, `full`, `adaptive` or `adaptive:N`. */
+/** `N`, `full`, `guessed`, `guessed:N`, `guessed:N:R`, `adaptive` or `adaptive:N`. */
 export function readWindow(text: string): unknown {
   if (text === "full") return text;
-  const [kind, min] = text.split(/:(.*)/, 2);
-  if (kind !== "adaptive") return readNumber(text);
-  return min === undefined ? { kind } : { kind, min: readNumber(min) };
+  const [kind, ...numbers] = text.split(":");
+  const names = kind === "guessed" ? ["size", "unchanged"] : kind === "adaptive" ? ["min"] : [];
+  if (names.length === 0) return readNumber(text);
+  if (numbers.length > names.length) return text; // which no schema takes
+  return { kind, ...Object.fromEntries(numbers.map((number, k) => [names[k], readNumber(number)])) };
 }
 
 /** Windows with commas between them. */

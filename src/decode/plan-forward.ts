@@ -47,9 +47,9 @@ export function rowCountOf(forwards: readonly PlannedForward[]): number {
   );
 }
 
-/** Images that are prefilled and adaptive windows take no guesses. */
+/** Images that are prefilled take no guesses, and other windows than fixed ones know how many. */
 function participantOf(live: LiveImage): readonly Participant[] {
   const { state, image } = live;
-  if (state.window.kind === "adaptive" || !state.written.prompt) return [];
+  if (state.window.kind !== "fixed" || !state.written.prompt) return [];
   return [{ state, branchCount: branchesOf(live).length, lookahead: image.job.options.lookahead }];
 }

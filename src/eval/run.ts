@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { createEngine, type Engine } from "../api/engine.ts";
 import type { EngineOptions } from "../api/engine-options.ts";
+import type { WindowOption } from "../api/window-name.ts";
 import type { WorkerSource } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { resolveModelReference } from "../worker/model-reference.ts";
@@ -15,13 +16,7 @@ import {
 } from "./report.ts";
 import { checkpointState, openResultStore, type ResultStore, type SettingSamples } from "./result-store.ts";
 import { greedyTokensOf, type SamplePlan, type StageProgress, sampleSetting } from "./sample-setting.ts";
-import {
-  type EvalSetting,
-  plainSetting,
-  settingName,
-  variantSettings,
-  type WindowOption,
-} from "./settings.ts";
+import { type EvalSetting, plainSetting, settingName, variantSettings } from "./settings.ts";
 
 export interface EvaluateOptions {
   readonly model: string;

@@ -1,7 +1,6 @@
 import type { GenerateOptions } from "../api/generate-options.ts";
+import { type WindowOption, windowName } from "../api/window-name.ts";
 import type { SurrogateRule } from "../schedule/surrogate.ts";
-
-export type WindowOption = NonNullable<GenerateOptions["window"]>;
 
 /** What a variant does otherwise than the defaults. */
 export interface Variant {
@@ -13,7 +12,7 @@ export interface Variant {
 
 /** One way of decoding that is measured. */
 export interface EvalSetting {
-  /** `full`, a number, `adaptive` or `adaptive:N`, as on the command line. */
+  /** As on the command line: `full`, a number, `guessed:N`, `adaptive:N` and so on. */
   readonly window: number | string;
   readonly variant: Variant;
   /** How images of this setting are asked for. */
@@ -71,11 +70,6 @@ function varied(window: WindowOption, variant: Variant): EvalSetting {
     variant,
     options: { ...others, window: typeof adaptive === "object" ? { ...adaptive, ...changes } : adaptive },
   };
-}
-
-function windowName(window: WindowOption): number | string {
-  if (typeof window !== "object") return window;
-  return window.min === undefined ? "adaptive" : `adaptive:${window.min}`;
 }
 
 function variantWords(key: keyof Variant, value: Variant[keyof Variant]): string {

@@ -1,5 +1,6 @@
 import { commitAdaptive } from "./commit-adaptive.ts";
 import { commitFixed } from "./commit-fixed.ts";
+import { commitGuessed } from "./commit-guessed.ts";
 import type { SequenceState } from "./sequence-state.ts";
 import type { QueryResult, StepOutcome } from "./step-outcome.ts";
 import type { StepPlan } from "./step-plan.ts";
@@ -11,7 +12,12 @@ export function commitStep(
   results: readonly QueryResult[],
 ): StepOutcome {
   state.forwardCount += 1;
-  return state.window.kind === "fixed"
-    ? commitFixed(state, plan, results)
-    : commitAdaptive(state, plan, results);
+  switch (state.window.kind) {
+    case "fixed":
+      return commitFixed(state, plan, results);
+    case "guessed":
+      return commitGuessed(state, plan, results);
+    case "adaptive":
+      return commitAdaptive(state, plan, results);
+  }
 }

@@ -40,6 +40,18 @@ export function decodedBefore(grid: TokenGrid, window: number, step: number): nu
   return count;
 }
 
+/** Steps of plain decoding at a fixed window after which so many cells are decoded. */
+export function stepsToDecode(grid: TokenGrid, window: number, cellCount: number): number {
+  let low = 0;
+  let high = plainForwardCount(grid, window);
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (decodedBefore(grid, window, middle) >= cellCount) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
 /** Forwards of plain decoding at a fixed window, prefill included. */
 export function plainForwardCount({ rows, columns }: TokenGrid, window: number): number {
   return columns + (rows - 1) * window;

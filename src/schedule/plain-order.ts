@@ -1,4 +1,4 @@
-import { cellSlot, plainForwardCount, rowLastSlot } from "./grid.ts";
+import { cellSlot, plainForwardCount, rowLastSlot, stepsToDecode } from "./grid.ts";
 import { decodedIn, type SequenceState } from "./sequence-state.ts";
 import { surrogateCell } from "./surrogate.ts";
 
@@ -32,7 +32,7 @@ export interface PendingRow {
 
 export function windowSize({ window }: SequenceState): number {
   if (window.kind === "fixed") return window.size;
-  throw new Error("windowSize: an adaptive window has no order before its tokens");
+  throw new Error(`windowSize: ${window.kind} windows have no order before their tokens`);
 }
 
 /** The step at which query `k` of a row is fed. */
@@ -78,12 +78,17 @@ export function* pendingRows(state: SequenceState): Generator<PendingRow> {
   }
 }
 
-/** The first step whose queries are not all fed for good: the steps that plain decoding would have taken by now. */
+/**
+ * The first step whose queries are not all fed for good: the steps that plain decoding would have taken by now. Where
+ * there is no such order, those after which a plain window would have decoded as many cells, or the forwards.
+ */
 export function plainStep(state: SequenceState): number {
-  if (state.window.kind === "adaptive") return state.forwardCount;
+  const { grid, window, decodedCount, forwardCount } = state;
+  if (window.kind === "adaptive") return forwardCount;
+  if (window.kind === "guessed") return stepsToDecode(grid, window.size, decodedCount);
   let first = Number.POSITIVE_INFINITY;
   for (const { row, next } of pendingRows(state)) first = Math.min(first, stepOf(state, row, next));
-  return Math.min(first, plainForwardCount(state.grid, state.window.size));
+  return Math.min(first, plainForwardCount(grid, window.size));
 }
 
 /**

@@ -31,7 +31,7 @@ export interface SequenceState {
   readonly surrogate: SurrogateRule;
   /** Where guidance is on; no forward crosses its ends. */
   readonly guidanceInterval: GuidanceInterval;
-  /** The same as steps of plain decoding; undefined under an adaptive window, which has no order before its tokens. */
+  /** The same as steps of plain decoding; undefined under other windows, which have no order before their tokens. */
   readonly guidedSteps: GuidanceInterval | undefined;
   readonly key: RandomKey;
   /** Raster order; a cell is meaningful once `column < decodedCounts[row]`. */
@@ -45,7 +45,11 @@ export interface SequenceState {
   /** Raster order: the token that was redrawn last for a cell which is not decoded. */
   readonly guesses: (number | undefined)[];
   readonly guessRecord: GuessRecord;
-  /** What is fed for good: a query may see no other slot. */
+  /** Under a guessed window, raster order: the last redraws of a cell that left its token as it was. */
+  readonly calmCounts: Uint16Array;
+  /** Under a guessed window, per row: 1 unless its last cell was fed with the token that it has now. */
+  readonly staleEnds: Uint8Array;
+  /** What a query may see: what is fed for good, under a guessed window guesses too. */
   written: WrittenSlots;
   /** From this a lost K/V cache is written again. */
   readonly fed: FedQueries;
@@ -88,6 +92,8 @@ export function startSequence(options: SequenceOptions): SequenceState {
     drafts: new Array<Draft | undefined>(rows).fill(undefined),
     guesses: new Array<number | undefined>(rows * columns).fill(undefined),
     guessRecord: noGuesses(),
+    calmCounts: new Uint16Array(rows * columns),
+    staleEnds: new Uint8Array(rows).fill(1),
     written: nothingWritten(grid),
     fed: nothingFed(),
     forwardCount: 0,

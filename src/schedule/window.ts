@@ -1,10 +1,24 @@
 /** How far row `i-1` must be ahead before row `i` may start, in tokens (`zipar` decoding, ICML 2025, section 3). */
-export type Window = FixedWindow | AdaptiveWindow;
+export type Window = FixedWindow | GuessedWindow | AdaptiveWindow;
 
 export interface FixedWindow {
   readonly kind: "fixed";
   /** `1 .. columns`; `columns` is next-token order. */
   readonly size: number;
+}
+
+/**
+ * Rows see guesses of what is not decoded yet, in the place of nothing (docs/algorithm.md). `columns` is next-token order.
+ */
+export interface GuessedWindow {
+  readonly kind: "guessed";
+  /** How far beyond a cell the row above must be locked before the cell may lock: `1 .. columns`. */
+  readonly size: number;
+  /**
+   * How often in a row a redraw must have left a cell's token as it was before it may lock, while the row above is not
+   * locked to its end; 0 asks for nothing.
+   */
+  readonly unchanged: number;
 }
 
 /** The window of each row is found by testing whether more context changes its first token (section 3.3 of the paper). */
@@ -23,5 +37,5 @@ export interface AdaptiveWindow {
 
 /** The smallest window at which any row may start. */
 export function smallestWindow(window: Window): number {
-  return window.kind === "fixed" ? window.size : window.min;
+  return window.kind === "adaptive" ? window.min : window.size;
 }

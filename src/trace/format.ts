@@ -14,6 +14,7 @@ const place = { row: count, column: count };
 
 const windowSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("fixed"), size: side }),
+  z.strictObject({ kind: z.literal("guessed"), size: side, unchanged: count }),
   z.strictObject({
     kind: z.literal("adaptive"),
     min: side,

@@ -48,7 +48,7 @@ export function summarizeTrace({ header, steps }: Trace): TraceSummary {
       if (row === 0 || column > 0) continue;
       const accepted = drafts.find((draft) => draft.type === "draft-accepted" && draft.row === row);
       openedAt[row - 1] =
-        window.kind === "fixed" ? window.size : (accepted?.window ?? (seen[row - 1] as number));
+        window.kind === "adaptive" ? (accepted?.window ?? (seen[row - 1] as number)) : window.size;
     }
   }
   const queryCounts = steps.map(countQueries);
@@ -95,17 +95,23 @@ export function titleOf({ header }: Trace): string {
 
 /** `16 x 16 tokens, window 4: 76 forwards instead of 256 (-70.3 %), at most 9 queries in one`. */
 export function scheduleOf({ header }: Trace, summary: TraceSummary): string {
-  const { window } = header;
   const { rows, columns, forwards, nextTokenForwards, decodedCount, maxQueries } = summary;
-  const name =
-    window.kind === "fixed"
-      ? `window ${window.size}`
-      : `adaptive window from ${window.min} (${window.test}, ${window.verification})`;
   const isComplete = decodedCount === rows * columns;
   const saved = isComplete
     ? `instead of ${nextTokenForwards} (-${(100 * (1 - forwards / nextTokenForwards)).toFixed(1)} %)`
     : `and then it stopped, with ${decodedCount} of ${rows * columns} cells decoded`;
-  return `${rows} x ${columns} tokens, ${name}: ${forwards} forwards ${saved}, at most ${maxQueries} queries in one`;
+  return `${rows} x ${columns} tokens, ${nameOf(header.window)}: ${forwards} forwards ${saved}, at most ${maxQueries} queries in one`;
+}
+
+function nameOf(window: Trace["header"]["window"]): string {
+  switch (window.kind) {
+    case "fixed":
+      return `window ${window.size}`;
+    case "guessed":
+      return `guessed window ${window.size}${window.unchanged === 0 ? "" : `, unchanged for ${window.unchanged}`}`;
+    case "adaptive":
+      return `adaptive window from ${window.min} (${window.test}, ${window.verification})`;
+  }
 }
 
 /** `12.1 ms per forward (median 11.9, slowest 40.2 in forward 1), 923 ms in all`. */

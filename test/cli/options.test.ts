@@ -55,7 +55,7 @@ describe("bad values exit with 2 and say the option, what was received and what 
       "--window abc",
       GENERATE,
       "--window <window>' argument 'abc'",
-      'tokens, at least 1, "full" or "adaptive"',
+      'tokens, at least 1, "full", "guessed" or "adaptive"',
     ],
     ["--window 0", GENERATE, "--window <window>' argument '0'", "at least 1 token"],
     ["--window adaptive:0", GENERATE, "--window <window>' argument 'adaptive:0'", "`min` = 0"],

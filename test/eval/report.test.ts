@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import type { WindowOption } from "../../src/api/window-name.ts";
 import type { Verdict } from "../../src/eval/judge.ts";
 import { describeSetting, greedyAgreements, type MeasuredSetting } from "../../src/eval/report.ts";
-import { plainSetting, type WindowOption } from "../../src/eval/settings.ts";
+import { plainSetting } from "../../src/eval/settings.ts";
 
 const verdict: Verdict = { correct: [1, 1, 0, 1], frechet: 2, frechetResamples: [1, 3] };
 

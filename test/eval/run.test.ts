@@ -2,13 +2,13 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { WindowOption } from "../../src/api/window-name.ts";
 import { readWindows } from "../../src/cli/read-values.ts";
 import { drawFidelitySvg } from "../../src/drawings/fidelity-svg.ts";
 import { renderSvg } from "../../src/drawings/svg-png.ts";
 import { readPictures } from "../../src/eval/picture-set.ts";
 import { drawReportTable } from "../../src/eval/report-table.ts";
 import { type EvaluateOptions, evaluate } from "../../src/eval/run.ts";
-import type { WindowOption } from "../../src/eval/settings.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { type RecordingWorker, recordingWorker } from "../support/recording-worker.ts";
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import type { WindowOption } from "../../src/api/window-name.ts";
 import { readWindows } from "../../src/cli/read-values.ts";
-import { plainSetting, settingName, variantSettings, type WindowOption } from "../../src/eval/settings.ts";
+import { plainSetting, settingName, variantSettings } from "../../src/eval/settings.ts";
 
 const windows = readWindows("full,8,4,2,adaptive:1,adaptive:2,adaptive:4") as WindowOption[];
 
