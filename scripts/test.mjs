@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 /**
  * @typedef {{ command: string, parameters: string[], directory?: string, isLive?: boolean }} Command
  * @typedef {{ name: string } & Command} Check
+ * @typedef {(...parameters: string[]) => Command} Python a module of the worker's environment, with its parameters
  * @typedef {{ name: string, verdict: "passed" | "FAILED" | "NOT RUN", seconds: number }} Outcome
  */
 
@@ -18,17 +19,25 @@ const workerDirectory = join(root, "python-worker");
 /** With which a check says that this machine cannot run it. */
 const NOT_RUN = 77;
 
-summarise(
-  await runAfter({ name: "set-up", ...node("scripts/setup.mjs", "--no-python"), isLive: true }, runAll),
-);
+const setUp = await runCheck({ name: "set-up", ...node("scripts/setup.mjs", "--no-python"), isLive: true });
+summarise(setUp.verdict === "passed" ? [setUp, ...(await runLanes())] : [setUp]);
 
-function runAll() {
-  const python = { name: "set-up of Python", ...node("scripts/setup.mjs", "--test-tools"), isLive: true };
-  return runLanes([
-    () => runLane(nodeChecks()),
-    () =>
-      runAfter(python, async () => runLanes((await pythonLanes()).map((checks) => () => runLane(checks)))),
-  ]);
+async function runLanes() {
+  const python = runCheck({
+    name: "set-up of Python",
+    ...node("scripts/setup.mjs", "--test-tools"),
+    isLive: true,
+  });
+  /** @param {(python: Python) => Check[]} checks */
+  const withPython = async (checks) =>
+    (await python).verdict === "passed" ? runInTurn(checks(await findPython())) : [];
+  const lanes = [
+    python.then((outcome) => [outcome]),
+    runInTurn(nodeChecks()).then(async (outcomes) => [...outcomes, ...(await withPython(pythonTypes))]),
+    withPython(processTests),
+    withPython(pythonTests),
+  ];
+  return (await Promise.all(lanes)).flat();
 }
 
 /** @returns {Check[]} */
@@ -54,44 +63,29 @@ function nodeChecks() {
   ];
 }
 
-/** @returns {Promise<Check[][]>} */
-async function pythonLanes() {
-  const python = await findPython();
+/** @type {(python: Python) => Check[]} */
+function pythonTypes(python) {
+  return [{ name: "Python types (mypy)", ...python("mypy") }];
+}
+
+function processTests() {
+  return [{ name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") }];
+}
+
+/** @type {(python: Python) => Check[]} */
+function pythonTests(python) {
   return [
-    [{ name: "process tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "process") }],
-    [
-      { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
-      { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
-      { name: "Python types (mypy)", ...python("mypy") },
-      { name: "Python tests (pytest)", ...python("pytest", "-q") },
-    ],
+    { name: "Python lint (ruff)", ...python("ruff", "check", ".") },
+    { name: "Python format (ruff)", ...python("ruff", "format", "--check", ".") },
+    { name: "Python tests (pytest)", ...python("pytest", "-q") },
   ];
-}
-
-/**
- * What needs a check to have passed, and that check.
- * @param {Check} check
- * @param {() => Promise<Outcome[]>} proceed
- * @returns {Promise<Outcome[]>}
- */
-async function runAfter(check, proceed) {
-  const outcome = await runCheck(check);
-  return outcome.verdict === "passed" ? [outcome, ...(await proceed())] : [outcome];
-}
-
-/**
- * @param {(() => Promise<Outcome[]>)[]} lanes
- * @returns {Promise<Outcome[]>}
- */
-async function runLanes(lanes) {
-  return (await Promise.all(lanes.map((lane) => lane()))).flat();
 }
 
 /**
  * @param {Check[]} checks
  * @returns {Promise<Outcome[]>}
  */
-async function runLane(checks) {
+async function runInTurn(checks) {
   /** @type {Outcome[]} */
   const outcomes = [];
   for (const check of checks) outcomes.push(await runCheck(check));
@@ -154,7 +148,12 @@ async function runCheck({ name, command, parameters, directory = root, isLive = 
  */
 function run(command, parameters, directory, isLive) {
   return new Promise((resolve) => {
-    const child = spawn(command, parameters, { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, parameters, {
+      cwd: directory,
+      stdio: ["ignore", "pipe", "pipe"],
+      // Threads of PyTorch that wait for each other take time from the other lanes.
+      env: { OMP_NUM_THREADS: "1", ...process.env },
+    });
     let output = "";
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (chunk) => {

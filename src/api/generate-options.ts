@@ -10,6 +10,8 @@ import { resolveCardGrid } from "./image-size.ts";
 
 const MAX_LOOKAHEAD = 1024;
 
+export const lookaheadSchema = z.int().min(0).max(MAX_LOOKAHEAD);
+
 export const adaptiveWindowSchema = z.strictObject({
   kind: z.literal("adaptive"),
   /** Window at which a row's first draft is drawn. Default: half of the model's own. */
@@ -87,7 +89,7 @@ export const generateSchema = z.strictObject({
   /** Steps ahead for which guesses are fed; the tokens do not depend on it. 0: none. */
   lookahead: z
     .union(
-      [z.int().min(0).max(MAX_LOOKAHEAD), z.literal("auto")],
+      [lookaheadSchema, z.literal("auto")],
       `expected a whole number of steps from 0 to ${MAX_LOOKAHEAD}, or "auto"`,
     )
     .default("auto"),

@@ -43,13 +43,24 @@ export async function runEval(options: ValuesOf<typeof EVAL>): Promise<void> {
 }
 
 async function measure(options: ValuesOf<typeof EVAL>): Promise<Evaluation> {
-  const { model, samplesPerClass, windows, variants = false, classes, seed, out, maxImages } = options;
+  const {
+    model,
+    samplesPerClass,
+    windows,
+    lookahead,
+    variants = false,
+    classes,
+    seed,
+    out,
+    maxImages,
+  } = options;
   const progress = showProgress();
   try {
     return await evaluate({
       model,
       samplesPerClass,
       windows,
+      lookahead,
       variants,
       classes,
       seed,

@@ -1,6 +1,12 @@
 import { z } from "zod";
 import { engineSchema } from "../api/engine-schema.ts";
-import { adaptiveWindowSchema, generateSchema, planSchema, windowSchema } from "../api/generate-options.ts";
+import {
+  adaptiveWindowSchema,
+  generateSchema,
+  lookaheadSchema,
+  planSchema,
+  windowSchema,
+} from "../api/generate-options.ts";
 import { flag, number, type OptionGroup, option, preset, required, text } from "./option.ts";
 import {
   readClass,
@@ -155,9 +161,10 @@ export const EVAL = {
   ...MODEL,
   samplesPerClass: preset("16", number("<count>", "images of each class for each setting", count)),
   windows: preset(
-    "full,8,4,2,adaptive:1,adaptive:2,adaptive:4",
+    "full,8,4,2,guessed:4,guessed:2,adaptive:2,adaptive:4",
     option("<list>", "settings: windows with commas between them", z.array(windowSchema), readWindows),
   ),
+  lookahead: preset("0", number("<steps>", "fixed windows with guesses so far ahead too", lookaheadSchema)),
   variants: flag("other surrogates, verification orders and tests too"),
   classes: option(
     "<list>",

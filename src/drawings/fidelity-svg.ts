@@ -1,5 +1,5 @@
 import type { BaselineReport, EvalReport, Measures, SettingReport } from "../eval/report.ts";
-import { isAdaptive } from "../eval/settings.ts";
+import { isVariant, kindOf } from "../eval/settings.ts";
 import { FONT_FAMILY } from "./font.ts";
 import { roundCoordinate, svgLabel } from "./svg-label.ts";
 
@@ -9,8 +9,26 @@ const MARGIN = { left: 58, right: 18, top: 40, bottom: 42 };
 const HEADER = 54;
 const FAINT = "#57606a";
 const CURVES = [
-  { name: "fixed window", color: "#213c78", includes: (setting: SettingReport) => !isAdaptive(setting) },
-  { name: "adaptive window", color: "#d1242f", includes: isAdaptive },
+  {
+    name: "fixed window",
+    color: "#213c78",
+    includes: (setting: SettingReport) => kindOf(setting) === "fixed" && setting.variant === undefined,
+  },
+  {
+    name: "fixed, with lookahead",
+    color: "#2f9e77",
+    includes: ({ variant }: SettingReport) => variant?.lookahead !== undefined,
+  },
+  {
+    name: "guessed window",
+    color: "#e2a336",
+    includes: (setting: SettingReport) => kindOf(setting) === "guessed",
+  },
+  {
+    name: "adaptive window",
+    color: "#d1242f",
+    includes: (setting: SettingReport) => kindOf(setting) === "adaptive",
+  },
 ] as const;
 
 type Measure = "accuracy" | "frechet" | "greedyAgreement" | "bitsPerToken";
@@ -39,9 +57,9 @@ interface Line {
   readonly offset: number;
 }
 
-/** Forwards against each measure, fixed and adaptive windows as two curves, with one standard error either way. */
+/** Forwards against each measure, a curve for each kind of window, with one standard error either way. */
 export function drawFidelitySvg(report: EvalReport): string {
-  const settings = report.settings.filter(({ variant }) => variant === undefined);
+  const settings = report.settings.filter(({ variant }) => !isVariant(variant));
   const panels = PANELS.filter(({ measure }) => settings.some((setting) => setting[measure] !== null));
   const columns = Math.min(2, panels.length);
   const width = columns * PANEL_WIDTH;
@@ -134,14 +152,14 @@ function drawCurve(
   ];
 }
 
-/** In the order of their forwards. Adaptive windows are named by their smallest one. */
+/** In the order of their forwards. Adaptive windows are named by their smallest one, guessed ones without their kind. */
 function pointsOf(settings: readonly SettingReport[], measure: Measure, scale: number): readonly Point[] {
   return settings
     .flatMap((setting): Point[] => {
       const value = setting[measure];
       const error = (setting.errors as Measures)[measure];
       if (value === null || error === null) return [];
-      const name = String(setting.window).replace("adaptive:", "from ");
+      const name = String(setting.window).replace("adaptive:", "from ").replace("guessed:", "");
       const most = measure === "accuracy" || measure === "greedyAgreement" ? 1 : Number.POSITIVE_INFINITY;
       return [
         {

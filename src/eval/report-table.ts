@@ -1,13 +1,13 @@
 import { markdownTable } from "../report/markdown-table.ts";
 import type { EvalReport, SettingReport } from "./report.ts";
-import { settingName } from "./settings.ts";
+import { isVariant, settingName } from "./settings.ts";
 
 /** The report as Markdown: every measure with one standard error, then differences from next-token order. */
 export function drawReportTable(report: EvalReport): string {
   const { model, samplesPerClass, classes, sampling, seed, device, dtype, settings } = report;
   const imageCount = samplesPerClass * classes.length;
-  const plain = settings.filter(({ variant }) => variant === undefined);
-  const variants = settings.filter(({ variant }) => variant !== undefined);
+  const plain = settings.filter(({ variant }) => !isVariant(variant));
+  const variants = settings.filter(({ variant }) => isVariant(variant));
   const sections = [
     `${model} on ${device}, ${dtype}: ${imageCount} images for each setting (${samplesPerClass} of each of ` +
       `${classes.length} classes), seeds from ${seed}; guidance scale ${sampling.guidanceScale}, temperature ` +

@@ -16,12 +16,20 @@ import {
 } from "./report.ts";
 import { checkpointState, openResultStore, type ResultStore, type SettingSamples } from "./result-store.ts";
 import { greedyTokensOf, type SamplePlan, type StageProgress, sampleSetting } from "./sample-setting.ts";
-import { type EvalSetting, plainSetting, settingName, variantSettings } from "./settings.ts";
+import {
+  type EvalSetting,
+  lookaheadSettings,
+  plainSetting,
+  settingName,
+  variantSettings,
+} from "./settings.ts";
 
 export interface EvaluateOptions {
   readonly model: string;
   readonly samplesPerClass: number;
   readonly windows: readonly WindowOption[];
+  /** Measure fixed windows with so many guesses ahead too; 0: do not. */
+  readonly lookahead: number;
   /** Measure other surrogates, verification orders and tests too. */
   readonly variants: boolean;
   /** Default: all of the model's. */
@@ -139,8 +147,14 @@ function samplePlan(
   };
 }
 
-function settingsOf({ windows, variants }: EvaluateOptions, { card }: Engine): readonly EvalSetting[] {
-  return [...windows.map(plainSetting), ...(variants ? variantSettings(windows, card.rowEnd) : [])];
+function settingsOf(
+  { windows, lookahead, variants }: EvaluateOptions,
+  { card }: Engine,
+): readonly EvalSetting[] {
+  return [
+    ...windows.flatMap((window) => [plainSetting(window), ...lookaheadSettings(window, lookahead)]),
+    ...(variants ? variantSettings(windows, card.rowEnd) : []),
+  ];
 }
 
 /** The result of a setting, from the folder if it is there. */

@@ -45,9 +45,9 @@ export async function sampleSetting(
   const results = await Promise.all(
     requests.map(async (request) => {
       const result = await engine.generate({
+        lookahead: 0, // the forwards that a window takes are a figure of the report
         ...setting.options,
         ...request,
-        lookahead: 0, // it changes no token, and the forwards that a window takes are a figure of the report
         image,
         signal,
       });
@@ -97,6 +97,7 @@ export async function greedyTokensOf(
     classes.map(async (classLabel) => {
       const request = { classLabel, temperature: 0, seed: 0, image: false };
       const { tokens } = await engine.generate({
+        lookahead: 0,
         ...setting.options,
         ...request,
         signal,

@@ -4,6 +4,7 @@ import type { SurrogateRule } from "../schedule/surrogate.ts";
 
 /** What a variant does otherwise than the defaults. */
 export interface Variant {
+  readonly lookahead?: number;
   readonly surrogate?: SurrogateRule;
   readonly refreshRowEnds?: true;
   readonly verification?: "sequential";
@@ -16,15 +17,29 @@ export interface EvalSetting {
   readonly window: number | string;
   readonly variant: Variant;
   /** How images of this setting are asked for. */
-  readonly options: Pick<GenerateOptions, "window" | "surrogate" | "refreshRowEnds">;
+  readonly options: Pick<GenerateOptions, "window" | "surrogate" | "refreshRowEnds" | "lookahead">;
 }
+
+export type WindowKind = "fixed" | "guessed" | "adaptive";
 
 export function plainSetting(window: WindowOption): EvalSetting {
   return { window: windowName(window), variant: {}, options: { window } };
 }
 
-export function isAdaptive({ window }: Pick<EvalSetting, "window">): boolean {
-  return String(window).startsWith("adaptive");
+/** The same pictures in fewer forwards, under each window that has an order to look ahead in. */
+export function lookaheadSettings(window: WindowOption, lookahead: number): readonly EvalSetting[] {
+  const isFixed = kindOf({ window: windowName(window) }) === "fixed";
+  return lookahead > 0 && isFixed ? [varied(window, { lookahead })] : [];
+}
+
+export function kindOf({ window }: Pick<EvalSetting, "window">): WindowKind {
+  const [kind] = String(window).split(":");
+  return kind === "guessed" || kind === "adaptive" ? kind : "fixed";
+}
+
+/** Whether a setting belongs beside its default: one that gives other pictures by another rule. */
+export function isVariant(variant: Variant | undefined): boolean {
+  return Object.keys(variant ?? {}).some((key) => key !== "lookahead");
 }
 
 /** `4`, or `4, surrogate above`. */
@@ -44,7 +59,7 @@ export function variantSettings(
   rowEnd: "none" | "token",
 ): readonly EvalSetting[] {
   const fixed = windows.filter((window) => typeof window === "number").sort((a, b) => a - b);
-  const adaptive = windows.filter((window) => windowName(window).toString().startsWith("adaptive"));
+  const adaptive = windows.filter((window) => kindOf({ window: windowName(window) }) === "adaptive");
   const smallest = fixed[0];
   const middle = adaptive[Math.floor((adaptive.length - 1) / 2)];
   const settings: EvalSetting[] = [];
@@ -61,6 +76,7 @@ export function variantSettings(
 function varied(window: WindowOption, variant: Variant): EvalSetting {
   const { verification, test, ...others } = variant;
   const adaptive = window === "adaptive" ? { kind: window } : window;
+  const isAdaptive = typeof adaptive === "object" && adaptive.kind === "adaptive";
   const changes = {
     ...(verification === undefined ? {} : { verification }),
     ...(test === undefined ? {} : { test }),
@@ -68,7 +84,7 @@ function varied(window: WindowOption, variant: Variant): EvalSetting {
   return {
     window: windowName(window),
     variant,
-    options: { ...others, window: typeof adaptive === "object" ? { ...adaptive, ...changes } : adaptive },
+    options: { ...others, window: isAdaptive ? { ...adaptive, ...changes } : adaptive },
   };
 }
 
@@ -78,6 +94,8 @@ function variantWords(key: keyof Variant, value: Variant[keyof Variant]): string
       return `surrogate ${value}`;
     case "refreshRowEnds":
       return "row ends refreshed";
+    case "lookahead":
+      return `lookahead ${value}`;
     case "verification":
     case "test":
       return String(value);

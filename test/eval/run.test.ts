@@ -27,6 +27,7 @@ function request(windows: string, changes: Partial<EvaluateOptions> = {}): Evalu
     model: "stub",
     samplesPerClass: 2,
     windows: readWindows(windows) as WindowOption[],
+    lookahead: 0,
     variants: false,
     classes: [0, 4, 7],
     seed: 1,
@@ -111,11 +112,26 @@ describe("on the stub", () => {
     expect(drawReportTable(report)).toContain("| 2, surrogate above");
   });
 
-  test("the plot has a curve for fixed and one for adaptive windows, and becomes a picture", async () => {
-    const { report } = await evaluate(request("full,4,2,adaptive:1,adaptive:2", { judge }));
+  test("lookahead takes fewer forwards for the same pictures, and stands in the table beside its window", async () => {
+    const { report, pictureSets } = await evaluate(request("full,guessed:2", { judge, lookahead: 9 }));
+    const [full, looking, guessed] = report.settings;
+    expect(looking?.variant).toEqual({ lookahead: 9 });
+    expect(looking?.forwards).toBeLessThan(full?.forwards as number);
+    expect(looking?.bitsPerToken).toBe(full?.bitsPerToken);
+    expect(readFileSync(pictureSets[1] as string)).toEqual(readFileSync(pictureSets[0] as string));
+    expect(guessed?.window).toBe("guessed:2");
+    expect(drawReportTable(report)).toMatch(/\| full \(next-token order\).*\n\| full, lookahead 9 /);
+  });
+
+  test("the plot has a curve for each kind of window, and becomes a picture", async () => {
+    const windows = "full,4,2,guessed:2,adaptive:1,adaptive:2";
+    const { report } = await evaluate(request(windows, { judge, lookahead: 5 }));
     const svg = drawFidelitySvg(report);
-    expect(svg.match(/<circle[^>]*r="3.2" fill="#213c78"/g)).toHaveLength(4 * 3);
-    expect(svg.match(/<circle[^>]*r="3.2" fill="#d1242f"/g)).toHaveLength(4 * 2);
+    const points = (color: string) => svg.match(new RegExp(`<circle[^>]*r="3.2" fill="${color}"`, "g"));
+    expect(points("#213c78")).toHaveLength(4 * 3);
+    expect(points("#2f9e77")).toHaveLength(4 * 3);
+    expect(points("#e2a336")).toHaveLength(4 * 1);
+    expect(points("#d1242f")).toHaveLength(4 * 2);
     const { width, height } = await (await renderSvg(svg)).metadata();
     expect(width).toBeGreaterThan(800);
     expect(height).toBeGreaterThan(500);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createEngine } from "../../src/index.ts";
+import { createEngine, type GenerateOptions } from "../../src/index.ts";
 import { nextTokenForwardCount } from "../../src/schedule/grid.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
@@ -25,7 +25,7 @@ test.each([
     (grid) => grid !== undefined,
   )) {
     const generate = (
-      window: number | "full" | "adaptive",
+      window: GenerateOptions["window"],
       guidanceScale: number,
       lookahead: number | "auto" = 0,
     ) =>
@@ -51,6 +51,9 @@ test.each([
     expect([full.image.width, full.image.height]).toEqual([width, height]);
     expect(new Set(full.image.pixels).size).toBeGreaterThan(10);
     expect(three.tokens).not.toEqual(full.tokens);
+    const guessed = await Promise.all([2, columns].map((size) => generate({ kind: "guessed", size }, 3)));
+    expect(guessed[0]?.stats.forwards).toBeLessThanOrEqual(columns + (rows - 1) * 2);
+    expect(guessed[1]?.tokens).toEqual(full.tokens);
     const looking = await Promise.all([generate("full", 3, 12), generate(3, 3, "auto"), generate(2, 1, 5)]);
     expect(looking.map(({ tokens }) => tokens)).toEqual([full, three, two].map(({ tokens }) => tokens));
   }

@@ -30,35 +30,33 @@ describe("a PyTorch worker in float32 that is killed with SIGKILL", () => {
   }
 
   // Losses at every forward of every kind of image are tried on the stub (test/decode/recovery.test.ts).
-  test.each([
-    [2, 0, "at its start", 0.01],
-    [4, 0, "in its middle", 0.5],
-    ["adaptive", 0, "near its end", 0.95],
-    [2, 6, "in its middle", 0.5],
-    ["full", 9, "near its end", 0.95],
-  ] as const)(
-    "costs one image with window %s and lookahead %i no token when it is killed %s",
-    async (window, lookahead, _, share) => {
-      const request = { classLabel: 2, window, lookahead, seed: 7 };
-      const expected = await engine.generate({ ...request, image: false });
-      const { forwards } = expected.stats;
-      const [result] = await generateKilling([request], [Math.ceil(share * forwards)]);
-      expect(result?.tokens).toEqual(expected.tokens);
-      expect(result?.stats).toMatchObject({ forwards, restarts: 1 });
-    },
-  );
+  test("costs one image no token", async () => {
+    const request = { classLabel: 2, window: 4, lookahead: 0, seed: 7 } as const;
+    const expected = await engine.generate({ ...request, image: false });
+    const { forwards } = expected.stats;
+    const [result] = await generateKilling([request], [Math.ceil(forwards / 2)]);
+    expect(result?.tokens).toEqual(expected.tokens);
+    expect(result?.stats).toMatchObject({ forwards, restarts: 1 });
+  });
 
-  test("costs several images of different windows in one batch no token", async () => {
-    const requests = ([3, "full", "adaptive", 8] as const).map((window, k) => ({
-      classLabel: 3 * k,
-      window,
-      seed: 40 + k,
-    }));
+  test("costs images of all kinds of windows in one batch no token, at its start, in its middle and near its end", async () => {
+    const windows: Pick<GenerateOptions, "window" | "lookahead">[] = [
+      { window: "full", lookahead: 0 },
+      { window: 3, lookahead: 0 },
+      { window: 2, lookahead: 6 },
+      { window: "full", lookahead: 9 },
+      { window: { kind: "guessed", size: 2 } },
+      { window: "adaptive" },
+      { window: "full" },
+    ];
+    const requests = windows.map((window, k) => ({ ...window, classLabel: k, seed: 40 + k }));
     const expected = await Promise.all(
       requests.map((request) => engine.generate({ image: false, ...request })),
     );
-    const results = await generateKilling(requests, [9, 25]);
+    const middle = Math.ceil(Math.min(...expected.map(({ stats }) => stats.forwards)) / 2);
+    const results = await generateKilling(requests, [2, middle, 85]);
     expect(results.map(({ tokens }) => tokens)).toEqual(expected.map(({ tokens }) => tokens));
-    expect(results.map(({ stats }) => stats.restarts)).toEqual([2, 2, 2, 2]);
+    expect(results.map(({ stats }) => Math.min(stats.restarts, 2))).toEqual(results.map(() => 2));
+    expect(results[0]?.stats).toMatchObject({ forwards: 90, restarts: 3 });
   });
 });

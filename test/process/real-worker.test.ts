@@ -48,6 +48,7 @@ describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
         (["full", COLUMNS, 2] as const).map((window) => tokensOf({ ...options, window })),
       );
       expect(full).toEqual(widest);
+      expect(await tokensOf({ ...options, window: { kind: "guessed", size: COLUMNS } })).toEqual(full);
       expect(other).not.toEqual(full);
     }
   });
@@ -94,6 +95,7 @@ describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
       5,
       "adaptive",
       4,
+      { kind: "guessed", size: 2 },
     ];
     const requests = windows.map(
       (window, k): GenerateOptions => ({

@@ -15,6 +15,12 @@ const RUNS: readonly (readonly [string, StubOptions, GenerateOptions])[] = [
   ["row-end tokens", { ...STUB, rowEnd: "token" }, { window: 2 }],
   ["row-end tokens that are fed again", { ...STUB, rowEnd: "token" }, { window: 2, refreshRowEnds: true }],
   ["another surrogate", STUB, { window: 2, surrogate: "newest" }],
+  ["a guessed window", STUB, { window: { kind: "guessed", size: 2 } }],
+  [
+    "a guessed window with row ends",
+    { ...STUB, rowEnd: "token" },
+    { window: { kind: "guessed", size: 1, unchanged: 1 } },
+  ],
   ["overlapped rejection", STUB, { window: adaptive("overlapped", "rejection") }],
   ["sequential rejection", STUB, { window: adaptive("sequential", "rejection") }],
   ["overlapped coupled", STUB, { window: adaptive("overlapped", "coupled") }],
@@ -31,7 +37,7 @@ describe("a recorded run", () => {
     const lines = await recordTrace(stub, options);
     const replay = replayTrace(await parseTrace(lines));
     expect(replay.forwards).toBe(lines.length - 1);
-    const isAdaptive = typeof options.window === "object";
+    const isAdaptive = typeof options.window === "object" && options.window.kind === "adaptive";
     expect(replay.rejectedCount > 0, "rejected drafts").toBe(isAdaptive);
   });
 
