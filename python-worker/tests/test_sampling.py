@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zipar_worker.execute.sampling import FilterSettings, draw_at_quantiles, filtered_weights, guide, normalised
+from zipar_worker.execute.sampling import (
+    FilterSettings,
+    _exponential_noise,
+    draw,
+    filtered_weights,
+    guide,
+    normalised,
+)
+from zipar_worker.stub import law
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "llamagen_official.json").read_text())["sampling"]
 
@@ -106,7 +114,7 @@ def test_a_top_k_beyond_the_vocabulary_keeps_everything() -> None:
 def test_greedy_takes_the_lowest_of_the_largest_with_probability_one() -> None:
     logits = torch.tensor([[0.0, 5.0, 5.0, 1.0]])
     for uniform in (0.0, 0.5, 1 - 2**-53):
-        tokens, chances = draw_at_quantiles(
+        tokens, chances = draw(
             filtered_weights(logits, settings_of([(0.0, 3, 0.1)])), torch.tensor([uniform], dtype=torch.float64)
         )
         assert (tokens.item(), chances.item()) == (1, 1.0)
@@ -118,13 +126,27 @@ def test_no_temperature_overflows(temperature: float) -> None:
     assert result.isfinite().all() and result.sum().item() == pytest.approx(1.0)
 
 
-def test_the_draw_is_the_lowest_token_whose_cumulative_probability_exceeds_the_uniform() -> None:
-    weights = torch.tensor([[0.0, 2.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
-    cases = {0.0: 1, 0.4999: 1, 0.5: 3, 0.7499: 3, 0.75: 4, 1 - 2**-53: 4}
-    uniforms = torch.tensor(list(cases), dtype=torch.float64)
-    tokens, chances = draw_at_quantiles(weights.repeat(len(cases), 1), uniforms)
-    assert tokens.tolist() == list(cases.values())
-    assert chances.tolist() == [{1: 0.5, 3: 0.25, 4: 0.25}[token] for token in tokens.tolist()]
+def test_the_noise_of_a_token_is_the_one_of_the_sdk_and_of_the_stub() -> None:
+    # test/schedule/distribution.test.ts has the same numbers
+    expected = {
+        (0.0, 0): 0.20732694297096382,
+        (0.5, 0): 0.9790259218934978,
+        (0.999999999, 16383): 3.5944564658219407,
+        (1 - 2**-53, 2**24): 1.632752634872084,
+    }
+    for (uniform, token), noise in expected.items():
+        numbers = _exponential_noise(torch.tensor([uniform], dtype=torch.float64), token + 1)
+        assert numbers[0, token].item() == pytest.approx(noise, rel=1e-14)
+        assert law._exponential_noise(int(uniform * 2**32), token) == pytest.approx(noise, rel=1e-14)
+
+
+def test_the_draw_is_the_token_with_the_largest_weight_for_its_noise() -> None:
+    weights = torch.rand(200, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    uniforms = torch.rand(200, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    tokens, chances = draw(weights, uniforms)
+    for row, uniform, token, chance in zip(weights.tolist(), uniforms.tolist(), tokens, chances, strict=True):
+        assert law.draw(list(enumerate(row)), uniform)[0] == token
+        assert chance == pytest.approx(row[token] / sum(row))
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -132,7 +154,7 @@ def test_the_draw_is_the_lowest_token_whose_cumulative_probability_exceeds_the_u
 def test_the_largest_uniform_never_draws_a_token_of_no_probability(seed: int) -> None:
     weights = torch.rand(1, 50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     weights[0, 30:] = 0.0
-    tokens, chances = draw_at_quantiles(weights, torch.tensor([1 - 2**-53], dtype=torch.float64))
+    tokens, chances = draw(weights, torch.tensor([1 - 2**-53], dtype=torch.float64))
     assert tokens.item() < 30 and chances.item() > 0
 
 
@@ -143,7 +165,7 @@ def test_draws_follow_the_filtered_distribution(row: tuple[float, int, float]) -
     logits = torch.randn(1, codes, generator=generator) * 1.5
     weights = filtered_weights(logits, settings_of([row]))
     uniforms = torch.rand(count, generator=generator, dtype=torch.float64)
-    tokens, _ = draw_at_quantiles(weights.expand(count, -1), uniforms)
+    tokens, _ = draw(weights.expand(count, -1), uniforms)
     expected = normalised(weights)[0].double() * count
     observed = torch.bincount(tokens, minlength=codes).double()
     assert observed[expected == 0].sum() == 0
@@ -157,5 +179,5 @@ def test_draws_follow_the_filtered_distribution(row: tuple[float, int, float]) -
 def test_not_a_number_reaches_the_caller_instead_of_an_index_beyond_the_vocabulary() -> None:
     logits = torch.full((1, 6), torch.nan)
     weights = filtered_weights(logits, settings_of([(1.0, 3, 0.5)]))
-    tokens, chances = draw_at_quantiles(weights, torch.tensor([0.5], dtype=torch.float64))
+    tokens, chances = draw(weights, torch.tensor([0.5], dtype=torch.float64))
     assert 0 <= tokens.item() < 6 and not chances.isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -168,18 +169,20 @@ def test_wanting_a_token_where_none_is_predicted_is_a_bad_request(row_end: Any, 
         worker.forward(Entry(1, [Query(5, slot, 1)], [(slot, slot + 1)], [0.5]))
 
 
-def test_a_draw_is_the_lowest_token_whose_cumulative_probability_exceeds_the_uniform() -> None:
+def test_draws_follow_the_law() -> None:
     options = StubOptions(rows=1, columns=2, code_count=1000)
-    weights = sorted(law(options, 0, 0, 0, ()).items())
-    cumulative = 0.0
-    for token, weight in weights:
-        for share in (0.0, 0.5, 0.999):
-            worker = Worker(options)
-            worker.encode_prompt(1, 1, 2)
-            drawn = worker.forward(Entry(1, [Query(0, 0, 1)], [(0, 1)], [cumulative + share * weight / 15]))
-            assert drawn.drawn_tokens.tolist() == [token]
-            assert drawn.drawn_probabilities[0] == pytest.approx(weight / 15)
-        cumulative += weight / 15
+    weights = law(options, 0, 0, 0, ())
+    worker = Worker(options)
+    worker.encode_prompt(1, 1, 2)
+    seen: Counter[int] = Counter()
+    for share in range(3000):
+        drawn = worker.forward(Entry(1, [Query(0, 0, 1)], [(0, 1)], [share / 3000]))
+        token = drawn.drawn_tokens[0]
+        assert drawn.drawn_probabilities[0] == pytest.approx(weights[token] / 15)
+        seen[token] += 1
+    for token, weight in weights.items():
+        expected = 3000 * weight / 15
+        assert abs(seen[token] - expected) < 5 * expected**0.5
 
 
 @pytest.mark.parametrize(

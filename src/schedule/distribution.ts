@@ -1,3 +1,5 @@
+import { exponentialNoise } from "./random.ts";
+
 /** A sampling distribution after guidance, temperature, top-k and top-p: tokens ascending, probabilities summing to 1. */
 export interface Distribution {
   readonly tokens: Int32Array;
@@ -15,22 +17,24 @@ export function probabilityOf({ tokens, probabilities }: Distribution, token: nu
   return tokens[low] === token ? (probabilities[low] as number) : 0;
 }
 
-/** The token at quantile `u` of [0, 1): the lowest one whose cumulative probability exceeds it. */
-export function tokenAt({ tokens, probabilities }: Distribution, u: number): number {
-  let total = 0;
-  for (const probability of probabilities) total += probability;
-  const target = u * total;
-  let cumulative = 0;
-  let last: number | undefined;
+/**
+ * An exact draw from a distribution: the token with the largest probability divided by its own exponential noise, which
+ * is Gumbel's arg-max. The same number draws the same token from two distributions with probability (1 - d) / (1 + d) or
+ * more, d their total variation distance (Daliri, Musco and Suresh, arXiv 2408.07978).
+ * @param u in [0, 1); the noise of every token is made from it
+ */
+export function drawToken({ tokens, probabilities }: Distribution, u: number): number {
+  let best: number | undefined;
+  let bestScore = 0;
   for (let k = 0; k < tokens.length; k++) {
-    const probability = probabilities[k] as number;
-    if (probability <= 0) continue;
-    cumulative += probability;
-    last = tokens[k] as number;
-    if (cumulative > target) return last;
+    const token = tokens[k] as number;
+    const score = (probabilities[k] as number) / exponentialNoise(u, token);
+    if (score <= bestScore) continue;
+    best = token;
+    bestScore = score;
   }
-  if (last === undefined) throw new Error("tokenAt: the distribution is empty");
-  return last; // rounding left the target at the very end
+  if (best === undefined) throw new Error("drawToken: the distribution is empty");
+  return best;
 }
 
 /**
@@ -52,25 +56,4 @@ export function residual(p: Distribution, q: Distribution): Distribution | undef
   if (total <= 0) return undefined;
   for (let i = 0; i < probabilities.length; i++) probabilities[i] = (probabilities[i] as number) / total;
   return { tokens: p.tokens, probabilities };
-}
-
-/** `argmax(log p + G)` with standard Gumbel noise made from one uniform number per token: an exact draw from p. */
-export function gumbelArgmax(
-  { tokens, probabilities }: Distribution,
-  uniformOf: (token: number) => number,
-): number {
-  let best: number | undefined;
-  let bestScore = Number.NEGATIVE_INFINITY;
-  for (let k = 0; k < tokens.length; k++) {
-    const probability = probabilities[k] as number;
-    if (probability <= 0) continue;
-    const token = tokens[k] as number;
-    const score = Math.log(probability) - Math.log(-Math.log(uniformOf(token) || 2 ** -54));
-    if (score > bestScore) {
-      bestScore = score;
-      best = token;
-    }
-  }
-  if (best === undefined) throw new Error("gumbelArgmax: the distribution is empty");
-  return best;
 }

@@ -1,4 +1,4 @@
-import { type Distribution, gumbelArgmax, probabilityOf, residual, tokenAt } from "./distribution.ts";
+import { type Distribution, drawToken, probabilityOf, residual } from "./distribution.ts";
 import { PURPOSE, type RandomKey, uniform } from "./random.ts";
 import type { Draft } from "./sequence-state.ts";
 import type { AdaptiveWindow } from "./window.ts";
@@ -19,7 +19,7 @@ export type Verdict =
  * drafts together the result follows the newest `p` exactly. Stopping at the first acceptance makes the committed
  * token only approximately lawful, because a row that happens to be accepted early keeps its early context.
  *
- * `coupled` gives every token of the cell fixed Gumbel noise and accepts when the arg-max is unchanged; every round's
+ * `coupled` draws at the cell's own number in every round and accepts when the token is the same again; every round's
  * draft follows its own `p` exactly and no residual is needed.
  */
 export function judgeDraft(
@@ -31,18 +31,11 @@ export function judgeDraft(
   isFullContext: boolean,
 ): Verdict {
   if (draft === undefined) {
-    if (isFullContext) return { type: "settled", token: tokenAt(p, uniform(key, row, 0, PURPOSE.token)) };
-    return { type: "drafted", token: firstDraft(window, key, row, p) };
+    return { type: isFullContext ? "settled" : "drafted", token: ownDraw(key, row, p) };
   }
   const replacement = replacementOf(window, key, row, draft, p);
   if (replacement === undefined) return { type: "accepted", token: draft.token };
   return { type: isFullContext ? "settled" : "drafted", token: replacement };
-}
-
-function firstDraft(window: AdaptiveWindow, key: RandomKey, row: number, p: Distribution): number {
-  return window.test === "coupled"
-    ? coupledToken(key, row, p)
-    : tokenAt(p, uniform(key, row, 0, PURPOSE.token));
 }
 
 /** The token that replaces a rejected draft; `undefined` when the draft is accepted. */
@@ -55,7 +48,7 @@ function replacementOf(
 ): number | undefined {
   switch (window.test) {
     case "coupled": {
-      const token = coupledToken(key, row, p);
+      const token = ownDraw(key, row, p);
       return token === draft.token ? undefined : token;
     }
     case "rejection": {
@@ -64,11 +57,12 @@ function replacementOf(
       if (u * probabilityOf(q, draft.token) < probabilityOf(p, draft.token)) return undefined;
       const excess = residual(p, q);
       if (excess === undefined) return undefined;
-      return tokenAt(excess, uniform(key, row, 0, PURPOSE.residual, draft.attempt));
+      return drawToken(excess, uniform(key, row, 0, PURPOSE.residual, draft.attempt));
     }
   }
 }
 
-function coupledToken(key: RandomKey, row: number, p: Distribution): number {
-  return gumbelArgmax(p, (token) => uniform(key, row, 0, PURPOSE.gumbel, token));
+/** At the number of the row's first cell. */
+function ownDraw(key: RandomKey, row: number, p: Distribution): number {
+  return drawToken(p, uniform(key, row, 0, PURPOSE.token));
 }

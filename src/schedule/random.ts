@@ -8,7 +8,7 @@ export interface RandomKey {
 }
 
 /** What a random number of a cell is for. */
-export const PURPOSE = { token: 0, acceptance: 1, residual: 2, gumbel: 3 } as const;
+export const PURPOSE = { token: 0, acceptance: 1, residual: 2 } as const;
 export type Purpose = (typeof PURPOSE)[keyof typeof PURPOSE];
 
 /** @param seed integer `0 .. 2^53-1` */
@@ -18,11 +18,28 @@ export function randomKey(seed: number): RandomKey {
 
 /**
  * A number in [0, 1) with 53 random bits.
- * @param attempt counts repeated draws of the same cell for the same purpose; for Gumbel noise it is the token.
+ * @param attempt counts repeated draws of the same cell for the same purpose
  */
 export function uniform(key: RandomKey, row: number, column: number, purpose: Purpose, attempt = 0): number {
   const [first, second] = philox4x32(row, column, purpose, attempt, key.low, key.high);
   return ((first >>> 5) * 2 ** 26 + (second >>> 6)) / 2 ** 53;
+}
+
+/**
+ * The noise of one token in a draw at `u`: exponentially distributed with mean 1. A hash, since a draw needs one for each
+ * token; the worker makes the same ones (`execute/sampling.py`).
+ */
+export function exponentialNoise(u: number, token: number): number {
+  return -Math.log1p(-(hash32(hash32(token + 1) ^ Math.floor(u * 2 ** 32)) + 0.5) / 2 ** 32);
+}
+
+/** MurmurHash3's finaliser (Austin Appleby, public domain). */
+function hash32(value: number): number {
+  value ^= value >>> 16;
+  value = Math.imul(value, 0x85ebca6b);
+  value ^= value >>> 13;
+  value = Math.imul(value, 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
 }
 
 /** Ten rounds of Philox 4x32 on counter (c0..c3) and key (k0, k1), all unsigned 32-bit. */

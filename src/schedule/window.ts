@@ -31,7 +31,7 @@ export interface AdaptiveWindow {
    * `sequential` is the paper's own order: the draft is fed once it is accepted.
    */
   readonly verification: "overlapped" | "sequential";
-  /** `rejection`: accept with probability min(1, p/q). `coupled`: accept when fixed Gumbel noise picks the same token again. */
+  /** `rejection`: accept with probability min(1, p/q). `coupled`: accept when the cell's own random number draws the same token again. */
   readonly test: "rejection" | "coupled";
 }
 

@@ -8,7 +8,7 @@ import type {
 } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
-import { probabilityOf, tokenAt } from "../schedule/distribution.ts";
+import { drawToken, probabilityOf } from "../schedule/distribution.ts";
 import type { QueryResult } from "../schedule/step-outcome.ts";
 import type { Query } from "../schedule/step-plan.ts";
 import { PIXELS_PER_TOKEN, stubCard } from "./card.ts";
@@ -129,7 +129,7 @@ export class StubWorker implements Worker {
       const state = this.#stateOf(sequence, first, query, query.want, plan.runs);
       const distribution = stubDistribution(state, this.#options.codeCount, sampling);
       if (query.want.type === "distribution") return distribution;
-      const token = tokenAt(distribution, query.want.uniform);
+      const token = drawToken(distribution, query.want.uniform);
       return { token, probability: probabilityOf(distribution, token) };
     });
   }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Distribution, gumbelArgmax, tokenAt } from "../../src/schedule/distribution.ts";
+import { type Distribution, drawToken } from "../../src/schedule/distribution.ts";
 import { judgeDraft } from "../../src/schedule/judge-draft.ts";
 import { PURPOSE, type RandomKey, randomKey, uniform } from "../../src/schedule/random.ts";
 import type { Draft } from "../../src/schedule/sequence-state.ts";
@@ -73,19 +73,17 @@ describe.each(["rejection", "coupled"] as const)("the %s test", (name) => {
     const window: AdaptiveWindow = { kind: "adaptive", min: 4, verification: "overlapped", test: name };
     const key = randomKey(3);
     const verdict = judgeDraft(window, key, ROW, undefined, ROUNDS[0] as Distribution, true);
-    const token = tokenAt(ROUNDS[0] as Distribution, uniform(key, ROW, 0, PURPOSE.token));
+    const token = drawToken(ROUNDS[0] as Distribution, uniform(key, ROW, 0, PURPOSE.token));
     expect(verdict).toEqual({ type: "settled", token });
   });
 });
 
-test("the coupled draft of a round is the Gumbel arg-max under that round's own law", () => {
+test("the coupled draft of a round is the draw at the cell's own number under that round's own law", () => {
   const judge = judging("coupled");
   for (let seed = 0; seed < 100; seed++) {
     const key = randomKey(seed);
     const draft = { token: 0, distribution: ROUNDS[0] as Distribution, window: 1, attempt: 0 };
-    const expected = gumbelArgmax(ROUNDS[1] as Distribution, (token) =>
-      uniform(key, ROW, 0, PURPOSE.gumbel, token),
-    );
+    const expected = drawToken(ROUNDS[1] as Distribution, uniform(key, ROW, 0, PURPOSE.token));
     expect(judge(key, draft, ROUNDS[1] as Distribution, false)).toBe(expected);
   }
 });
@@ -121,7 +119,7 @@ describe("the statistic has the power to see", () => {
 
   test("a plain redraw from p in place of the residual", () => {
     const redraw = broken((key, draft, p) =>
-      tokenAt(p, uniform(key, ROW, 0, PURPOSE.residual, draft.attempt)),
+      drawToken(p, uniform(key, ROW, 0, PURPOSE.residual, draft.attempt)),
     );
     for (const rounds of [2, 3, 4])
       expect(statisticAfter(redraw, ROUNDS.slice(0, rounds))).toBeGreaterThan(4 * LIMIT);

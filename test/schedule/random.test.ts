@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { PURPOSE, philox4x32, randomKey, uniform } from "../../src/schedule/random.ts";
+import { exponentialNoise, PURPOSE, philox4x32, randomKey, uniform } from "../../src/schedule/random.ts";
 
 // Known answers of philox4x32-10 from Random123's kat_vectors
 const KNOWN: readonly [counter: number[], key: number[], answer: number[]][] = [
@@ -52,7 +52,8 @@ describe("the numbers are uniform", () => {
     "over cells": (k) => uniform(key, Math.floor(k / 100), k % 100, PURPOSE.token),
     "over attempts": (k) => uniform(key, 1, 0, PURPOSE.residual, k),
     "over seeds": (k) => uniform(randomKey(k), 3, 0, PURPOSE.acceptance),
-    "over the tokens of Gumbel noise": (k) => uniform(key, 3, 0, PURPOSE.gumbel, k),
+    "over the tokens of a draw": (k) => Math.exp(-exponentialNoise(uniform(key, 3, 0, PURPOSE.token), k)),
+    "over the draws of a token": (k) => Math.exp(-exponentialNoise(uniform(key, k, 0, PURPOSE.token), 7)),
   };
   test.each(Object.keys(streams))("%s", (name) => {
     const count = 20_000;

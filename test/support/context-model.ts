@@ -1,5 +1,5 @@
 import type { Distribution } from "../../src/schedule/distribution.ts";
-import { tokenAt } from "../../src/schedule/distribution.ts";
+import { drawToken } from "../../src/schedule/distribution.ts";
 import type { QueryResult } from "../../src/schedule/step-outcome.ts";
 import type { StepPlan } from "../../src/schedule/step-plan.ts";
 import { HASH_START, mix } from "../../src/stub/law.ts";
@@ -67,7 +67,7 @@ export function answer(
     const share = isGreedy ? Number((state >>> 8) % 1000 < 1000 * ease) : ease;
     const distribution = contextDistribution(share, 1 + (state % (codeCount - 1)));
     if (want.type === "distribution") return distribution;
-    return { token: tokenAt(distribution, want.uniform), probability: 1 };
+    return { token: drawToken(distribution, want.uniform), probability: 1 };
   });
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ForwardResult
-from zipar_worker.execute.sampling import draw_at_quantiles, filtered_weights, guide, normalised
+from zipar_worker.execute.sampling import draw, filtered_weights, guide, normalised
 from zipar_worker.execute.step_layout import Step
 
 
@@ -22,7 +22,7 @@ def choose(step: Step, logits: Tensor) -> Tensor:
     conditional, unconditional = logits[: len(step.unconditional)], logits.index_select(0, step.unconditional)
     guided = guide(conditional, unconditional, step.guidance_scales.float())
     weights = filtered_weights(guided, step.filters)
-    tokens, probabilities = draw_at_quantiles(weights.index_select(0, step.draws), step.uniforms)
+    tokens, probabilities = draw(weights.index_select(0, step.draws), step.uniforms)
     finite = guided.isfinite().all(dim=-1)
     head = torch.cat((finite.double(), tokens.double(), probabilities)).view(torch.float32)
     distributions = normalised(weights.index_select(0, step.distributions))

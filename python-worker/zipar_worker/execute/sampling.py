@@ -55,19 +55,16 @@ def filtered_weights(logits: Tensor, settings: FilterSettings) -> Tensor:
     return weights
 
 
-def draw_at_quantiles(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest token whose cumulative probability exceeds the uniform, and its probability.
+def draw(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """An exact draw from each distribution, and the probability of its token: the largest weight divided by noise.
 
-    weights: float64 [D, V]; uniforms: float64 [D] in [0, 1) -> tokens: int64 [D], probabilities: float64 [D].
+    Each token has exponential noise of its own, made from the query's number: the race that is also known as Gumbel's
+    arg-max. The same number on another distribution draws the same token as often as the two agree on it, whatever the
+    order of the tokens (docs/algorithm.md). weights: float64 [D, V]; uniforms: float64 [D] in [0, 1) -> tokens:
+    int64 [D], probabilities: float64 [D].
     """
-    cumulative = weights.cumsum(dim=-1)
-    totals = cumulative[:, -1:]
-    # Rounding may lift `u * total` to the total itself, which no cumulative weight exceeds.
-    targets = torch.minimum(uniforms[:, None] * totals, torch.nextafter(totals, torch.zeros_like(totals)))
-    tokens = (cumulative <= targets).sum(dim=-1, keepdim=True)
-    # Only NaN leads past the end; the caller reports it, the gather must survive it.
-    tokens = tokens.clamp_(max=weights.shape[-1] - 1)
-    return tokens[:, 0], (weights.gather(1, tokens) / totals)[:, 0]
+    tokens = (weights / _exponential_noise(uniforms, weights.shape[-1])).argmax(dim=-1, keepdim=True)
+    return tokens[:, 0], (weights.gather(1, tokens) / weights.sum(dim=-1, keepdim=True))[:, 0]
 
 
 def normalised(weights: Tensor) -> Tensor:
@@ -105,3 +102,20 @@ def _one_hot_of_largest(logits: Tensor) -> Tensor:
     """float64 [W, V]: 1 at the largest logit, at the lowest token where several are equal."""
     largest = logits.argmax(dim=-1, keepdim=True)
     return torch.zeros(logits.shape, dtype=torch.float64, device=logits.device).scatter_(1, largest, 1.0)
+
+
+def _exponential_noise(uniforms: Tensor, code_count: int) -> Tensor:
+    """Exponentially distributed numbers: float64 [D, V]. The same as in `src/schedule/random.ts`."""
+    codes = _hash_(torch.arange(1, code_count + 1, device=uniforms.device))
+    hashes = _hash_(codes ^ (uniforms * 2**32).long()[:, None])
+    return hashes.double().add_(0.5).mul_(-(2.0**-32)).log1p_().neg_()
+
+
+def _hash_(values: Tensor) -> Tensor:
+    """MurmurHash3's finaliser of 32 bits, in place. values: int64, from 0 to 2^32 - 1."""
+    values ^= values >> 16
+    values.mul_(0x85EBCA6B).bitwise_and_(0xFFFFFFFF)
+    values ^= values >> 13
+    values.mul_(0xC2B2AE35).bitwise_and_(0xFFFFFFFF)
+    values ^= values >> 16
+    return values

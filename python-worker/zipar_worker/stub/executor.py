@@ -27,7 +27,7 @@ from zipar_worker.execute.contract import (
     SequenceFeed,
     Stats,
 )
-from zipar_worker.stub.law import HASH_START, candidates, filtered_distribution, is_covered, mix
+from zipar_worker.stub.law import HASH_START, candidates, draw, filtered_distribution, is_covered, mix
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import (
     WANT_DRAW,
@@ -259,17 +259,9 @@ class _Draws:
         self.distribution_probabilities = array("f")
 
     def add_draw_(self, distribution: list[tuple[int, float]], uniform: float) -> None:
-        """The lowest token whose cumulative probability exceeds `uniform`, at most the last that has a probability."""
-        cumulative = 0.0
-        drawn = distribution[0]
-        for entry in distribution:
-            if entry[1] > 0:
-                drawn = entry
-                cumulative += entry[1]
-                if cumulative > uniform:
-                    break
-        self.tokens.append(drawn[0])
-        self.probabilities.append(drawn[1])
+        token, probability = draw(distribution, uniform)
+        self.tokens.append(token)
+        self.probabilities.append(probability)
 
     def add_distribution_(self, distribution: list[tuple[int, float]]) -> None:
         self.lengths.append(len(distribution))

@@ -6,6 +6,7 @@ hash names four candidates with weights 8, 4, 2 and 1; temperature, top-k and to
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 
@@ -67,6 +68,25 @@ def filtered_distribution(weights: dict[int, float], entry: ForwardSequence) -> 
     if entry.top_p < 1:
         ordered = _normalised(_nucleus(ordered, entry.top_p))
     return ordered
+
+
+def draw(distribution: list[tuple[int, float]], uniform: float) -> tuple[int, float]:
+    """The token with the largest probability divided by its exponential noise, as `execute/sampling.py` draws."""
+    seed = int(uniform * 2**32)
+    return max(distribution, key=lambda entry: entry[1] / _exponential_noise(seed, entry[0]))
+
+
+def _exponential_noise(seed: int, token: int) -> float:
+    return -math.log1p(-(_hash(_hash(token + 1) ^ seed) + 0.5) / 2**32)
+
+
+def _hash(value: int) -> int:
+    """MurmurHash3's finaliser of 32 bits."""
+    value ^= value >> 16
+    value = (value * 0x85EBCA6B) & _MASK
+    value ^= value >> 13
+    value = (value * 0xC2B2AE35) & _MASK
+    return value ^ (value >> 16)
 
 
 def _nucleus(distribution: list[tuple[int, float]], top_p: float) -> list[tuple[int, float]]:
