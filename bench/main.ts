@@ -9,7 +9,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { createEngine, stubProcess } from "#zipar/index";
+import { createEngine, type GenerateOptions, stubProcess } from "#zipar/index";
 import { resolvePythonEnvironment } from "#zipar/python/environment";
 import { packageRoot } from "#zipar/python/location";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
@@ -34,7 +34,7 @@ interface ModelFigures {
 }
 
 interface WindowFigures {
-  readonly window: number | "full";
+  readonly name: string;
   readonly forwards: number;
   readonly msPerForward: number;
   readonly bestMsPerForward: number;
@@ -122,21 +122,32 @@ async function benchBothRecoveries() {
   };
 }
 
-/** LlamaGen-B, random weights, float32, guidance 4, top-k 2,000, 16x16 tokens: next-token order against windows. */
+const WINDOWS: readonly (readonly [name: string, options: Pick<GenerateOptions, "window" | "lookahead">])[] =
+  [
+    ["full", { window: "full", lookahead: 0 }],
+    ["full, lookahead auto", { window: "full", lookahead: "auto" }],
+    ["8", { window: 8, lookahead: 0 }],
+    ["8, lookahead auto", { window: 8, lookahead: "auto" }],
+    ["4", { window: 4, lookahead: 0 }],
+    ["2", { window: 2, lookahead: 0 }],
+    ["guessed:4", { window: { kind: "guessed", size: 4 } }],
+    ["guessed:2", { window: { kind: "guessed", size: 2 } }],
+  ];
+
+/** LlamaGen-B, random weights, float32, guidance 4, top-k 2,000, 16x16 tokens: next-token order against the others. */
 async function benchModel(): Promise<ModelFigures> {
   const model = llamagenB();
   await using engine = await createEngine({ model, dtype: "float32", device: "cpu" });
   await engine.generate({ classLabel: 1, window: 4, image: false }); // warm-up
   const settings: WindowFigures[] = [];
   const readMs = [readWeights(engine.card.parameterCount)];
-  for (const window of ["full", 8, 4, 2] as const) {
+  for (const [name, options] of WINDOWS) {
     const runs: { forwards: number; wallMs: number; workerMs: number }[] = [];
-    for (let seed = 1; seed <= (window === "full" ? 2 : 3); seed++) {
+    for (let seed = 1; seed <= (options.window === "full" ? 2 : 3); seed++) {
       const before = await engine.workerStats();
       const { stats } = await engine.generate({
+        ...options,
         classLabel: seed,
-        window,
-        lookahead: 0,
         seed,
         guidanceScale: 4,
         topK: 2000,
@@ -148,7 +159,7 @@ async function benchModel(): Promise<ModelFigures> {
     const best = runs.reduce((a, b) => (b.wallMs < a.wallMs ? b : a));
     const median = medianOf(runs.map(({ wallMs }) => wallMs));
     settings.push({
-      window,
+      name,
       forwards: best.forwards,
       msPerForward: median / best.forwards,
       bestMsPerForward: best.wallMs / best.forwards,
@@ -156,7 +167,7 @@ async function benchModel(): Promise<ModelFigures> {
       secondsPerImage: median / 1000,
     });
     readMs.push(readWeights(engine.card.parameterCount));
-    console.error(`bench: window ${window} done`);
+    console.error(`bench: window ${name} done`);
   }
   return { parameters: engine.card.parameterCount, readWeightsMs: Math.min(...readMs), settings };
 }
@@ -212,10 +223,10 @@ function describe({ wire, model, recovery }: Report): string {
     lines.push(
       `LlamaGen-B, random weights (${(model.parameters / 1e6).toFixed(0)} M), float32, CPU; ` +
         `reading the weights once takes ${model.readWeightsMs.toFixed(1)} ms`,
-      "  window   forwards   ms/forward (best)   reads/forward   s/image   faster",
+      `  ${"window".padEnd(21)}forwards   ms/forward (best)   reads/forward   s/image   faster`,
       ...model.settings.map(
         (s) =>
-          `  ${String(s.window).padEnd(8)} ${String(s.forwards).padStart(8)}` +
+          `  ${s.name.padEnd(20)} ${String(s.forwards).padStart(8)}` +
           `${`${s.msPerForward.toFixed(1)} (${s.bestMsPerForward.toFixed(1)})`.padStart(20)}` +
           `${(s.msPerForward / model.readWeightsMs).toFixed(2).padStart(16)}${s.secondsPerImage.toFixed(2).padStart(10)}` +
           `${(full.secondsPerImage / s.secondsPerImage).toFixed(2).padStart(8)}x`,

@@ -14,7 +14,7 @@ export const lookaheadSchema = z.int().min(0).max(MAX_LOOKAHEAD);
 
 export const adaptiveWindowSchema = z.strictObject({
   kind: z.literal("adaptive"),
-  /** Window at which a row's first draft is drawn. Default: half of the model's own. */
+  /** Window at which a row's first draft is drawn. Default: half of the model's own, at most a quarter of a row. */
   min: z.int().min(1).optional(),
   verification: z.enum(["overlapped", "sequential"]).default("overlapped"),
   test: z.enum(["rejection", "coupled"]).default("rejection"),
@@ -22,7 +22,7 @@ export const adaptiveWindowSchema = z.strictObject({
 
 export const guessedWindowSchema = z.strictObject({
   kind: z.literal("guessed"),
-  /** Default: the model's own window. */
+  /** Default: a quarter of a row, at most the model's own window. */
   size: z.int().min(1).optional(),
   /** Redraws in a row that must have left a cell as it was before it may lock. */
   unchanged: z.int().min(0).max(1000).default(0),
@@ -229,17 +229,20 @@ function resolveClass(
   return classIndex;
 }
 
-/** Drafts start at half the model's own window: from the whole of it rows hardly ever open later (docs/fidelity.md). */
+/**
+ * The defaults are those of docs/fidelity.md: a quarter of a row for guessed windows, half of what a fixed one would have
+ * for drafts, as rows hardly ever open later from the whole of it. None is wider than the model's own window.
+ */
 function resolveWindow(input: z.output<typeof windowSchema>, columns: number, modelWindow: number): Window {
   if (input === "full") return { kind: "fixed", size: columns };
   if (typeof input === "number") return { kind: "fixed", size: checkedWindow(input, columns) };
   const window = typeof input === "string" ? windowSchema.parse({ kind: input }) : input;
   if (typeof window !== "object") throw new Error("resolveWindow: unreachable");
   if (window.kind === "guessed") {
-    const { kind, unchanged, size = Math.min(modelWindow, columns) } = window;
+    const { kind, unchanged, size = Math.min(modelWindow, Math.ceil(columns / 4)) } = window;
     return { kind, size: checkedWindow(size, columns), unchanged };
   }
-  const { kind, verification, test, min = Math.min(Math.ceil(modelWindow / 2), columns) } = window;
+  const { kind, verification, test, min = Math.ceil(Math.min(modelWindow, columns / 2) / 2) } = window;
   return { kind, min: checkedWindow(min, columns), verification, test };
 }
 

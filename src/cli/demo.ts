@@ -1,22 +1,44 @@
 import { join } from "node:path";
 import { createEngine, type Engine } from "../api/engine.ts";
+import type { GenerateOptions } from "../api/generate-options.ts";
 import type { GenerationResult } from "../api/generation.ts";
 import { drawContactSheet } from "../drawings/contact-sheet.ts";
 import { ZiparError } from "../errors.ts";
+import { mean } from "../report/statistics.ts";
 import { interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { DEMO } from "./options.ts";
 import { makeFolder } from "./output.ts";
 import { showProgress } from "./progress.ts";
 
-const WINDOWS = ["full", 8, 4, 2] as const;
+interface Way {
+  readonly name: string;
+  /** Of the files. */
+  readonly slug: string;
+  readonly options: Pick<GenerateOptions, "window" | "lookahead">;
+}
+
+const WAYS: readonly Way[] = [
+  { name: "next-token order", slug: "full", options: { window: "full", lookahead: 0 } },
+  { name: "with lookahead", slug: "lookahead", options: { window: "full", lookahead: "auto" } },
+  ...[4, 2].map((size) => ({
+    name: `guessed window ${size}`,
+    slug: `guessed-${size}`,
+    options: { window: { kind: "guessed" as const, size } },
+  })),
+  ...[8, 4, 2].map((window) => ({
+    name: `window ${window}`,
+    slug: `window-${window}`,
+    options: { window, lookahead: 0 },
+  })),
+];
 
 interface Setting {
-  readonly window: (typeof WINDOWS)[number];
+  readonly way: Way;
   readonly results: readonly GenerationResult[];
 }
 
-/** `zipar demo`: one picture of every class of the demo checkpoint, in next-token order and with ZipAR. */
+/** `zipar demo`: one picture of every class of the demo checkpoint, in next-token order and in fewer forwards. */
 export async function runDemo({ out, device, seed }: ValuesOf<typeof DEMO>): Promise<void> {
   makeFolder(out);
   const signal = interruptSignal();
@@ -24,12 +46,8 @@ export async function runDemo({ out, device, seed }: ValuesOf<typeof DEMO>): Pro
   try {
     const classes = classNamesOf(engine);
     const settings: Setting[] = [];
-    for (const window of WINDOWS) {
-      settings.push({
-        window,
-        results: await generateClasses(engine, classes, window, { seed, signal, out }),
-      });
-    }
+    for (const way of WAYS)
+      settings.push({ way, results: await generateClasses(engine, classes, way, { seed, signal, out }) });
     const sheet = join(out, "contact-sheet.png");
     await (await drawContactSheet(classes, settings.map(sheetRow))).png().toFile(sheet);
     process.stdout.write(
@@ -54,58 +72,61 @@ function classNamesOf({ card }: Engine): readonly string[] {
 async function generateClasses(
   engine: Engine,
   classes: readonly string[],
-  window: Setting["window"],
+  { name: wayName, slug, options }: Way,
   { seed, signal, out }: { seed: number; signal: AbortSignal; out: string },
 ): Promise<readonly GenerationResult[]> {
-  const label = window === "full" ? "next-token" : `window ${window}`;
   const progress = showProgress();
   const results: GenerationResult[] = [];
   try {
     for (const [classLabel, name] of classes.entries()) {
-      progress.show(label, classLabel, classes.length, name);
-      const result = await engine.generate({
-        classLabel,
-        window,
-        lookahead: 0, // the table is about what windows save
-        seed: seed + classLabel,
-        signal,
-      });
-      await result.image.save(join(out, `${name}-${window === "full" ? "full" : `window-${window}`}.png`));
+      progress.show(wayName, classLabel, classes.length, name);
+      const result = await engine.generate({ ...options, classLabel, seed: seed + classLabel, signal });
+      await result.image.save(join(out, `${name}-${slug}.png`));
       results.push(result);
     }
-    progress.show(label, classes.length, classes.length, "");
+    progress.show(wayName, classes.length, classes.length, "");
   } finally {
     progress.stop();
   }
   return results;
 }
 
-function sheetRow({ window, results }: Setting) {
-  const { forwards, reduction } = (results[0] as GenerationResult).stats;
-  const label =
-    window === "full"
-      ? `next-token order: ${forwards} forwards an image`
-      : `ZipAR, window ${window}: ${forwards} forwards (-${(100 * reduction).toFixed(0)} %)`;
-  return { label, images: results.map((result) => result.image) };
+function sheetRow(setting: Setting) {
+  const { forwards, reduction } = meansOf(setting);
+  const saved = reduction === 0 ? " an image" : ` (-${(100 * reduction).toFixed(0)} %)`;
+  return {
+    label: `${setting.way.name}: ${Math.round(forwards)} forwards${saved}`,
+    images: setting.results.map((result) => result.image),
+  };
 }
 
 function describeSettings(engine: Engine, settings: readonly Setting[]): string {
-  const [reference] = settings.map(meanMs);
+  const reference = settings[0] as Setting;
   const lines = settings.map((setting) => {
-    const { forwards, reduction } = (setting.results[0] as GenerationResult).stats;
-    const ms = meanMs(setting);
+    const { forwards, reduction, wallMs } = meansOf(setting);
     return [
-      (setting.window === "full" ? "next-token order" : `window ${setting.window}`).padEnd(18),
-      String(forwards).padStart(8),
+      setting.way.name.padEnd(18),
+      forwards.toFixed(1).padStart(8),
       `${(100 * reduction).toFixed(1)} %`.padStart(11),
-      `${(ms / 1000).toFixed(2)} s`.padStart(10),
-      `${((reference as number) / ms).toFixed(2)}x`.padStart(9),
+      `${(wallMs / 1000).toFixed(2)} s`.padStart(10),
+      `${(meansOf(reference).wallMs / wallMs).toFixed(2)}x`.padStart(9),
+      `${sameCount(setting, reference)} of ${setting.results.length}`.padStart(16),
     ].join("");
   });
-  const header = `${"".padEnd(18)}${"forwards".padStart(8)}${"reduction".padStart(11)}${"an image".padStart(10)}${"faster".padStart(9)}`;
+  const header =
+    `${"".padEnd(18)}${"forwards".padStart(8)}${"reduction".padStart(11)}${"an image".padStart(10)}` +
+    `${"faster".padStart(9)}${"same pictures".padStart(16)}`;
   return [`${engine.card.name} on ${engine.device}, ${engine.dtype}`, header, ...lines].join("\n");
 }
 
-function meanMs({ results }: Setting): number {
-  return results.reduce((sum, { stats }) => sum + stats.wallMs, 0) / results.length;
+function meansOf({ results }: Setting) {
+  const meanOf = (key: "forwards" | "reduction" | "wallMs") => mean(results.map(({ stats }) => stats[key]));
+  return { forwards: meanOf("forwards"), reduction: meanOf("reduction"), wallMs: meanOf("wallMs") };
+}
+
+/** Images whose tokens are those of the reference, each one of them. */
+function sameCount({ results }: Setting, reference: Setting): number {
+  return results.filter(
+    ({ tokens }, k) => tokens.join(";") === (reference.results[k] as GenerationResult).tokens.join(";"),
+  ).length;
 }
