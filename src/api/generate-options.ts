@@ -86,7 +86,7 @@ export const generateSchema = z.strictObject({
   size: sizeSchema.optional(),
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
   window: windowSchema.optional(),
-  /** Steps ahead for which guesses are fed; the tokens do not depend on it. 0: none. */
+  /** Steps ahead for which guesses are fed under a fixed window; the tokens do not depend on it. 0: none. */
   lookahead: z
     .union(
       [lookaheadSchema, z.literal("auto")],

@@ -35,7 +35,7 @@ export type GenerationEvent =
 export interface GenerationStats {
   /** Transformer forwards, prefill included. */
   readonly forwards: number;
-  /** Those without lookahead, at the same window. */
+  /** Those of plain decoding at the same window: without lookahead, and without guesses in a guessed window. */
   readonly plainForwards: number;
   readonly guesses: {
     readonly fed: number;

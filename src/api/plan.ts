@@ -5,7 +5,10 @@ import { randomKey } from "../schedule/random.ts";
 import { isComplete, startSequence } from "../schedule/sequence-state.ts";
 import { type PlanOptions, resolvePlanOptions } from "./generate-options.ts";
 
-/** The schedule of one image under a fixed window: no model, no worker. */
+/**
+ * The schedule of one image under a fixed window: no model, no worker. With lookahead, and under a guessed window of that
+ * size, the forwards depend on the tokens and are never more than these.
+ */
 export interface Plan {
   readonly rows: number;
   readonly columns: number;
