@@ -21,6 +21,7 @@ test.each([
     ...(name === "lumina-mgpt" ? { size: { width: 128, height: 128 } } : {}),
   });
   const { grids, rowEnd } = engine.card;
+  let differing = 0; // a window that hides nothing that matters may give the same tokens by chance, but not always
   for (const { rows, columns, width, height } of [grids[0], grids.at(-1)].filter(
     (grid) => grid !== undefined,
   )) {
@@ -50,11 +51,12 @@ test.each([
     expect(full.stats.nextTokenForwards).toBe(nextTokenForwardCount({ rows, columns, rowEnd }));
     expect([full.image.width, full.image.height]).toEqual([width, height]);
     expect(new Set(full.image.pixels).size).toBeGreaterThan(10);
-    expect(three.tokens).not.toEqual(full.tokens);
+    if (three.tokens.join() !== full.tokens.join()) differing += 1;
     const guessed = await Promise.all([2, columns].map((size) => generate({ kind: "guessed", size }, 3)));
     expect(guessed[0]?.stats.forwards).toBeLessThanOrEqual(columns + (rows - 1) * 2);
     expect(guessed[1]?.tokens).toEqual(full.tokens);
     const looking = await Promise.all([generate("full", 3, 12), generate(3, 3, "auto"), generate(2, 1, 5)]);
     expect(looking.map(({ tokens }) => tokens)).toEqual([full, three, two].map(({ tokens }) => tokens));
   }
+  expect(differing).toBeGreaterThan(0);
 });
