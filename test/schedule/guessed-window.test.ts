@@ -63,7 +63,7 @@ describe("a guessed window", () => {
           naiveGuessed(run.setting, { kind: "guessed", size, unchanged }, { ...run, key }),
         );
       }),
-      { numRuns: runs(400), seed: 1 },
+      { numRuns: runs(250), seed: 1 },
     );
   });
 
@@ -78,7 +78,7 @@ describe("a guessed window", () => {
         forwards.guessed += wide.forwards;
         forwards.plain += plain.forwards;
       }),
-      { numRuns: runs(300), seed: 2 },
+      { numRuns: runs(200), seed: 2 },
     );
     if (triesAllCases) expect(forwards.guessed).toBeLessThan(forwards.plain / 1.5);
   });
@@ -95,7 +95,7 @@ describe("a guessed window", () => {
             expect(lockedAt[needed]).toBeLessThan(lockedAt[row * grid.columns + column] as number);
           }
       }),
-      { numRuns: runs(150), seed: 3 },
+      { numRuns: runs(60), seed: 3 },
     );
   });
 
