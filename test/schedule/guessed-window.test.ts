@@ -8,30 +8,15 @@ import { planRebuild } from "../../src/schedule/rebuild.ts";
 import { isComplete, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { StepPlan } from "../../src/schedule/step-plan.ts";
 import type { Window } from "../../src/schedule/window.ts";
-import { answer, type ContextLaw, ContextModel } from "../support/context-model.ts";
-import { type Setting, settings } from "../support/grids.ts";
+import { answer, ContextModel } from "../support/context-model.ts";
+import { type ContextRun, contextRuns } from "../support/context-runs.ts";
 import { naiveGuessed } from "../support/naive-guessed.ts";
 import { runs, triesAllCases } from "../support/property-runs.ts";
-
-interface Run {
-  readonly setting: Setting;
-  readonly law: ContextLaw;
-  readonly isGreedy: boolean;
-  readonly seed: number;
-}
-
-const runsOn = (side: number): fc.Arbitrary<Run> =>
-  fc.record({
-    setting: settings(side),
-    law: fc.record({ codeCount: fc.constantFrom(3, 50), ease: fc.constantFrom(0, 0.5, 0.8, 1) }),
-    isGreedy: fc.boolean(),
-    seed: fc.nat(999),
-  });
 
 const guessed = (size: number, unchanged = 0): Window => ({ kind: "guessed", size, unchanged });
 
 /** Decodes in a model in which everything matters. `lose`: the forwards before which all K/V are lost and rebuilt. */
-function decode(run: Run, window: Window, lose: readonly number[] = []) {
+function decode(run: ContextRun, window: Window, lose: readonly number[] = []) {
   const { grid, promptLength } = run.setting;
   const { codeCount } = run.law;
   const key = randomKey(run.seed);
@@ -55,7 +40,7 @@ function decode(run: Run, window: Window, lose: readonly number[] = []) {
 describe("a guessed window", () => {
   test("decodes what the rule gives that is taken word for word, forward by forward", () => {
     fc.assert(
-      fc.property(runsOn(9), fc.nat(3), (run, unchanged) => {
+      fc.property(contextRuns(9), fc.nat(3), (run, unchanged) => {
         const { window: size } = run.setting;
         const { tokens, lockedAt } = decode(run, guessed(size, unchanged));
         const key = randomKey(run.seed);
@@ -70,7 +55,7 @@ describe("a guessed window", () => {
   test("as wide as the grid is next-token order, token for token", () => {
     const forwards = { guessed: 0, plain: 0 };
     fc.assert(
-      fc.property(runsOn(10), fc.nat(2), (run, unchanged) => {
+      fc.property(contextRuns(10), fc.nat(2), (run, unchanged) => {
         const { columns } = run.setting.grid;
         const wide = decode(run, guessed(columns, unchanged));
         const plain = decode(run, { kind: "fixed", size: columns });
@@ -85,7 +70,7 @@ describe("a guessed window", () => {
 
   test("locks a cell only where the row above was locked far enough, and takes no more forwards than a plain one", () => {
     fc.assert(
-      fc.property(runsOn(14), (run) => {
+      fc.property(contextRuns(14), (run) => {
         const { grid, window } = run.setting;
         const { forwards, lockedAt } = decode(run, guessed(window));
         expect(forwards).toBeLessThanOrEqual(plainForwardCount(grid, window));
@@ -101,7 +86,7 @@ describe("a guessed window", () => {
 
   test("feeds all guesses of the rows in flight in every forward, each cell with its locked token too, and shows all that is written", () => {
     fc.assert(
-      fc.property(runsOn(10), (run) => {
+      fc.property(contextRuns(10), (run) => {
         const { grid, window, promptLength } = run.setting;
         const { plans, state } = decode(run, guessed(window));
         const lastFed = new Map<number, number>();
@@ -133,7 +118,7 @@ describe("a guessed window", () => {
   test("goes on after lost K/V, whenever that happens, as if nothing had been lost", () => {
     const lost = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 3 });
     fc.assert(
-      fc.property(runsOn(8), lost, (run, lose) => {
+      fc.property(contextRuns(8), lost, (run, lose) => {
         const window = guessed(run.setting.window);
         const calm = decode(run, window);
         const { tokens, forwards } = decode(run, window, lose);

@@ -8,15 +8,11 @@ import { randomKey } from "../../src/schedule/random.ts";
 import { planRebuild } from "../../src/schedule/rebuild.ts";
 import { isComplete, startSequence } from "../../src/schedule/sequence-state.ts";
 import type { SurrogateRule } from "../../src/schedule/surrogate.ts";
-import { answer, type ContextLaw, ContextModel } from "../support/context-model.ts";
-import { type Setting, settings } from "../support/grids.ts";
+import { answer, ContextModel } from "../support/context-model.ts";
+import { type ContextRun, contextRuns } from "../support/context-runs.ts";
 import { runs, triesAllCases } from "../support/property-runs.ts";
 
-interface Run {
-  readonly setting: Setting;
-  readonly law: ContextLaw;
-  readonly isGreedy: boolean;
-  readonly seed: number;
+interface Run extends ContextRun {
   readonly surrogate: SurrogateRule;
   readonly guidanceInterval: GuidanceInterval;
 }
@@ -30,17 +26,15 @@ interface Decoded {
   readonly guessCount: number;
 }
 
+const others = fc.record({
+  surrogate: fc.constantFrom<SurrogateRule>("two-rows-up", "above", "newest"),
+  guidanceInterval: fc
+    .tuple(fc.nat(10), fc.nat(10))
+    .map(([a, b]): GuidanceInterval => [Math.min(a, b) / 11, (Math.max(a, b) + 1) / 11]),
+});
+
 const runsOn = (side: number): fc.Arbitrary<Run> =>
-  fc.record({
-    setting: settings(side),
-    law: fc.record({ codeCount: fc.constantFrom(3, 50), ease: fc.constantFrom(0, 0.5, 0.8, 1) }),
-    isGreedy: fc.boolean(),
-    seed: fc.nat(999),
-    surrogate: fc.constantFrom<SurrogateRule>("two-rows-up", "above", "newest"),
-    guidanceInterval: fc
-      .tuple(fc.nat(10), fc.nat(10))
-      .map(([a, b]): GuidanceInterval => [Math.min(a, b) / 11, (Math.max(a, b) + 1) / 11]),
-  });
+  fc.tuple(contextRuns(side), others).map(([run, rest]) => ({ ...run, ...rest }));
 
 /** Lookaheads of a run's forwards, over and over. */
 const lookaheads = fc.oneof(

@@ -59,9 +59,9 @@ def draw(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """An exact draw from each distribution, and the probability of its token: the largest weight divided by noise.
 
     Each token has exponential noise of its own, made from the query's number: the race that is also known as Gumbel's
-    arg-max. The same number on another distribution draws the same token as often as the two agree on it, whatever the
-    order of the tokens (docs/algorithm.md). weights: float64 [D, V]; uniforms: float64 [D] in [0, 1) -> tokens:
-    int64 [D], probabilities: float64 [D].
+    arg-max. The same number draws the same token from two distributions with probability (1 - d) / (1 + d) or more, d
+    their total variation distance (docs/algorithm.md). NaN reaches the caller as a probability that is none.
+    weights: float64 [D, V]; uniforms: float64 [D] in [0, 1) -> tokens: int64 [D], probabilities: float64 [D].
     """
     tokens = (weights / _exponential_noise(uniforms, weights.shape[-1])).argmax(dim=-1, keepdim=True)
     return tokens[:, 0], (weights.gather(1, tokens) / weights.sum(dim=-1, keepdim=True))[:, 0]
