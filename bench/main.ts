@@ -9,9 +9,10 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { createEngine, type GenerateOptions, stubProcess } from "#zipar/index";
+import { createEngine, stubProcess } from "#zipar/index";
 import { resolvePythonEnvironment } from "#zipar/python/environment";
 import { packageRoot } from "#zipar/python/location";
+import { benchSettings, describeSettings, type SettingFigures } from "./models.ts";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
 
 interface WireFigures {
@@ -28,19 +29,10 @@ interface Quantiles {
 }
 
 interface ModelFigures {
-  readonly parameters: number;
-  readonly readWeightsMs: number;
-  readonly settings: readonly WindowFigures[];
-}
-
-interface WindowFigures {
-  readonly name: string;
-  readonly forwards: number;
-  readonly msPerForward: number;
-  readonly bestMsPerForward: number;
-  /** Of the image's time. */
-  readonly workerShare: number;
-  readonly secondsPerImage: number;
+  readonly demo: readonly SettingFigures[];
+  readonly llamagenB: readonly SettingFigures[];
+  /** The least time in which this machine reads LlamaGen-B's weights once. */
+  readonly readLlamagenBMs: number;
 }
 
 interface Report {
@@ -48,11 +40,13 @@ interface Report {
   readonly cores: number;
   readonly node: string;
   readonly wire: WireFigures | undefined;
-  readonly model: ModelFigures | undefined;
+  readonly models: ModelFigures | undefined;
   readonly recovery:
     | { readonly demo: readonly RecoveryRow[]; readonly llamagenB: readonly RecoveryRow[] }
     | undefined;
 }
+
+const LLAMAGEN_B_PARAMETERS = 111_000_000;
 
 const output = join(packageRoot, "bench-output");
 const part = { type: "boolean" } as const;
@@ -66,7 +60,7 @@ const report: Report = {
   cores: cpus().length,
   node: process.version,
   wire: everything || flags.wire ? await benchWire() : undefined,
-  model: everything || flags.model ? await benchModel() : undefined,
+  models: everything || flags.model ? await benchModels() : undefined,
   recovery: everything || flags.recovery ? await benchBothRecoveries() : undefined,
 };
 writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
@@ -122,54 +116,18 @@ async function benchBothRecoveries() {
   };
 }
 
-const WINDOWS: readonly (readonly [name: string, options: Pick<GenerateOptions, "window" | "lookahead">])[] =
-  [
-    ["full", { window: "full", lookahead: 0 }],
-    ["full, lookahead auto", { window: "full", lookahead: "auto" }],
-    ["8", { window: 8, lookahead: 0 }],
-    ["8, lookahead auto", { window: 8, lookahead: "auto" }],
-    ["4", { window: 4, lookahead: 0 }],
-    ["2", { window: 2, lookahead: 0 }],
-    ["guessed:4", { window: { kind: "guessed", size: 4 } }],
-    ["guessed:2", { window: { kind: "guessed", size: 2 } }],
-  ];
-
-/** LlamaGen-B, random weights, float32, guidance 4, top-k 2,000, 16x16 tokens: next-token order against the others. */
-async function benchModel(): Promise<ModelFigures> {
-  const model = llamagenB();
-  await using engine = await createEngine({ model, dtype: "float32", device: "cpu" });
-  await engine.generate({ classLabel: 1, window: 4, image: false }); // warm-up
-  const settings: WindowFigures[] = [];
-  const readMs = [readWeights(engine.card.parameterCount)];
-  for (const [name, options] of WINDOWS) {
-    const runs: { forwards: number; wallMs: number; workerMs: number }[] = [];
-    for (let seed = 1; seed <= (options.window === "full" ? 2 : 3); seed++) {
-      const before = await engine.workerStats();
-      const { stats } = await engine.generate({
-        ...options,
-        classLabel: seed,
-        seed,
-        guidanceScale: 4,
-        topK: 2000,
-        image: false,
-      });
-      const after = await engine.workerStats();
-      runs.push({ ...stats, workerMs: after.forwardMs - before.forwardMs });
-    }
-    const best = runs.reduce((a, b) => (b.wallMs < a.wallMs ? b : a));
-    const median = medianOf(runs.map(({ wallMs }) => wallMs));
-    settings.push({
-      name,
-      forwards: best.forwards,
-      msPerForward: median / best.forwards,
-      bestMsPerForward: best.wallMs / best.forwards,
-      workerShare: best.workerMs / best.wallMs,
-      secondsPerImage: median / 1000,
-    });
-    readMs.push(readWeights(engine.card.parameterCount));
-    console.error(`bench: window ${name} done`);
-  }
-  return { parameters: engine.card.parameterCount, readWeightsMs: Math.min(...readMs), settings };
+/** The demo checkpoint at its own sampling, and LlamaGen-B at that of its paper: guidance 4, top-k 2,000. */
+async function benchModels(): Promise<ModelFigures> {
+  const options = { device: "cpu", dtype: "float32" } as const;
+  const demo = await benchSettings({ ...options, model: "demo" }, {});
+  console.error("bench: the demo checkpoint is done");
+  const readBefore = readWeights(LLAMAGEN_B_PARAMETERS);
+  const large = await benchSettings({ ...options, model: llamagenB() }, { guidanceScale: 4, topK: 2000 });
+  return {
+    demo,
+    llamagenB: large,
+    readLlamagenBMs: Math.min(readBefore, readWeights(LLAMAGEN_B_PARAMETERS)),
+  };
 }
 
 /** The weights file, made at its first use. */
@@ -206,7 +164,7 @@ function readWeights(parameterCount: number): number {
   return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
 }
 
-function describe({ wire, model, recovery }: Report): string {
+function describe({ wire, models, recovery }: Report): string {
   const lines: string[] = [];
   if (wire) {
     const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
@@ -218,19 +176,11 @@ function describe({ wire, model, recovery }: Report): string {
       "",
     );
   }
-  if (model) {
-    const full = model.settings[0] as WindowFigures;
+  if (models) {
+    lines.push("The demo checkpoint, float32, CPU", ...describeSettings(models.demo), "");
     lines.push(
-      `LlamaGen-B, random weights (${(model.parameters / 1e6).toFixed(0)} M), float32, CPU; ` +
-        `reading the weights once takes ${model.readWeightsMs.toFixed(1)} ms`,
-      `  ${"window".padEnd(21)}forwards   ms/forward (best)   reads/forward   s/image   faster`,
-      ...model.settings.map(
-        (s) =>
-          `  ${s.name.padEnd(20)} ${String(s.forwards).padStart(8)}` +
-          `${`${s.msPerForward.toFixed(1)} (${s.bestMsPerForward.toFixed(1)})`.padStart(20)}` +
-          `${(s.msPerForward / model.readWeightsMs).toFixed(2).padStart(16)}${s.secondsPerImage.toFixed(2).padStart(10)}` +
-          `${(full.secondsPerImage / s.secondsPerImage).toFixed(2).padStart(8)}x`,
-      ),
+      `LlamaGen-B, random weights, float32, CPU; reading the weights once takes ${models.readLlamagenBMs.toFixed(1)} ms`,
+      ...describeSettings(models.llamagenB),
     );
   }
   if (recovery) {
@@ -238,13 +188,6 @@ function describe({ wire, model, recovery }: Report): string {
     lines.push("", describeRecovery("LlamaGen-B, random weights", recovery.llamagenB));
   }
   return lines.join("\n");
-}
-
-function medianOf(values: readonly number[]): number {
-  return at(
-    values.toSorted((a, b) => a - b),
-    0.5,
-  );
 }
 
 function at(sorted: readonly number[], quantile: number): number {

@@ -1,0 +1,114 @@
+/**
+ * What every kind of window costs a checkpoint in time, alone and in batches: `npm run bench -- --model`. All settings
+ * take turns, so that a busy moment of the machine falls on each of them.
+ */
+import type { EngineOptions } from "#zipar/api/engine-options";
+import type { GenerateOptions } from "#zipar/api/generate-options";
+import { createEngine, type Engine } from "#zipar/index";
+
+export interface SettingFigures {
+  readonly name: string;
+  /** Of an image: mean over those that were decoded alone. */
+  readonly forwards: number;
+  readonly msPerForward: number;
+  /** Of an image's time, that in which the worker computes. */
+  readonly workerShare: number;
+  readonly secondsAlone: number;
+  /** Of an image among `BATCH` that were begun together. */
+  readonly secondsInBatch: number;
+}
+
+export const BATCH = 8;
+/** Images that each setting decodes alone. */
+const ROUNDS = 3;
+
+const SETTINGS: readonly (readonly [name: string, options: Pick<GenerateOptions, "window" | "lookahead">])[] =
+  [
+    ["full", { window: "full", lookahead: 0 }],
+    ["full, lookahead", { window: "full" }],
+    ["8", { window: 8, lookahead: 0 }],
+    ["8, lookahead", { window: 8 }],
+    ["4", { window: 4, lookahead: 0 }],
+    ["4, lookahead", { window: 4 }],
+    ["2", { window: 2, lookahead: 0 }],
+    ["2, lookahead", { window: 2 }],
+    ["guessed:8", { window: { kind: "guessed", size: 8 } }],
+    ["guessed:4", { window: { kind: "guessed", size: 4 } }],
+    ["guessed:2", { window: { kind: "guessed", size: 2 } }],
+    ["guessed:1", { window: { kind: "guessed", size: 1 } }],
+    ["adaptive:4", { window: { kind: "adaptive", min: 4 } }],
+  ];
+
+interface Run {
+  readonly forwards: number;
+  readonly wallMs: number;
+  readonly workerMs: number;
+}
+
+/** @param request what all images share; image k has class and seed k */
+export async function benchSettings(
+  options: EngineOptions,
+  request: GenerateOptions,
+): Promise<readonly SettingFigures[]> {
+  await using engine = await createEngine({ ...options, maxImages: BATCH });
+  await engine.generate({ ...request, classLabel: 1, window: 4, image: false }); // warm-up
+  const alone = SETTINGS.map((): Run[] => []);
+  const batchMs: number[] = [];
+  for (let seed = 1; seed <= ROUNDS; seed++)
+    for (const [at, [, setting]] of SETTINGS.entries())
+      alone[at]?.push(await runAlone(engine, { ...request, ...setting, classLabel: seed, seed }));
+  for (const [, setting] of SETTINGS) batchMs.push(await runBatch(engine, { ...request, ...setting }));
+  return SETTINGS.map(([name], at) => {
+    const runs = alone[at] as Run[];
+    const ms = median(runs.map(({ wallMs }) => wallMs));
+    const forwards = sum(runs.map((run) => run.forwards));
+    const wallMs = sum(runs.map((run) => run.wallMs));
+    return {
+      name,
+      forwards: forwards / ROUNDS,
+      msPerForward: wallMs / forwards,
+      workerShare: sum(runs.map(({ workerMs }) => workerMs)) / wallMs,
+      secondsAlone: ms / 1000,
+      secondsInBatch: (batchMs[at] as number) / 1000 / BATCH,
+    };
+  });
+}
+
+async function runAlone(engine: Engine, request: GenerateOptions): Promise<Run> {
+  const before = await engine.workerStats();
+  const { stats } = await engine.generate({ ...request, image: false });
+  const after = await engine.workerStats();
+  return { ...stats, workerMs: after.forwardMs - before.forwardMs };
+}
+
+async function runBatch(engine: Engine, request: GenerateOptions): Promise<number> {
+  const startedAt = performance.now();
+  await Promise.all(
+    Array.from({ length: BATCH }, (_, k) =>
+      engine.generate({ ...request, classLabel: k + 1, seed: k + 1, image: false }),
+    ),
+  );
+  return performance.now() - startedAt;
+}
+
+export function describeSettings(settings: readonly SettingFigures[]): readonly string[] {
+  const [full] = settings as [SettingFigures];
+  const faster = (a: number, b: number) => `${(a / b).toFixed(2)}x`.padStart(8);
+  return [
+    `  ${"window".padEnd(18)}forwards   ms/forward   s/image alone  faster   s/image in batches of ${BATCH}  faster`,
+    ...settings.map(
+      (s) =>
+        `  ${s.name.padEnd(18)}${s.forwards.toFixed(1).padStart(8)}${s.msPerForward.toFixed(1).padStart(13)}` +
+        `${s.secondsAlone.toFixed(2).padStart(16)}${faster(full.secondsAlone, s.secondsAlone)}` +
+        `${s.secondsInBatch.toFixed(2).padStart(26)}${faster(full.secondsInBatch, s.secondsInBatch)}`,
+    ),
+  ];
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
