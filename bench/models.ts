@@ -14,8 +14,8 @@ export interface SettingFigures {
   /** Of an image's time, that in which the worker computes. */
   readonly workerShare: number;
   readonly secondsAlone: number;
-  /** Of an image among `BATCH` that were begun together. */
-  readonly secondsInBatch: number;
+  /** Of an image among `BATCH` that were begun together; undefined where that was not asked for. */
+  readonly secondsInBatch: number | undefined;
 }
 
 export const BATCH = 8;
@@ -45,31 +45,42 @@ interface Run {
   readonly workerMs: number;
 }
 
-/** @param request what all images share; image k has class and seed k */
+/**
+ * @param request what all images share; image k has class and seed k
+ * @param isBatched whether a setting is measured in a batch too
+ */
 export async function benchSettings(
   options: EngineOptions,
   request: GenerateOptions,
+  isBatched: (name: string) => boolean,
 ): Promise<readonly SettingFigures[]> {
   await using engine = await createEngine({ ...options, maxImages: BATCH });
   await engine.generate({ ...request, classLabel: 1, window: 4, image: false }); // warm-up
   const alone = SETTINGS.map((): Run[] => []);
-  const batchMs: number[] = [];
+  const batchMs = new Map<string, number>();
   for (let seed = 1; seed <= ROUNDS; seed++)
-    for (const [at, [, setting]] of SETTINGS.entries())
-      alone[at]?.push(await runAlone(engine, { ...request, ...setting, classLabel: seed, seed }));
-  for (const [, setting] of SETTINGS) batchMs.push(await runBatch(engine, { ...request, ...setting }));
+    for (const [at, [name, setting]] of SETTINGS.entries()) {
+      const run = await runAlone(engine, { ...request, ...setting, classLabel: seed, seed });
+      alone[at]?.push(run);
+      console.error(`bench: image ${seed} of ${ROUNDS}, window ${name}: ${Math.round(run.wallMs)} ms`);
+    }
+  for (const [name, setting] of SETTINGS.filter(([name]) => isBatched(name))) {
+    batchMs.set(name, await runBatch(engine, { ...request, ...setting }));
+    console.error(`bench: ${BATCH} images, window ${name}: ${Math.round(batchMs.get(name) ?? 0)} ms`);
+  }
   return SETTINGS.map(([name], at) => {
     const runs = alone[at] as Run[];
     const ms = median(runs.map(({ wallMs }) => wallMs));
     const forwards = sum(runs.map((run) => run.forwards));
     const wallMs = sum(runs.map((run) => run.wallMs));
+    const together = batchMs.get(name);
     return {
       name,
       forwards: forwards / ROUNDS,
       msPerForward: wallMs / forwards,
       workerShare: sum(runs.map(({ workerMs }) => workerMs)) / wallMs,
       secondsAlone: ms / 1000,
-      secondsInBatch: (batchMs[at] as number) / 1000 / BATCH,
+      secondsInBatch: together === undefined ? undefined : together / 1000 / BATCH,
     };
   });
 }
@@ -93,14 +104,15 @@ async function runBatch(engine: Engine, request: GenerateOptions): Promise<numbe
 
 export function describeSettings(settings: readonly SettingFigures[]): readonly string[] {
   const [full] = settings as [SettingFigures];
-  const faster = (a: number, b: number) => `${(a / b).toFixed(2)}x`.padStart(8);
+  const times = (a = 0, b?: number) =>
+    `${(b?.toFixed(2) ?? "-").padStart(16)}${(b === undefined ? "-" : `${(a / b).toFixed(2)}x`).padStart(8)}`;
   return [
-    `  ${"window".padEnd(18)}forwards   ms/forward   s/image alone  faster   s/image in batches of ${BATCH}  faster`,
+    `  ${"window".padEnd(18)}forwards   ms/forward   s/image alone  faster    s/image of ${BATCH}  faster`,
     ...settings.map(
       (s) =>
         `  ${s.name.padEnd(18)}${s.forwards.toFixed(1).padStart(8)}${s.msPerForward.toFixed(1).padStart(13)}` +
-        `${s.secondsAlone.toFixed(2).padStart(16)}${faster(full.secondsAlone, s.secondsAlone)}` +
-        `${s.secondsInBatch.toFixed(2).padStart(26)}${faster(full.secondsInBatch, s.secondsInBatch)}`,
+        times(full.secondsAlone, s.secondsAlone) +
+        times(full.secondsInBatch, s.secondsInBatch),
     ),
   ];
 }
