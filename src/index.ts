@@ -1,4 +1,4 @@
-export { createEngine, Engine } from "./api/engine.ts";
+export { createEngine, Engine, type WorkerStatus } from "./api/engine.ts";
 export type { EngineOptions } from "./api/engine-options.ts";
 export type { GenerateOptions, PlanOptions } from "./api/generate-options.ts";
 export {

@@ -4,6 +4,10 @@ import { type Logger, silentLogger } from "../logger.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { pixelSizeSchema } from "./generate-options.ts";
 
+const deviceSchema = z
+  .string()
+  .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"');
+
 /** The options of `createEngine`. Apart from what resolves them, which loads native modules: the command line needs none. */
 export const engineSchema = z.strictObject({
   /** `"demo"`, a checkpoint directory, a weights file, or a hub id: `owner/name`, `owner/name/file`, `owner/name@revision`. */
@@ -14,10 +18,16 @@ export const engineSchema = z.strictObject({
   textEncoder: z.string().min(1).optional(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: pixelSizeSchema.optional(),
-  device: z
-    .string()
-    .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"')
-    .default("auto"),
+  device: deviceSchema.default("auto"),
+  /** Workers on this device, each with the whole model. */
+  workers: z.int().min(1).max(64).optional(),
+  /** One worker on each, in the place of `device`: `["cuda:0", "cuda:1"]`, or `"all"` CUDA devices. */
+  devices: z
+    .union(
+      [z.literal("all"), z.array(deviceSchema).min(1).max(64)],
+      'expected devices such as ["cuda:0", "cuda:1"], or "all"',
+    )
+    .optional(),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
   /** Images decoded together; more wait. Default: 8, or fewer where their K/V cache would not fit. */
   maxImages: z.int().min(1).max(256).optional(),

@@ -1,8 +1,10 @@
 import { randomInt } from "node:crypto";
-import { DecodeLoop, type IdleWork } from "../decode/loop.ts";
+import type { DecodeJob } from "../decode/image.ts";
+import type { DecodeLoop, IdleWork } from "../decode/loop.ts";
+import { WorkerPool } from "../decode/pool.ts";
 import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
-import type { Pixels, Worker, WorkerStats } from "../decode/worker.ts";
+import type { Pixels, WorkerStats } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
@@ -12,6 +14,7 @@ import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } 
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
+import { type OpenedWorker, openWorkers } from "./open-workers.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -21,46 +24,63 @@ import { GeneratedImage } from "./image.ts";
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const startedAt = performance.now();
   const resolved = resolveEngineOptions(options);
-  const worker = await resolved.worker.open(resolved);
-  return new Engine(worker, resolved, performance.now() - startedAt);
+  const workers = await openWorkers(resolved);
+  return new Engine(workers, resolved, performance.now() - startedAt);
+}
+
+/** One of an engine's workers. */
+export interface WorkerStatus {
+  /** e.g. "cpu", "cuda:1 NVIDIA H100". */
+  readonly device: string;
+  /** Of the newest process in this place; undefined where there is none on this machine. */
+  readonly pid: number | undefined;
+  /** lost: another one takes its place. gone: it could not be replaced. */
+  readonly state: "ready" | "lost" | "gone";
+  /** Images that it holds. */
+  readonly images: number;
+  /** How often another worker has taken this place. */
+  readonly restarts: number;
+  /** What its forwards have taken lately, by their rows (queries x branches). */
+  readonly rowCosts: readonly RowCost[];
 }
 
 /** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
 export class Engine implements AsyncDisposable {
   /** What the model is and can do. */
   readonly card: ModelCard;
+  /** That of the first worker. */
   readonly device: string;
   readonly dtype: string;
-  /** Start and load of the worker, in ms. */
+  /** Start and load of the workers, in ms. */
   readonly startMs: number;
-  readonly #supervisor: Supervisor;
-  readonly #loop: DecodeLoop;
+  readonly #supervisors: readonly Supervisor[];
+  readonly #pool: WorkerPool;
 
   /** @internal */
-  constructor(worker: Worker, options: ResolvedEngineOptions, startMs: number) {
-    const { worker: source, restarts, logger, maxQueue } = options;
-    const supervisor = new Supervisor(
-      worker,
-      (signal) => source.open({ ...options, signal }),
-      restarts,
-      logger,
-    );
-    this.#supervisor = supervisor;
-    this.#loop = new DecodeLoop(supervisor, maxQueue);
-    this.card = worker.card;
-    this.device = worker.device;
-    this.dtype = worker.dtype;
+  constructor(workers: readonly OpenedWorker[], options: ResolvedEngineOptions, startMs: number) {
+    const { restarts, logger, maxQueue } = options;
+    this.#supervisors = workers.map(({ worker, open }) => new Supervisor(worker, open, restarts, logger));
+    this.#pool = new WorkerPool(this.#supervisors, maxQueue, logger);
+    const { card, device, dtype } = this.#first.worker;
+    this.card = card;
+    this.device = device;
+    this.dtype = dtype;
     this.startMs = startMs;
   }
 
-  /** Process id of the newest worker, where there is one. */
+  /** What each worker is and does at the moment. */
+  get workers(): readonly WorkerStatus[] {
+    return this.#pool.loops.map(statusOf);
+  }
+
+  /** Process id of the first worker, where there is one. */
   get workerPid(): number | undefined {
-    return this.#supervisor.worker.pid;
+    return this.#first.worker.pid;
   }
 
   /** Workers that were started in the place of lost ones. */
   get restartCount(): number {
-    return this.#supervisor.restartCount;
+    return this.#supervisors.reduce((sum, { restartCount }) => sum + restartCount, 0);
   }
 
   /**
@@ -79,41 +99,52 @@ export class Engine implements AsyncDisposable {
     );
   }
 
-  /** What forwards have taken lately, by their rows (queries x branches): from this `lookahead: "auto"` chooses. */
+  /**
+   * What forwards of the first worker have taken lately, by their rows (queries x branches): from this
+   * `lookahead: "auto"` chooses. `workers` has those of all.
+   */
   get rowCosts(): readonly RowCost[] {
-    return this.#loop.rowCosts;
+    return (this.#pool.loops[0] as DecodeLoop).rowCosts;
   }
 
-  /** What the newest worker has done since it started. */
-  workerStats(): Promise<WorkerStats> {
-    return this.#supervisor.worker.stats();
+  /** What the workers that run now have done since they started, together. */
+  async workerStats(): Promise<WorkerStats> {
+    const running = this.#supervisors.filter(
+      (supervisor) => supervisor === this.#first || supervisor.failure() === undefined,
+    );
+    return sumOf(await Promise.all(running.map(({ worker }) => worker.stats())));
   }
 
   /**
-   * Runs `work` on the worker once it holds no image and none waits; images that are asked for meanwhile wait for its
+   * Runs `work` on one worker once that holds no image and none waits for it; images that are asked for meanwhile wait for its
    * end. Rejects with what `work` rejects with, which the loss of the worker makes it do, and with `engine-closed`.
    * @internal
    */
   whenIdle<Value>(work: IdleWork<Value>): Promise<Value> {
-    return this.#loop.whenIdle(work);
+    return this.#pool.whenIdle(work);
   }
 
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */
   dispose(): Promise<void> {
-    this.#loop.close(new ZiparError({ code: "engine-closed", message: "the engine was closed" }));
-    return this.#supervisor.stop();
+    this.#pool.close(new ZiparError({ code: "engine-closed", message: "the engine was closed" }));
+    return Promise.all(this.#supervisors.map((supervisor) => supervisor.stop())).then(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
+  get #first(): Supervisor {
+    return this.#supervisors[0] as Supervisor;
+  }
+
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
-    const { worker } = this.#supervisor;
+    const { worker } = this.#first;
+    const branchCount = options.sampling.guidanceScale === 1 ? 1 : this.card.branches.length;
     let startedAt = performance.now();
     let restarts = 0;
     return new Promise((resolve, reject) => {
-      this.#loop.submit({
+      const job: DecodeJob = {
         options,
         onStart() {
           startedAt = performance.now();
@@ -151,9 +182,31 @@ export class Engine implements AsyncDisposable {
           resolve(new GenerationResult(describeResult(options, state, wallMs, restarts), image));
         },
         onError: reject,
-      });
+      };
+      this.#pool.submit(job, branchCount);
     });
   }
+}
+
+function statusOf({ supervisor, state, imageCount, rowCosts }: DecodeLoop): WorkerStatus {
+  const { worker, restartCount } = supervisor;
+  return {
+    device: worker.device,
+    pid: worker.pid,
+    state,
+    images: imageCount,
+    restarts: restartCount,
+    rowCosts,
+  };
+}
+
+function sumOf(stats: readonly WorkerStats[]): WorkerStats {
+  return stats.reduce((a, b) => ({
+    forwardCount: a.forwardCount + b.forwardCount,
+    forwardMs: a.forwardMs + b.forwardMs,
+    residentBytes: a.residentBytes + b.residentBytes,
+    deviceBytes: a.deviceBytes === null || b.deviceBytes === null ? null : a.deviceBytes + b.deviceBytes,
+  }));
 }
 
 function describeResult(

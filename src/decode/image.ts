@@ -52,6 +52,8 @@ export interface DecodeJob {
 /** An image from the moment it is asked for until it leaves the loop. */
 export interface Image {
   readonly job: DecodeJob;
+  /** Cache rows that it takes. */
+  readonly branchCount: number;
   /** How far it is decoded; undefined until its prompt has been encoded once. */
   state: SequenceState | undefined;
   /** Workers that were lost in a row over the same work of this image. */

@@ -1,16 +1,10 @@
-import { ZiparError } from "../errors.ts";
 import { Admission } from "./admission.ts";
 import { branchesOf, leftOutBranches, needsBranches } from "./branches.ts";
+import type { Offer } from "./choose-lane.ts";
 import { holdPrompt } from "./hold-prompt.ts";
-import {
-  type DecodeJob,
-  type Image,
-  type ImageRequest,
-  imageOf,
-  isPresent,
-  type LiveImage,
-} from "./image.ts";
-import { PixelQueue } from "./pixel-queue.ts";
+import { type Image, imageOf, isPresent, type LiveImage } from "./image.ts";
+import type { ImageQueue } from "./image-queue.ts";
+import { PixelQueue, type QueuedPixels } from "./pixel-queue.ts";
 import { isOutOfMemory, rebuildCache, rebuildGroups, rebuildRequest } from "./rebuild-cache.ts";
 import type { RowCost } from "./row-costs.ts";
 import { Stepper } from "./stepper.ts";
@@ -21,15 +15,33 @@ import { answerOf, countLoss, WorkerLost } from "./worker-lost.ts";
 /** Has the worker to itself: all cache rows are free. `newSequence` gives ids that no image has. */
 export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Promise<Value>;
 
+/** What a decode loop must know of the others, which share its queue. */
+export interface Team {
+  readonly queue: ImageQueue;
+  /** Whether any of them has something to do. */
+  hasWork(): boolean;
+  /** Whether this loop is the one that shall begin the next image. */
+  isTurnOf(loop: DecodeLoop): boolean;
+  /** Something that may concern the others has happened: an image waits, or there is room for one. */
+  wake(): void;
+  /** A grid whose pixels were asked of a worker that was lost. */
+  placePixels(pixels: QueuedPixels, loop: DecodeLoop): void;
+  /** The loop's worker cannot be replaced, and it has handed back its images. */
+  giveUp(loop: DecodeLoop, error: unknown): void;
+  /** A rule was broken: nothing can go on. */
+  close(error: unknown): void;
+}
+
 /**
- * The main path: many images at once, forward after forward (`stepper.ts`) until every grid is full.
+ * The main path of one worker: many images at once, forward after forward (`stepper.ts`) until every grid is full.
  *
- * Images join in order as soon as cache rows are free, and leave when they are complete, cancelled or failed. The loss
- * of the worker is an exception (`WorkerLost`): the images queue again, first in line, and go on at the same step in
- * another worker.
+ * Images are taken from the queue in order as soon as cache rows are free, and leave when they are complete, cancelled
+ * or failed. The loss of the worker is an exception (`WorkerLost`): the images queue again, first in line, and go on at
+ * the same step in another worker, whichever has room first.
  */
 export class DecodeLoop {
-  readonly #supervisor: Supervisor;
+  readonly supervisor: Supervisor;
+  readonly #team: Team;
   readonly #admission: Admission;
   readonly #pixels: PixelQueue;
   readonly #stepper: Stepper;
@@ -37,21 +49,35 @@ export class DecodeLoop {
   #idleWork: readonly { run(): Promise<void>; fail(error: unknown): void }[] = [];
   #nextSequence = 1;
   #running: Promise<void> | undefined;
-  /** A worker starts or somebody else has it, which may take long. */
-  #isWaiting = false;
+  #isReplacing = false;
+  #isGone = false;
+  /** Somebody else has the worker. */
+  #isLent = false;
 
-  constructor(supervisor: Supervisor, queueLimit: number) {
-    this.#supervisor = supervisor;
-    this.#admission = new Admission(supervisor.worker.cacheRowCount, queueLimit, (sequence) => {
+  constructor(supervisor: Supervisor, team: Team) {
+    this.supervisor = supervisor;
+    this.#team = team;
+    this.#admission = new Admission(supervisor.worker.cacheRowCount, team.queue, (sequence) => {
       supervisor.worker.release([sequence]).catch(() => {
         // the worker is gone, and with it the sequence; the loop learns of that by its next request
       });
     });
-    this.#pixels = new PixelQueue(
-      () => supervisor.failure(),
-      () => this.#wake(),
-    );
+    this.#pixels = new PixelQueue({
+      loss: () => supervisor.failure(),
+      onLost: (pixels) => team.placePixels(pixels, this),
+      onWaiting: () => this.wake(),
+    });
     this.#stepper = new Stepper(supervisor, this.#admission, this.#pixels);
+  }
+
+  /** Whether its worker runs, is being replaced, or cannot be replaced. */
+  get state(): "ready" | "lost" | "gone" {
+    if (this.#isGone) return "gone";
+    return this.#isReplacing || this.supervisor.failure() !== undefined ? "lost" : "ready";
+  }
+
+  get imageCount(): number {
+    return this.#admission.imageCount;
   }
 
   /** What forwards have taken lately, by ascending rows. */
@@ -59,15 +85,45 @@ export class DecodeLoop {
     return this.#stepper.rowCosts.table();
   }
 
-  /** @throws ZiparError `queue-full`, or what the loop was closed with */
-  submit(job: DecodeJob): void {
-    this.#closing.signal.throwIfAborted();
-    const image: Image = { job, state: undefined, lossCount: 0, hasLeft: false };
-    this.#admission.add(image, this.#supervisor.worker.card.branches.length);
-    job.options.signal?.addEventListener("abort", () => {
-      if (this.#isWaiting) this.#admission.dropCancelled(); // otherwise the next turn does it
-    });
-    this.#wake();
+  /** Cache rows of its worker, free or not. */
+  get rowCount(): number {
+    return this.#admission.rowCount;
+  }
+
+  /** Images of so many branches for which it has cache rows. */
+  roomFor(branchCount: number): number {
+    return this.#isGone ? 0 : this.#admission.roomFor(branchCount);
+  }
+
+  /** What it could do for the next image now. */
+  offer(branchCount: number): Offer {
+    const { imageCount } = this;
+    const isAble = this.state === "ready" && !this.#isLent;
+    return {
+      hasRoom: isAble && this.roomFor(branchCount) > 0,
+      imageCount,
+      forwardMs: this.#stepper.forwardMs(imageCount + 1),
+    };
+  }
+
+  /** Whether it has something to do that no other loop can. */
+  hasOwnWork(): boolean {
+    return !this.#admission.isEmpty || this.#idleWork.length > 0 || this.#pixels.hasWork(this.#isIdle);
+  }
+
+  takePixels(pixels: QueuedPixels): void {
+    this.#pixels.put(pixels);
+  }
+
+  /** Hands back the grids that wait to be asked for. */
+  returnPixels(): readonly QueuedPixels[] {
+    return this.#pixels.returnWaiting();
+  }
+
+  /** Fails what it holds. It may try again to replace a worker that could not be replaced. */
+  reset(error: unknown): void {
+    this.#isGone = false;
+    this.#failAll(error);
   }
 
   /**
@@ -79,24 +135,24 @@ export class DecodeLoop {
     return new Promise((resolve, reject) => {
       const run = async () => {
         try {
-          resolve(await work(this.#supervisor.worker, () => this.#nextSequence++));
+          resolve(await work(this.supervisor.worker, () => this.#nextSequence++));
         } catch (error) {
           reject(error);
         }
       };
       this.#idleWork = [...this.#idleWork, { run, fail: reject }];
-      this.#wake();
+      this.wake();
     });
   }
 
-  /** Fails every image; nothing can be submitted any more. */
+  /** Fails what it holds; it takes nothing any more. */
   close(error: unknown): void {
     this.#closing.abort(error);
-    this.#failAll(this.#closing.signal.reason);
+    this.#failAll(error);
   }
 
-  #wake(): void {
-    this.#running ??= this.#run().catch((error: unknown) => this.close(error)); // a broken invariant: nothing can go on
+  wake(): void {
+    this.#running ??= this.#run().catch((error: unknown) => this.#team.close(error)); // a broken invariant
   }
 
   async #run(): Promise<void> {
@@ -116,68 +172,65 @@ export class DecodeLoop {
   }
 
   #hasWork(): boolean {
-    return !this.#admission.isEmpty || this.#idleWork.length > 0 || this.#pixels.hasWork(this.#isIdle);
+    if (this.#closing.signal.aborted) return false;
+    const mustReplace = this.state === "lost" && this.#team.hasWork();
+    return this.hasOwnWork() || mustReplace || this.#team.isTurnOf(this);
   }
 
   get #isIdle(): boolean {
-    return this.#admission.live.length === 0;
+    return this.#admission.isEmpty;
   }
 
   /** One forward of the live images, and what must come before it. @throws WorkerLost */
   async #turn(): Promise<void> {
-    this.#admission.dropCancelled();
+    this.#admission.dropLeavers();
     this.#checkWorker();
-    this.#pixels.ask(this.#supervisor.worker, this.#isIdle);
+    this.#pixels.ask(this.supervisor.worker, this.#isIdle);
     await this.#admit();
     const batch = this.#stepper.nextBatch();
     await this.#rebuild(batch.filter(needsBranches), leftOutBranches);
     await this.#stepper.step(batch);
-    if (this.#admission.isEmpty) await this.#workWhileIdle();
+    if (this.#isIdle) await this.#workWhileIdle();
+    if (!this.#team.queue.isEmpty) this.#team.wake(); // images may have left, here or into the queue
   }
 
   async #workWhileIdle(): Promise<void> {
     const [next] = this.#idleWork;
-    if (next === undefined) return;
-    this.#isWaiting = true;
+    if (next === undefined || this.#team.isTurnOf(this)) return;
+    this.#isLent = true;
     await next.run();
-    this.#isWaiting = false;
+    this.#isLent = false;
     this.#idleWork = this.#idleWork.filter((other) => other !== next);
   }
 
   /** Gives cache rows to the images that wait, as far as they suffice. Those of a lost worker get their K/V again. */
   async #admit(): Promise<void> {
     const returning: LiveImage[] = [];
-    for (let image = this.#admission.next; image !== undefined; image = this.#admission.next) {
-      const branchCount = this.#branchCount(image.job.options);
-      if (branchCount > this.#admission.rowCount) {
-        this.#admission.fail(image, cacheTooSmall(branchCount, this.#admission.rowCount));
-        continue;
-      }
-      const cacheRows = this.#admission.admitNext(branchCount);
-      if (cacheRows === undefined) break;
-      const live = await this.#start(image, cacheRows);
+    while (this.#team.isTurnOf(this)) {
+      const image = this.#team.queue.next as Image;
+      const live = await this.#start(image);
       if (live !== undefined && live.state.forwardCount > 0) returning.push(live);
-      if (this.#admission.next === image) break; // it waits until others have made room
     }
     for (const { live, forwardCount } of await this.#rebuild(returning, branchesOf))
       live.image.job.onWorkerRestored(forwardCount);
   }
 
   /** Undefined where the image has left or must wait for memory. */
-  async #start(image: Image, cacheRows: readonly number[]): Promise<LiveImage | undefined> {
+  async #start(image: Image): Promise<LiveImage | undefined> {
+    const cacheRows = this.#admission.admit(image);
     const sequence = this.#nextSequence++;
     if (image.state === undefined && image.lossCount === 0) image.job.onStart();
     try {
-      const request = holdPrompt(this.#supervisor.worker, image, sequence, cacheRows);
-      const live = await answerOf(this.#supervisor, request, [image]);
+      const request = holdPrompt(this.supervisor.worker, image, sequence, cacheRows);
+      const live = await answerOf(this.supervisor, request, [image]);
       if (image.hasLeft) return undefined; // the loop was closed
       this.#admission.goLive(live);
       return live;
     } catch (error) {
-      this.#admission.free(cacheRows);
-      const mayStartLater = error instanceof WorkerLost || (isOutOfMemory(error) && !this.#isIdle);
-      if (mayStartLater) this.#admission.putBack(image);
-      else this.#admission.fail(image, error);
+      const isShortOfMemory = isOutOfMemory(error) && this.imageCount > 1;
+      if (error instanceof WorkerLost || isShortOfMemory)
+        this.#admission.putBack(image, cacheRows, { isShortOfMemory });
+      else this.#admission.refuse(image, cacheRows, error);
       if (error instanceof WorkerLost) throw error;
       return undefined;
     }
@@ -188,8 +241,8 @@ export class DecodeLoop {
     const rebuilt: { readonly live: LiveImage; readonly forwardCount: number }[] = [];
     for (const group of rebuildGroups(lacking)) {
       const sequences = group.map((live) => rebuildRequest(live, branches(live)));
-      const request = rebuildCache(this.#supervisor.worker, sequences);
-      const { forwardCount, failures } = await answerOf(this.#supervisor, request, group.map(imageOf));
+      const request = rebuildCache(this.supervisor.worker, sequences);
+      const { forwardCount, failures } = await answerOf(this.supervisor, request, group.map(imageOf));
       for (const live of group.filter(isPresent)) {
         if (failures.has(live.sequence)) this.#admission.fail(live.image, failures.get(live.sequence));
         else rebuilt.push({ live, forwardCount });
@@ -199,48 +252,45 @@ export class DecodeLoop {
     return rebuilt;
   }
 
-  /** Puts another worker in the place of the lost one. */
+  /** Gives the images of a lost worker to whoever has room for them, and puts another worker in its place. */
   async #recover({ reason, images }: WorkerLost): Promise<void> {
+    this.#isReplacing = true;
     this.#stepper.deliver();
     for (const image of images) {
       const last = countLoss(image, reason);
-      if (last !== undefined) this.#admission.fail(image, last);
+      if (last !== undefined && !image.hasLeft) this.#admission.fail(image, last);
     }
     for (const { job } of this.#admission.returnLive()) job.onWorkerLost(reason);
-    if (!this.#hasWork()) return;
-    this.#isWaiting = true;
     try {
-      await this.#supervisor.replace();
-      this.#admission.resize(this.#supervisor.worker.cacheRowCount);
+      this.#team.wake();
+      if (!this.#team.hasWork()) return; // the next image will ask for a worker
+      await this.supervisor.replace();
+      this.#admission.resize(this.supervisor.worker.cacheRowCount);
       this.#stepper.forgetLimits();
     } catch (error) {
-      this.#failAll(error);
+      this.#isGone = true;
+      this.#failIdleWork(error);
+      this.#team.giveUp(this, error);
     } finally {
-      this.#isWaiting = false;
+      this.#isReplacing = false;
     }
+    this.#team.wake();
   }
 
   /** @throws WorkerLost where the worker was lost while nothing was asked of it */
   #checkWorker(): void {
-    const loss = this.#supervisor.failure();
+    const loss = this.supervisor.failure();
     if (loss !== undefined) throw new WorkerLost(loss, []);
   }
 
   #failAll(error: unknown): void {
     this.#admission.failAll(error);
-    for (const work of this.#idleWork) work.fail(error);
-    this.#idleWork = [];
+    this.#failIdleWork(error);
     this.#pixels.close(error);
   }
 
-  #branchCount({ sampling }: ImageRequest): number {
-    return sampling.guidanceScale === 1 ? 1 : this.#supervisor.worker.card.branches.length;
+  #failIdleWork(error: unknown): void {
+    for (const work of this.#idleWork) work.fail(error);
+    this.#idleWork = [];
   }
-}
-
-function cacheTooSmall(wanted: number, available: number): ZiparError {
-  return new ZiparError({
-    code: "out-of-memory",
-    message: `an image needs ${wanted} K/V cache rows and the worker has ${available}; raise the engine's \`maxImages\``,
-  });
 }

@@ -12,24 +12,31 @@ export interface PixelJob {
   onError(error: unknown): void;
 }
 
-interface QueuedJob {
+/** A job on its way. */
+export interface QueuedPixels {
   readonly job: PixelJob;
   lossCount: number;
   /** Memory did not suffice beside other work: it is asked for again when there is none. */
   needsRoom: boolean;
 }
 
-/** Token grids that the worker was asked to decode or shall be. Those of a lost worker wait to be asked for again. */
-export class PixelQueue {
-  #waiting: QueuedJob[] = [];
-  readonly #asked = new Set<QueuedJob>();
-  readonly #loss: () => ZiparError | undefined;
-  readonly #onWaiting: () => void;
+export interface PixelEvents {
+  /** What the worker was lost to, if it was. */
+  loss(): ZiparError | undefined;
+  /** The worker was lost that was asked for a grid. */
+  onLost(pixels: QueuedPixels): void;
+  /** A grid has to be asked for. */
+  onWaiting(): void;
+}
 
-  /** `loss` tells what the worker was lost to, if it was; `onWaiting` is called when a grid has to be asked for. */
-  constructor(loss: () => ZiparError | undefined, onWaiting: () => void) {
-    this.#loss = loss;
-    this.#onWaiting = onWaiting;
+/** Token grids that one worker was asked to decode or shall be. */
+export class PixelQueue {
+  #waiting: QueuedPixels[] = [];
+  readonly #asked = new Set<QueuedPixels>();
+  readonly #events: PixelEvents;
+
+  constructor(events: PixelEvents) {
+    this.#events = events;
   }
 
   /** Whether `ask` would ask for something. */
@@ -38,8 +45,19 @@ export class PixelQueue {
   }
 
   add(job: PixelJob): void {
-    this.#waiting.push({ job, lossCount: 0, needsRoom: false });
-    this.#onWaiting();
+    this.put({ job, lossCount: 0, needsRoom: false });
+  }
+
+  put(pixels: QueuedPixels): void {
+    this.#waiting.push(pixels);
+    this.#events.onWaiting();
+  }
+
+  /** Takes out what waits. */
+  returnWaiting(): readonly QueuedPixels[] {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    return waiting;
   }
 
   /** Asks for what waits, without waiting for it. `isIdle`: the worker has nothing else to do. */
@@ -64,21 +82,21 @@ export class PixelQueue {
     for (const { job } of all) job.onError(error);
   }
 
-  #mayAsk({ needsRoom }: QueuedJob, isIdle: boolean): boolean {
+  #mayAsk({ needsRoom }: QueuedPixels, isIdle: boolean): boolean {
     return !needsRoom || (isIdle && this.#asked.size === 0);
   }
 
-  #settle(queued: QueuedJob, then: () => void): void {
+  #settle(queued: QueuedPixels, then: () => void): void {
     if (!this.#asked.delete(queued)) return; // it was failed meanwhile
     then();
-    if (this.#waiting.length > 0) this.#onWaiting();
+    if (this.#waiting.length > 0) this.#events.onWaiting();
   }
 
-  #refuse(queued: QueuedJob, error: unknown): void {
-    const loss = this.#loss();
+  #refuse(queued: QueuedPixels, error: unknown): void {
+    const loss = this.#events.loss();
     if (loss !== undefined) {
       queued.lossCount += 1;
-      if (queued.lossCount < LOSS_LIMIT) this.#waiting.push(queued);
+      if (queued.lossCount < LOSS_LIMIT) this.#events.onLost(queued);
       else queued.job.onError(lostTooOften("decoding the tokens of an image", queued.lossCount, loss));
     } else if (isOutOfMemory(error) && !queued.needsRoom) {
       this.#waiting.push({ ...queued, needsRoom: true });

@@ -6,6 +6,7 @@ import type { QueryResult } from "../schedule/step-outcome.ts";
 import { smallestWindow } from "../schedule/window.ts";
 import type { Admission } from "./admission.ts";
 import { type CommittedStep, imageOf, isPresent, type LiveImage, withDecoded } from "./image.ts";
+import { failImage } from "./image-queue.ts";
 import type { PixelQueue } from "./pixel-queue.ts";
 import { type PlannedForward, planForward, rowCountOf } from "./plan-forward.ts";
 import { isOutOfMemory } from "./rebuild-cache.ts";
@@ -17,6 +18,8 @@ import { answerOf, isSuspect, WorkerLost } from "./worker-lost.ts";
 export class Stepper {
   /** What forwards have taken lately. */
   readonly rowCosts = new RowCosts();
+  /** The same, by the images that shared them. */
+  readonly #batchCosts = new RowCosts();
   readonly #supervisor: Supervisor;
   readonly #admission: Admission;
   readonly #pixels: PixelQueue;
@@ -31,6 +34,12 @@ export class Stepper {
     this.#supervisor = supervisor;
     this.#admission = admission;
     this.#pixels = pixels;
+  }
+
+  /** What a forward of so many images took lately, in ms, or of the next number of images that was measured. */
+  forwardMs(imageCount: number): number | undefined {
+    const costs = this.#batchCosts.table();
+    return (costs.findLast(({ rows }) => rows <= imageCount) ?? costs[0])?.ms;
   }
 
   /** Another worker may have more memory. */
@@ -62,7 +71,9 @@ export class Stepper {
       this.#lookaheadLimit = Math.floor(lookahead / 2);
       return this.step(present);
     }
-    this.rowCosts.record(rowCountOf(steps), performance.now() - startedAt);
+    const ms = performance.now() - startedAt;
+    this.rowCosts.record(rowCountOf(steps), ms);
+    this.#batchCosts.record(present.length, ms);
     for (const [k, live] of present.entries())
       if (isPresent(live)) this.#commit(live, steps[k] as PlannedForward, results[k] ?? []);
   }
@@ -130,7 +141,10 @@ export class Stepper {
       tokens: snapshot.tokens,
       grid: state.grid,
       onPixels: (pixels) => image.job.onPartialImage(pixels, snapshot),
-      onError: (error) => this.#admission.fail(image, error),
+      // Another worker may hold the image by now; whichever does lets it go.
+      onError: (error) => {
+        if (!image.hasLeft) failImage(image, error);
+      },
     });
   }
 }
