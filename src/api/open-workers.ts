@@ -16,6 +16,11 @@ export interface OpenedWorker {
  */
 export async function openWorkers(options: ResolvedEngineOptions): Promise<readonly OpenedWorker[]> {
   const devices = await devicesOf(options);
+  const { workerLimit = devices.length } = options.worker;
+  if (devices.length > workerLimit)
+    throw invalid(
+      `this worker source opens ${workerLimit} worker at a time, and ${devices.length} were asked for`,
+    );
   const failed = new AbortController();
   const signal =
     options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);

@@ -8,6 +8,8 @@ import type { Worker } from "./worker.ts";
  */
 export interface WorkerSource {
   open(options: WorkerOptions): Promise<Worker>;
+  /** How many workers of it may be open at a time; without a value any number. */
+  readonly workerLimit?: number;
   /** Reads what `open` would load; for `inspectModel`. */
   describe?(options: WorkerOptions): Promise<ModelDescription>;
 }

@@ -198,6 +198,15 @@ describe("the start of several workers", () => {
     }
   });
 
+  test("refuses more workers than their source can open", async () => {
+    const worker = { listen: "tcp://127.0.0.1:0", token: "x".repeat(16) };
+    const error = await ziparErrorOf(() => createEngine({ worker, workers: 2 }));
+    expect([error.code, error.message]).toEqual([
+      "invalid-options",
+      expect.stringContaining("opens 1 worker at a time, and 2 were asked for"),
+    ]);
+  });
+
   test("of one device is asked for by their number", async () => {
     await using engine = await createEngine({ worker: stubWorker(STUB), workers: 3 });
     expect(engine.workers.map(({ device, state }) => `${device} ${state}`)).toEqual(

@@ -12,9 +12,10 @@ import { type RemoteWorkerOptions, resolveRemote } from "./options.ts";
 export function remoteWorker(options: RemoteWorkerOptions): WorkerSource {
   const settings = resolveRemote(options);
   const memory: WaitMemory = { endpoint: undefined, epochs: new Set() };
-  return socketSource((...conversation) => awaitDialIn(settings, memory, ...conversation), {
+  const source = socketSource((...conversation) => awaitDialIn(settings, memory, ...conversation), {
     // Only the worker can look at its machine.
     weights: resolveRemoteReference,
     part: resolveRemoteReference,
   });
+  return { ...source, workerLimit: 1 };
 }
