@@ -5,7 +5,7 @@ import { WorkerPool } from "../decode/pool.ts";
 import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, WorkerStats } from "../decode/worker.ts";
-import { ZiparError } from "../errors.ts";
+import { reasonOf, ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
@@ -14,7 +14,7 @@ import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } 
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
-import { type OpenedWorker, openWorkers } from "./open-workers.ts";
+import { checkAlike, type OpenedWorker, type OpenedWorkers, openWorkers } from "./open-workers.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -53,14 +53,21 @@ export class Engine implements AsyncDisposable {
   readonly dtype: string;
   /** Start and load of the workers, in ms. */
   readonly startMs: number;
-  readonly #supervisors: readonly Supervisor[];
+  readonly #options: ResolvedEngineOptions;
   readonly #pool: WorkerPool;
+  /** Gives up the workers that have not come yet. */
+  readonly #abandon: () => void;
 
   /** @internal */
-  constructor(workers: readonly OpenedWorker[], options: ResolvedEngineOptions, startMs: number) {
-    const { restarts, logger, maxQueue } = options;
-    this.#supervisors = workers.map(({ worker, open }) => new Supervisor(worker, open, restarts, logger));
-    this.#pool = new WorkerPool(this.#supervisors, maxQueue, logger);
+  constructor({ first, later, abandon }: OpenedWorkers, options: ResolvedEngineOptions, startMs: number) {
+    this.#options = options;
+    this.#pool = new WorkerPool(
+      first.map((opened) => this.#supervise(opened)),
+      options.maxQueue,
+      options.logger,
+    );
+    this.#abandon = abandon;
+    for (const worker of later) this.#letJoin(worker, first[0] as OpenedWorker);
     const { card, device, dtype } = this.#first.worker;
     this.card = card;
     this.device = device;
@@ -80,7 +87,7 @@ export class Engine implements AsyncDisposable {
 
   /** Workers that were started in the place of lost ones. */
   get restartCount(): number {
-    return this.#supervisors.reduce((sum, { restartCount }) => sum + restartCount, 0);
+    return this.#pool.loops.reduce((sum, { supervisor }) => sum + supervisor.restartCount, 0);
   }
 
   /**
@@ -109,10 +116,8 @@ export class Engine implements AsyncDisposable {
 
   /** What the workers that run now have done since they started, together. */
   async workerStats(): Promise<WorkerStats> {
-    const running = this.#supervisors.filter(
-      (supervisor) => supervisor === this.#first || supervisor.failure() === undefined,
-    );
-    return sumOf(await Promise.all(running.map(({ worker }) => worker.stats())));
+    const running = this.#pool.loops.filter(({ state }, k) => k === 0 || state === "ready");
+    return sumOf(await Promise.all(running.map(({ supervisor }) => supervisor.worker.stats())));
   }
 
   /**
@@ -127,7 +132,8 @@ export class Engine implements AsyncDisposable {
   /** Ends the worker; what is still running rejects with `engine-closed`. Safe to call twice. */
   dispose(): Promise<void> {
     this.#pool.close(new ZiparError({ code: "engine-closed", message: "the engine was closed" }));
-    return Promise.all(this.#supervisors.map((supervisor) => supervisor.stop())).then(() => {});
+    this.#abandon();
+    return Promise.all(this.#pool.loops.map(({ supervisor }) => supervisor.stop())).then(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -135,7 +141,29 @@ export class Engine implements AsyncDisposable {
   }
 
   get #first(): Supervisor {
-    return this.#supervisors[0] as Supervisor;
+    return (this.#pool.loops[0] as DecodeLoop).supervisor;
+  }
+
+  #supervise({ worker, open }: OpenedWorker): Supervisor {
+    return new Supervisor(worker, open, this.#options.restarts, this.#options.logger);
+  }
+
+  /** A worker that comes after the engine has begun. */
+  async #letJoin(coming: Promise<OpenedWorker>, first: OpenedWorker): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      const opened = await coming;
+      try {
+        checkAlike(first, opened);
+        this.#pool.join(this.#supervise(opened));
+      } catch (error) {
+        await opened.worker.stop();
+        throw error;
+      }
+      logger.info(`one worker more: ${opened.worker.device}`);
+    } catch (error) {
+      if (!this.#pool.isClosed) logger.warn(`a worker could not join: ${reasonOf(error)}`);
+    }
   }
 
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {

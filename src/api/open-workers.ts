@@ -10,47 +10,96 @@ export interface OpenedWorker {
   readonly open: (signal: AbortSignal) => Promise<Worker>;
 }
 
+export interface OpenedWorkers {
+  /** As many as the engine begins with. */
+  readonly first: readonly OpenedWorker[];
+  /** Those that may still come, each when it has. They are given up when `abandon` is called. */
+  readonly later: readonly Promise<OpenedWorker>[];
+  abandon(): void;
+}
+
 /**
- * Opens all workers of an engine at the same time. Where one fails to start, the others are stopped.
+ * Opens all workers of an engine at the same time, and waits for as many as it begins with. Where one of these fails to
+ * start, all are stopped.
  * @throws ZiparError as `createEngine`
  */
-export async function openWorkers(options: ResolvedEngineOptions): Promise<readonly OpenedWorker[]> {
-  const devices = await devicesOf(options);
-  const { workerLimit = devices.length } = options.worker;
-  if (devices.length > workerLimit)
-    throw invalid(
-      `this worker source opens ${workerLimit} worker at a time, and ${devices.length} were asked for`,
-    );
-  const failed = new AbortController();
-  const signal =
-    options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const opening = devices.map(async (device, k) => {
-    const own = { ...options, device, onProgress: progressOf(options, k, devices.length) };
-    const open = (signal: AbortSignal) => options.worker.open({ ...own, signal });
-    try {
-      return { worker: await open(signal), open };
-    } catch (error) {
-      failed.abort(error);
-      throw error;
-    }
-  });
-  const outcomes = await Promise.allSettled(opening);
-  const opened = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+export async function openWorkers(options: ResolvedEngineOptions): Promise<OpenedWorkers> {
+  const { devices, min } = await placesOf(options);
+  const abandoned = new AbortController();
+  const abandon = () => abandoned.abort();
+  const forward = () => abandoned.abort(options.signal?.reason);
+  options.signal?.addEventListener("abort", forward);
+  if (options.signal?.aborted) forward();
+  const opening = devices.map((device, k) => openOne(options, device, k, devices.length, abandoned.signal));
   try {
-    if (opened.length < devices.length) throw failed.signal.reason;
-    checkAlike(opened);
-    return opened;
+    const first = await firstOf(opening, min);
+    const waiting = opening.filter((one) => !first.some(({ promise }) => promise === one));
+    const workers = first.map(({ opened }) => opened);
+    for (const opened of workers) checkAlike(workers[0] as OpenedWorker, opened);
+    return { first: workers, later: waiting, abandon };
   } catch (error) {
-    await Promise.all(opened.map(({ worker }) => worker.stop()));
+    abandon();
+    for (const outcome of await Promise.allSettled(opening))
+      if (outcome.status === "fulfilled") await outcome.value.worker.stop();
     throw error;
+  } finally {
+    options.signal?.removeEventListener("abort", forward);
   }
 }
 
-async function devicesOf({ device, devices, workers }: ResolvedEngineOptions): Promise<readonly string[]> {
-  if (devices === undefined) return new Array<string>(workers ?? 1).fill(device);
+async function openOne(
+  options: ResolvedEngineOptions,
+  device: string,
+  k: number,
+  count: number,
+  abandoned: AbortSignal,
+): Promise<OpenedWorker> {
+  const own = { ...options, device, onProgress: progressOf(options, k, count) };
+  const open = (signal: AbortSignal) => options.worker.open({ ...own, signal });
+  return { worker: await open(abandoned), open };
+}
+
+/** The first `count` of some promises, in the order in which they were made. @throws what any of them fails with before */
+async function firstOf(
+  opening: readonly Promise<OpenedWorker>[],
+  count: number,
+): Promise<readonly { promise: Promise<OpenedWorker>; opened: OpenedWorker }[]> {
+  const done = new Map<Promise<OpenedWorker>, OpenedWorker>();
+  await new Promise<void>((resolve, reject) => {
+    for (const promise of opening)
+      promise.then((opened) => {
+        if (done.size < count) done.set(promise, opened);
+        if (done.size === count) resolve();
+      }, reject);
+  });
+  return opening.flatMap((promise) => {
+    const opened = done.get(promise);
+    return opened === undefined ? [] : [{ promise, opened }];
+  });
+}
+
+/** Where workers are opened, and with how many of them the engine begins. */
+async function placesOf({
+  device,
+  devices,
+  workers,
+  worker,
+}: ResolvedEngineOptions): Promise<{ readonly devices: readonly string[]; readonly min: number }> {
+  if (worker.count !== undefined) {
+    if (devices !== undefined || workers !== undefined)
+      throw invalid(
+        "a remote worker says itself where it runs, and `min` and `max` beside `listen` how many there are; leave `devices` and `workers` out",
+      );
+    return { devices: new Array<string>(worker.count.max).fill(device), min: worker.count.min };
+  }
+  if (devices === undefined) return everyOne(new Array<string>(workers ?? 1).fill(device));
   if (workers !== undefined || device !== "auto")
     throw invalid("`devices` says how many workers there are, and where; leave `device` and `workers` out");
-  return devices === "all" ? allCudaDevices() : devices;
+  return everyOne(devices === "all" ? await allCudaDevices() : devices);
+}
+
+function everyOne(devices: readonly string[]) {
+  return { devices, min: devices.length };
 }
 
 async function allCudaDevices(): Promise<readonly string[]> {
@@ -72,21 +121,19 @@ function progressOf({ onProgress }: ResolvedEngineOptions, k: number, count: num
     onProgress({ ...progress, phase: `worker ${k + 1} of ${count}: ${progress.phase}` });
 }
 
-/** Any worker may go on with any image. */
-function checkAlike(opened: readonly OpenedWorker[]): void {
-  const [first, ...others] = opened.map(({ worker }) => worker);
-  for (const [k, { card, dtype }] of others.entries()) {
-    const differs =
-      JSON.stringify(card) !== JSON.stringify(first?.card)
-        ? "model"
-        : dtype !== first?.dtype
-          ? "dtype"
-          : undefined;
-    if (differs !== undefined)
-      throw invalid(
-        `worker ${k + 2} has another ${differs} than the first one; name one \`dtype\` that all of them can run`,
-      );
-  }
+/**
+ * Any worker may go on with any image.
+ * @throws ZiparError `invalid-options`
+ */
+export function checkAlike(first: OpenedWorker, other: OpenedWorker): void {
+  const [a, b] = [first.worker, other.worker];
+  const differs =
+    JSON.stringify(a.card) !== JSON.stringify(b.card) ? "model" : a.dtype !== b.dtype ? "dtype" : undefined;
+  if (differs === undefined) return;
+  throw invalid(
+    `the worker on ${b.device} has another ${differs} than the first one on ${a.device}; ` +
+      "give all of them the same files, and a `dtype` that all can run",
+  );
 }
 
 function invalid(message: string): ZiparError {

@@ -10,15 +10,30 @@ import type { Supervisor } from "./supervisor.ts";
 /** The decode loops of an engine, one for each worker, and the queue that they share. */
 export class WorkerPool implements Team {
   readonly queue: ImageQueue;
-  readonly loops: readonly DecodeLoop[];
+  #loops: readonly DecodeLoop[];
   readonly #logger: Logger;
   readonly #closing = new AbortController();
 
   /** @param queueLimit images that may wait though there is no room for them */
   constructor(supervisors: readonly Supervisor[], queueLimit: number, logger: Logger) {
     this.queue = new ImageQueue(queueLimit);
-    this.loops = supervisors.map((supervisor) => new DecodeLoop(supervisor, this));
+    this.#loops = supervisors.map((supervisor) => new DecodeLoop(supervisor, this));
     this.#logger = logger;
+  }
+
+  get loops(): readonly DecodeLoop[] {
+    return this.#loops;
+  }
+
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** A worker more. @throws what the pool was closed with */
+  join(supervisor: Supervisor): void {
+    this.#closing.signal.throwIfAborted();
+    this.#loops = [...this.#loops, new DecodeLoop(supervisor, this)];
+    this.wake();
   }
 
   /** @throws ZiparError `queue-full`, or what the pool was closed with */

@@ -8,8 +8,8 @@ import type { Worker } from "./worker.ts";
  */
 export interface WorkerSource {
   open(options: WorkerOptions): Promise<Worker>;
-  /** How many workers of it may be open at a time; without a value any number. */
-  readonly workerLimit?: number;
+  /** How many workers it is about, where that is its own matter: an engine begins with `min`, others may come later. */
+  readonly count?: { readonly min: number; readonly max: number };
   /** Reads what `open` would load; for `inspectModel`. */
   describe?(options: WorkerOptions): Promise<ModelDescription>;
 }

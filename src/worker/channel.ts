@@ -1,11 +1,10 @@
-import type * as zmq from "zeromq";
 import { ZiparError } from "../errors.ts";
 import { decodeReply, encodeMessage, type NamedArray } from "../protocol/codec.ts";
 import type { Refuse, Reply } from "../protocol/messages.ts";
 import type { RequestBody, RequestType } from "../protocol/requests.ts";
 import { failureOf, hung, unreachable } from "./failures.ts";
 import { type Answer, PendingRequests, type Progress } from "./pending-requests.ts";
-import type { BoundSocket, Transport } from "./transport.ts";
+import type { BoundSocket, MessageSocket, Transport } from "./transport.ts";
 import { type HangTimeouts, Watchdog } from "./watchdog.ts";
 
 export type Hello = Extract<Reply, { type: "hello" }>;
@@ -36,7 +35,7 @@ export class WorkerChannel {
   readonly closed: Promise<ZiparError>;
   readonly #watchdog: Watchdog;
   readonly #bound: BoundSocket;
-  readonly #socket: zmq.Router;
+  readonly #socket: MessageSocket;
   readonly #pending = new PendingRequests();
   #awaitedHello: AwaitedHello | undefined;
   #identity: Buffer | undefined;
@@ -152,9 +151,7 @@ export class WorkerChannel {
 
   /** One writer at a time: a second concurrent send would throw EBUSY. */
   #write(identity: Buffer | undefined, parts: Uint8Array[], onFailure: (cause: unknown) => void): void {
-    this.#writes = this.#writes
-      .then(() => this.#socket.send([identity ?? "", ...(parts as Buffer[])]))
-      .catch(onFailure);
+    this.#writes = this.#writes.then(() => this.#socket.send([identity ?? "", ...parts])).catch(onFailure);
   }
 
   async #read(): Promise<void> {

@@ -15,9 +15,20 @@ export interface Transport {
   bind(): Promise<BoundSocket>;
 }
 
+/** What a channel needs of a ROUTER socket. */
+export interface MessageSocket {
+  /** How long what was sent may take to go out after the socket was closed, in ms. */
+  linger: number;
+  /** The first part is the receiver. */
+  send(parts: (Uint8Array | string)[]): Promise<void>;
+  /** The first part is the sender. Keeps Node alive. */
+  receive(): Promise<Buffer[]>;
+  close(): void;
+}
+
 /** A socket that a worker can dial in to. */
 export interface BoundSocket {
-  readonly socket: zmq.Router;
+  readonly socket: MessageSocket;
   /** What the worker connects to. */
   readonly endpoint: string;
   /** Whether strangers can reach it. What they send must not end the wait for the worker. */

@@ -223,6 +223,57 @@ test("a program whose engine is idle ends by itself, and its remote worker waits
   await expect.poll(() => worker.said(), { timeout: 5_000 }).toContain("nobody listens");
 });
 
+describe("several remote workers", () => {
+  const stub = { rows: 8, columns: 8, delayMs: 10 };
+  const dialIn = (endpoint: string) =>
+    closeLater(startRemoteWorker(endpoint, { options: ["--keys", keys.worker], stub }), (worker) =>
+      worker.kill(),
+    );
+
+  test("come and go while images are made, and cost none; the engine begins with the first", async () => {
+    const workers: RemoteProcess[] = [];
+    let endpoint = "";
+    const engine = await createEngine(
+      listening({ listen: LISTEN, keys: keys.engine, min: 1, max: 2, ...PATIENCE }, (where) => {
+        endpoint = where;
+        if (workers.length === 0) workers.push(dialIn(where));
+      }),
+    );
+    closeLater(engine, () => engine.dispose());
+    expect(engine.workers).toHaveLength(1);
+    const requests = [1, 2, 3, 4].map((seed) => ({ ...REQUEST, seed }));
+    const alone = await Promise.all(requests.map((request) => engine.generate(request)));
+    workers.push(dialIn(endpoint));
+    await expect.poll(() => engine.workers.length, { timeout: 20_000 }).toBe(2);
+    const generations = requests.map((request) => engine.generate(request));
+    await expect
+      .poll(() => engine.workers.map(({ images }) => images), { timeout: 10_000, interval: 1 })
+      .toEqual([2, 2]);
+    workers[0]?.kill();
+    const together = await Promise.all(generations);
+    expect(together.map(({ tokens }) => tokens)).toEqual(alone.map(({ tokens }) => tokens));
+    expect(engine.workers.map(({ state }) => state)).toEqual(["lost", "ready"]);
+    workers.push(dialIn(endpoint)); // takes the place of the one that left
+    await expect
+      .poll(() => engine.workers.map(({ state }) => state), { timeout: 20_000 })
+      .toEqual(["ready", "ready"]);
+    expect((await engine.generate(REQUEST)).stats.tokens).toBe(64);
+  });
+
+  test("are awaited until as many are there as the engine begins with", async () => {
+    const workers: RemoteProcess[] = [];
+    const engine = await createEngine(
+      listening({ listen: LISTEN, keys: keys.engine, min: 2, ...PATIENCE }, (where) => {
+        while (workers.length < 2) workers.push(dialIn(where));
+      }),
+    );
+    closeLater(engine, () => engine.dispose());
+    expect(engine.workers.map(({ state }) => state)).toEqual(["ready", "ready"]);
+    await engine.dispose();
+    expect((await ziparErrorOf(() => engine.generate(REQUEST))).code).toBe("engine-closed");
+  });
+});
+
 describe("a worker that may not dial in", () => {
   test("because its key is unknown is told so, and the engine names the key", async () => {
     const stranger = testKeys();

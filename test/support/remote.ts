@@ -29,7 +29,7 @@ export function listening(worker: RemoteWorkerOptions, onWait: (endpoint: string
   return {
     worker,
     onProgress: ({ phase }) => {
-      const [, endpoint] = /^waiting for a worker at (\S+)$/.exec(phase) ?? [];
+      const [, endpoint] = /\bwaiting for a worker at (\S+)$/.exec(phase) ?? [];
       if (endpoint !== undefined) onWait(endpoint);
     },
   };

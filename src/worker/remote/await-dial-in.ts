@@ -5,14 +5,17 @@ import type { RequestBody } from "../../protocol/requests.ts";
 import { type Hello, type Refusal, WorkerChannel } from "../channel.ts";
 import { type Conversation, converse, type FirstRequest, helloWithin } from "../conversation.ts";
 import { engineClosed } from "../failures.ts";
-import { type RemoteSettings, readCredentials } from "./options.ts";
-import { remoteTransport } from "./transport.ts";
+import type { BoundSocket } from "../transport.ts";
+import { RemoteListener } from "./listener.ts";
+import { type Credentials, type RemoteSettings, readCredentials } from "./options.ts";
 import { TurnedAway } from "./turned-away.ts";
 
-/** What is kept from one wait for a worker to the next. */
+/** What all waits of a source for a worker share. */
 export interface WaitMemory {
   /** Where the first wait listened: a free port is chosen once. */
   endpoint: string | undefined;
+  /** While a worker is there or awaited. */
+  listener: Promise<RemoteListener> | undefined;
   /** Epochs of the hellos that were accepted. Each is good once, so that an overheard hello cannot be sent again. */
   readonly epochs: Set<number>;
 }
@@ -30,17 +33,14 @@ export async function awaitDialIn<First extends FirstRequest>(
 ): Promise<Conversation<First>> {
   const { token, curve } = readCredentials(settings);
   const turnedAway = new TurnedAway(options.logger);
-  const channel = await WorkerChannel.open(
-    remoteTransport({
-      address: { ...settings.address, endpoint: memory.endpoint ?? settings.address.endpoint },
-      curve,
-      heartbeatTimeoutMs: options.heartbeatTimeoutMs,
-      onStranger: (dialIn) => turnedAway.addStranger(dialIn),
-    }),
-    options,
-  );
+  const bind = async (): Promise<BoundSocket> => {
+    memory.listener ??= openListener(settings, memory, curve, options.heartbeatTimeoutMs);
+    const listener = await memory.listener;
+    if (listener.isClosed) return bind(); // the worker before has just left
+    return listener.seat({ curve, onStranger: (dialIn) => turnedAway.addStranger(dialIn) });
+  };
+  const channel = await WorkerChannel.open({ bind }, options);
   const { endpoint } = channel;
-  memory.endpoint = endpoint;
   const hello = async () => {
     const phase = `waiting for a worker at ${endpoint}`;
     options.onProgress?.({ phase, completed: 0, total: null, unit: "" });
@@ -59,6 +59,26 @@ export async function awaitDialIn<First extends FirstRequest>(
     failure: () => channel.failure,
     stop: async () => channel.close(engineClosed()),
   };
+}
+
+async function openListener(
+  { address }: RemoteSettings,
+  memory: WaitMemory,
+  curve: Credentials["curve"],
+  heartbeatTimeoutMs: number,
+): Promise<RemoteListener> {
+  const close = () => {
+    memory.listener = undefined;
+  };
+  try {
+    const endpoint = memory.endpoint ?? address.endpoint;
+    const listener = await RemoteListener.open({ ...address, endpoint }, curve, heartbeatTimeoutMs, close);
+    memory.endpoint = listener.endpoint;
+    return listener;
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 function refusalOf(hello: Hello, token: string, epochs: ReadonlySet<number>): Refusal | undefined {

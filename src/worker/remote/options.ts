@@ -32,6 +32,10 @@ export const remoteSchema = z.strictObject({
   tokenFile: z.string().min(1).optional(),
   /** Plain TCP beyond this machine: everybody on the way can read and change what is sent. */
   insecurePlaintext: z.boolean().default(false),
+  /** Workers with which the engine begins. */
+  min: z.int().min(1).max(64).default(1),
+  /** Workers that may be there at the same time: more may dial in later. Default: as many as `min`. */
+  max: z.int().min(1).max(64).optional(),
   /** How long to wait until a worker dials in, at the start and after a lost link. */
   waitTimeoutMs: z.int().min(1).default(600_000),
 });
@@ -61,6 +65,8 @@ export function resolveRemote(input: RemoteWorkerOptions): RemoteSettings {
       );
     }
   }
+  if (options.max !== undefined && options.max < options.min)
+    throw invalid(`\`max\` = ${options.max}: expected at least \`min\`, which is ${options.min}`);
   if (typeof options.keys === "object" && options.clients === undefined)
     throw invalid("`keys` as a pair needs `clients`: the public keys of the workers that may dial in");
   return Object.freeze({ ...options, address });

@@ -5,17 +5,17 @@ import { awaitDialIn, type WaitMemory } from "./await-dial-in.ts";
 import { type RemoteWorkerOptions, resolveRemote } from "./options.ts";
 
 /**
- * A PyTorch worker that dials in from elsewhere: `zipar worker --connect ...`. Opening waits for it. When the link is
+ * PyTorch workers that dial in from elsewhere: `zipar worker --connect ...`. Opening waits for one. When the link is
  * lost, the worker keeps its model and dials in again; opening again waits for that.
  * @throws ZiparError `invalid-options`
  */
 export function remoteWorker(options: RemoteWorkerOptions): WorkerSource {
   const settings = resolveRemote(options);
-  const memory: WaitMemory = { endpoint: undefined, epochs: new Set() };
+  const memory: WaitMemory = { endpoint: undefined, listener: undefined, epochs: new Set() };
   const source = socketSource((...conversation) => awaitDialIn(settings, memory, ...conversation), {
     // Only the worker can look at its machine.
     weights: resolveRemoteReference,
     part: resolveRemoteReference,
   });
-  return { ...source, workerLimit: 1 };
+  return { ...source, count: { min: settings.min, max: settings.max ?? settings.min } };
 }
