@@ -94,7 +94,9 @@ function wantedRows(): readonly Row[] {
   const { quick, only } = flags;
   const rows = quick ? quickTable() : fullTable();
   if (only === undefined) return rows;
-  return rows.filter((row) => [row.worker, row.name, row.phase, row.images].some((word) => word === only));
+  return rows.filter(({ worker, name, phase, images }) =>
+    [worker, name, ...name.split(/[ ,]+/), phase, images].includes(only),
+  );
 }
 
 async function runTable(rows: readonly Row[]): Promise<Result> {

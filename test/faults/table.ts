@@ -149,21 +149,24 @@ const QUICK: Partial<Record<FaultName, readonly Phase[]>> = {
   "wrong-version": ["start"],
 };
 
+const QUICK_TEAMS: readonly string[] = ["die, one of three", "stop, one of three", "die, all three"];
+
 export function fullTable(): readonly Row[] {
   return numbered([
     ...matrix("stub", () => true),
     ...scenarios(),
+    ...teams(),
     ...matrix("demo", (fault, phase) => ON_DEMO[fault]?.includes(phase) ?? false),
   ]);
 }
 
 /** A cross-section for `npm test`. */
 export function quickTable(): readonly Row[] {
-  return numbered(
-    matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase) ?? false).filter(
-      ({ images }) => images === "many",
-    ),
-  );
+  const alone = matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase) ?? false);
+  return numbered([
+    ...alone.filter(({ images }) => images === "many"),
+    ...teams().filter(({ name }) => QUICK_TEAMS.includes(name)),
+  ]);
 }
 
 /** The runs that all others are compared with. */
@@ -172,7 +175,7 @@ export function faultFree(workers: readonly WorkerKind[]): readonly CalmRow[] {
   return numbered(workers.flatMap((worker) => IMAGE_SETS.map((images) => ({ ...row, worker, images }))));
 }
 
-type Wanted = Omit<Row, "id" | "limitMs" | "engine">;
+type Wanted = Omit<Row, "id" | "limitMs" | "engine"> & Partial<Pick<Row, "engine">>;
 
 function matrix(
   worker: WorkerKind,
@@ -233,6 +236,52 @@ function scenarios(): readonly Wanted[] {
     images: "many",
     faults,
     expected,
+  }));
+}
+
+/** What strikes one of three workers, and what strikes them all: the others go on with the images at once. */
+function teams(): readonly Wanted[] {
+  const struck: readonly (readonly [FaultName, Phase])[] = [
+    ["die", "encode-prompt"],
+    ["die", "prefill"],
+    ["die", "decode"],
+    ["die", "decode-image"],
+    ["stop", "decode"],
+    ["hang", "decode"],
+    ["hang-with-lock", "decode"],
+    ["device-assert", "decode"],
+    ["corrupt-header", "decode"],
+    ["truncate-frame", "decode"],
+    ["wrong-epoch", "decode"],
+    ["out-of-memory", "decode"],
+    ["slow", "decode"],
+    ["flood", "decode"],
+  ];
+  const one = struck.map(([name, phase]) => ({
+    name: `${name}, one of three`,
+    phase,
+    faults: planOf(name, phase, "one"),
+    expected: FAULTS[name].ends(phase, "many"),
+  }));
+  const death: PlannedFault = { fault: "die", at: "decode", nth: 5 };
+  const all = [
+    { name: "die, all three", faults: [{ ...death, lastIncarnation: 3 }], expected: replayed("exit") },
+    {
+      name: "die, all three and their successors",
+      faults: [{ ...death, lastIncarnation: 6 }],
+      expected: replayed("exit"),
+    },
+    {
+      name: "die, all, every time",
+      faults: [{ ...death, lastIncarnation: 1_000 }],
+      expected: fails("worker-died", "exit"),
+    },
+  ].map((row) => ({ ...row, phase: "decode" as const }));
+  return [...one, ...all].map((row) => ({
+    ...row,
+    worker: "stub",
+    images: "many",
+    engine: { ...QUICK_ENGINE, workers: 3 },
   }));
 }
 
