@@ -1,7 +1,7 @@
 /**
  * `npm run test:faults`: workers that misbehave on purpose, and what becomes of the images. Every row of the table is
  * checked against what `table.ts` expects. `--quick` runs a cross-section, `--only WORD` the rows that have the
- * word, `--soak SECONDS` random faults under streams of requests (`--worker demo` with the demo checkpoint), `--parents N`
+ * word, `--soak SECONDS` random faults under streams of requests (`--worker demo` with the demo checkpoint, `--workers 3` with three behind each engine), `--parents N`
  * deaths of the program itself. `--seed N` repeats the random choices of the last two. `--slack N` gives the rows of the
  * table N times as long, on a machine that has other work.
  */
@@ -30,6 +30,7 @@ const { values: flags } = parseArgs({
     lanes: { type: "string", default: String(availableParallelism() + 1) },
     soak: { type: "string" },
     worker: { type: "string", default: "stub" },
+    workers: { type: "string", default: "1" },
     seed: { type: "string" },
     parents: { type: "string" },
     slack: { type: "string", default: "1" },
@@ -60,6 +61,7 @@ async function soak(seconds: number): Promise<Result> {
   say(`soak: ${seconds} s, seed ${seed}`);
   const tally = await runSoak(seconds, {
     worker: flags.worker === "demo" ? "demo" : "stub",
+    workerCount: Number(flags.workers),
     seed,
     laneCount,
     onStream: ({ seconds: passed, images, equal, restarts, wrong }) =>

@@ -49,6 +49,8 @@ export interface Tally {
 
 interface SoakOptions {
   readonly worker: WorkerKind;
+  /** Of each engine. */
+  readonly workerCount: number;
   readonly seed: number;
   readonly laneCount: number;
   /** Called as each stream ends. */
@@ -58,7 +60,7 @@ interface SoakOptions {
 /** Streams under faults for so many seconds. */
 export async function runSoak(
   seconds: number,
-  { worker, seed, laneCount, onStream }: SoakOptions,
+  { worker, workerCount, seed, laneCount, onStream }: SoakOptions,
 ): Promise<Tally> {
   const tally: Tally = {
     seconds: 0,
@@ -84,7 +86,7 @@ export async function runSoak(
   return tally;
 
   function* plans(): Generator<SoakPlan> {
-    for (let k = 0; secondsSince() < seconds; k++) yield planSoak(seed + k, worker);
+    for (let k = 0; secondsSince() < seconds; k++) yield planSoak(seed + k, worker, workerCount);
   }
 }
 
@@ -144,28 +146,30 @@ export function describeSoak({
  * A stream of requests with random options, cancellations among them, at random times, and one fault in each of the
  * worker's first incarnations.
  */
-export function planSoak(seed: number, worker: WorkerKind): SoakPlan {
+export function planSoak(seed: number, worker: WorkerKind, workers = 1): SoakPlan {
   const random = randomOf(seed);
   return {
     seed,
     worker,
     limitMs: LIMIT_MS,
-    faults: Array.from({ length: INCARNATIONS }, (_, k) => planFault(k + 1, random)),
+    faults: Array.from({ length: INCARNATIONS }, (_, k) => planFault(k + 1, workers, random)),
     requests: Array.from({ length: REQUESTS }, () => planRequest(random)),
     engine: {
+      workers,
       maxImages: random.integer(1, 5),
       ...(worker === "stub" ? QUICK_ENGINE : DEMO_ENGINE),
+      startTimeoutMs: 30_000, // several start at a time
       restarts: { max: 100, backoffMs: 0 },
     },
   };
 }
 
 /**
- * Every second incarnation gets somewhere before its fault strikes: an image whose same step costs three workers in a
- * row is given up, as is promised.
+ * Most incarnations get somewhere before their fault strikes: an image whose same step costs three workers in a row is
+ * given up, as is promised. Those that the engine begins with all do.
  */
-function planFault(incarnation: number, random: Random): PlannedFault {
-  const early = incarnation % 2 === 0;
+function planFault(incarnation: number, workers: number, random: Random): PlannedFault {
+  const early = incarnation % (workers + 1) === 0;
   const at: Phase = early
     ? random.pick(BEFORE_PROGRESS)
     : random.pick(["decode", "decode", "prefill", "decode-image", "idle"] as const);
