@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what the SDK and the wire cost per forward, and what ZipAR gains on a CPU with the real
  * LlamaGen-B shape, and what it costs to go on after the loss of a worker. Writes bench-output/bench.json and prints the
- * tables. `--wire`, `--model` or `--recovery` run one part alone.
+ * tables. `--wire`, `--model`, `--recovery` or `--workers` run one part alone.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -14,6 +14,7 @@ import { resolvePythonEnvironment } from "#zipar/python/environment";
 import { packageRoot } from "#zipar/python/location";
 import { benchSettings, describeSettings, type SettingFigures } from "./models.ts";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
+import { benchWorkers, describeWorkers, type WorkersFigures } from "./workers.ts";
 
 interface WireFigures {
   readonly forwardCount: number;
@@ -41,6 +42,7 @@ interface Report {
   readonly node: string;
   readonly wire: WireFigures | undefined;
   readonly models: ModelFigures | undefined;
+  readonly workers: WorkersFigures | undefined;
   readonly recovery:
     | { readonly demo: readonly RecoveryRow[]; readonly llamagenB: readonly RecoveryRow[] }
     | undefined;
@@ -50,8 +52,8 @@ const LLAMAGEN_B_PARAMETERS = 111_000_000;
 
 const output = join(packageRoot, "bench-output");
 const part = { type: "boolean" } as const;
-const { values: flags } = parseArgs({ options: { wire: part, model: part, recovery: part } });
-const everything = !flags.wire && !flags.model && !flags.recovery;
+const { values: flags } = parseArgs({ options: { wire: part, model: part, workers: part, recovery: part } });
+const everything = Object.keys(flags).length === 0;
 const python = findPython();
 
 mkdirSync(output, { recursive: true });
@@ -61,6 +63,7 @@ const report: Report = {
   node: process.version,
   wire: everything || flags.wire ? await benchWire() : undefined,
   models: everything || flags.model ? await benchModels() : undefined,
+  workers: everything || flags.workers ? await benchAllWorkers() : undefined,
   recovery: everything || flags.recovery ? await benchBothRecoveries() : undefined,
 };
 writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
@@ -116,6 +119,14 @@ async function benchBothRecoveries() {
   };
 }
 
+function benchAllWorkers() {
+  const options = { device: "cpu", dtype: "float32" } as const;
+  return benchWorkers([
+    ["demo", { ...options, model: "demo" }, {}],
+    ["LlamaGen-B", { ...options, model: llamagenB() }, { guidanceScale: 4, topK: 2000 }],
+  ]);
+}
+
 /** The demo checkpoint at its own sampling, and LlamaGen-B at that of its paper: guidance 4, top-k 2,000. */
 async function benchModels(): Promise<ModelFigures> {
   const options = { device: "cpu", dtype: "float32" } as const;
@@ -169,7 +180,7 @@ function readWeights(parameterCount: number): number {
   return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
 }
 
-function describe({ wire, models, recovery }: Report): string {
+function describe({ wire, models, workers, recovery }: Report): string {
   const lines: string[] = [];
   if (wire) {
     const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
@@ -188,6 +199,7 @@ function describe({ wire, models, recovery }: Report): string {
       ...describeSettings(models.llamagenB),
     );
   }
+  if (workers) lines.push("", ...describeWorkers(workers));
   if (recovery) {
     lines.push("", describeRecovery("the demo checkpoint", recovery.demo));
     lines.push("", describeRecovery("LlamaGen-B, random weights", recovery.llamagenB));
