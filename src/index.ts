@@ -8,7 +8,8 @@ export {
   GenerationResult,
   type GenerationStats,
 } from "./api/generation.ts";
-export { GeneratedImage, type ImageFormat } from "./api/image.ts";
+export { GeneratedImage } from "./api/image.ts";
+export type { ImageFormat } from "./api/image-format.ts";
 export type { ImageSize } from "./api/image-size.ts";
 export {
   estimateMemory,

@@ -6,7 +6,7 @@ import { pixelSizeSchema } from "./generate-options.ts";
 
 const deviceSchema = z
   .string()
-  .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N"');
+  .regex(/^(auto|cpu|cuda(:(0|[1-9]\d?))?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N", N from 0 to 99');
 
 /** The options of `createEngine`. Apart from what resolves them, which loads native modules: the command line needs none. */
 export const engineSchema = z.strictObject({

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { ImageRequest } from "../decode/image.ts";
 import { ZiparError } from "../errors.ts";
 import { parseOptions } from "../options/parse.ts";
-import { LIMITS, type ModelCard } from "../protocol/messages.ts";
+import { LIMITS, MAX_INDEX, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
 import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
 import type { Window } from "../schedule/window.ts";
@@ -41,8 +41,10 @@ export const windowSchema = z.union(
   'expected a whole number of tokens, at least 1, "full", "guessed" or "adaptive"',
 );
 
+const pixelCount = z.int().min(1).max(MAX_INDEX);
+
 export const pixelSizeSchema = z.strictObject(
-  { width: z.int().min(1), height: z.int().min(1) },
+  { width: pixelCount, height: pixelCount },
   "expected a size in pixels (width and height)",
 );
 
@@ -76,6 +78,9 @@ const promptSchema = z
   .max(LIMITS.promptCharacters, `expected at most ${LIMITS.promptCharacters} characters`)
   .refine((text) => text.isWellFormed(), "expected text without half surrogate pairs (`isWellFormed()`)");
 
+export const SEEDS = `expected a whole number from 0 to ${Number.MAX_SAFE_INTEGER} (2^53 - 1)`;
+const SEED = `${SEEDS}, or none for a random one`;
+
 export const generateSchema = z.strictObject({
   /** Text, or the name of a class. */
   prompt: promptSchema.optional(),
@@ -97,7 +102,7 @@ export const generateSchema = z.strictObject({
   /** Shares of the decoded cells between which guidance is on; outside of them its other branches do not run at all. */
   guidanceInterval: z
     .tuple([z.number().min(0).max(1), z.number().min(0).max(1)], {
-      error: "expected two shares of the decoded cells such as [0.2, 0.8]",
+      error: "expected two shares of the decoded cells such as [0.2, 0.8], on the command line 0.2:0.8",
     })
     .refine(([from, to]) => from < to, { message: "expected the second share to be larger than the first" })
     .readonly()
@@ -105,11 +110,11 @@ export const generateSchema = z.strictObject({
   /** 0 is greedy. */
   temperature: z.number().min(0).max(1000).optional(),
   /** 0 turns it off. */
-  topK: z.int().min(0).optional(),
+  topK: z.int().min(0).max(MAX_INDEX).optional(),
   /** 1 turns it off. */
   topP: z.number().gt(0).max(1).optional(),
   /** Default: a random one, reported in the result. */
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+  seed: z.int(SEED).min(0, SEED).max(Number.MAX_SAFE_INTEGER, SEED).optional(),
   /** false: tokens only. */
   image: z.boolean().default(true),
   /** How many previews to send on the way, as `partial-image` events. */

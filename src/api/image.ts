@@ -1,16 +1,7 @@
 import sharp, { type Sharp } from "sharp";
 import type { Pixels } from "../decode/worker.ts";
 import { reasonOf, ZiparError } from "../errors.ts";
-
-export type ImageFormat = "png" | "webp" | "jpeg";
-
-/** By the ending of a file's name. */
-const FORMATS: Readonly<Record<string, ImageFormat | undefined>> = {
-  png: "png",
-  webp: "webp",
-  jpg: "jpeg",
-  jpeg: "jpeg",
-};
+import { type ImageFormat, imageFormatOf } from "./image-format.ts";
 
 /** A decoded picture: 8-bit RGB, row by row. */
 export class GeneratedImage {
@@ -50,20 +41,6 @@ export class GeneratedImage {
   toSharp(): Sharp {
     return sharp(this.pixels, { raw: { width: this.width, height: this.height, channels: 3 } });
   }
-}
-
-/**
- * The format that a file name asks for.
- * @throws ZiparError `image-output`
- */
-export function imageFormatOf(path: string): ImageFormat {
-  const ending = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? "";
-  const format = FORMATS[ending];
-  if (format !== undefined) return format;
-  throw new ZiparError({
-    code: "image-output",
-    message: `${path} has no known image ending; expected .png, .webp, .jpg or .jpeg`,
-  });
 }
 
 function encoderOf(image: Sharp, format: ImageFormat): Sharp {

@@ -11,7 +11,7 @@ const BAD_INPUT: ReadonlySet<ZiparErrorCode> = new Set([
   "trace",
 ]);
 
-/** Exit code of a failed command: 2 for bad input, 130 after an interrupt, 1 for failures. */
+/** Exit code of a failed command: 2 for bad input, 130 after an interrupt, 1 for failures; docs/command-line.md has them all. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (!ZiparError.is(error)) return 1;
@@ -21,10 +21,23 @@ export function exitCodeOf(error: unknown): number {
 
 /** One clear paragraph; the stack and its causes only when asked for. */
 export function describeFailure(error: unknown, verbose: boolean): string {
-  const message = reasonOf(error);
-  if (!verbose) return `zipar: ${message}`;
+  if (!verbose) return `zipar: ${paragraph(error)}`;
   const stacks: string[] = [];
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
     stacks.push(cause.stack ?? cause.message);
-  return `zipar: ${message}\n\n${stacks.join("\ncaused by: ")}`;
+  return `zipar: ${paragraph(error)}\n\n${stacks.join("\ncaused by: ")}`;
+}
+
+function paragraph(error: unknown): string {
+  if (ZiparError.is(error) || isOfTheSystem(error)) return reasonOf(error);
+  const name = error instanceof Error ? `${error.name}: ` : "";
+  return (
+    `something went wrong inside of zipar (${name}${reasonOf(error)}). This is a bug, and not yours: ` +
+    "please report it, with what the same command prints with --verbose"
+  );
+}
+
+/** Node's own errors name the call and what it was about: ENOSPC, EACCES and so on are no bugs. */
+function isOfTheSystem(error: unknown): boolean {
+  return error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === "string";
 }

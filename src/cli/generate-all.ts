@@ -2,13 +2,15 @@ import type { Engine } from "../api/engine.ts";
 import type { GenerateOptions } from "../api/generate-options.ts";
 import type { Generation, GenerationResult } from "../api/generation.ts";
 import { ZiparError } from "../errors.ts";
+import { makeFolder } from "./output.ts";
+import type { PictureTarget } from "./picture-files.ts";
 import { showProgress } from "./progress.ts";
 
 /** Images are saved as they are finished, so that neither an interrupt nor the failure of one costs the others. */
 export async function generateAll(
   engine: Engine,
   request: GenerateOptions,
-  { count, seed, files }: { count: number; seed: number; files: readonly string[] | undefined },
+  { count, seed, target }: { count: number; seed: number; target: PictureTarget | undefined },
 ): Promise<readonly PromiseSettledResult<GenerationResult>[]> {
   const progress = showProgress();
   const generations = Array.from({ length: count }, (_, k) =>
@@ -23,8 +25,7 @@ export async function generateAll(
       progress.show("generating", decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
     }
     const result = await generation;
-    const file = files?.[k];
-    if (file !== undefined) await result.image.save(file);
+    await keep(result, target, k);
     return result;
   };
   try {
@@ -32,6 +33,15 @@ export async function generateAll(
   } finally {
     progress.stop();
   }
+}
+
+/** A run that makes no picture leaves no folder either. */
+async function keep(result: GenerationResult, target: PictureTarget | undefined, k: number): Promise<void> {
+  if (target?.type === "files") {
+    if (target.makesFolder) makeFolder(target.folder);
+    await result.image.save(target.files[k] as string);
+  }
+  if (target?.type === "standard-output") process.stdout.write(await result.image.encode("png"));
 }
 
 /** Throws what the first image failed with, if one did, with word of those that did not. */

@@ -33,7 +33,7 @@ export function describeImage(
 /** The run as JSON, or as lines of text. */
 export function describeRun(
   { card, device, dtype, startMs, rowCosts }: Engine,
-  { model, json }: ValuesOf<typeof GENERATE>,
+  { model, json, image }: ValuesOf<typeof GENERATE>,
   images: readonly ImageReport[],
   wallMs: number,
 ): string {
@@ -53,7 +53,7 @@ export function describeRun(
       const plain = forwards < plainForwards ? `, ${plainForwards} ${comparison}` : "";
       const share = `-${(100 * reduction).toFixed(1)} %${plain}`;
       const saved = `${forwards} forwards instead of ${nextTokenForwards} (${share})`;
-      return `${file === null ? "tokens" : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;
+      return `${file === null ? (image ? "standard output" : "tokens") : relative(".", file) || file}  seed ${seed}, window ${window}: ${saved}`;
     },
   );
   const time = `start ${seconds(startMs)}, generation ${seconds(wallMs)}`;

@@ -5,15 +5,27 @@ import {
   generateSchema,
   lookaheadSchema,
   planSchema,
+  SEEDS,
   windowSchema,
 } from "../api/generate-options.ts";
-import { flag, number, type OptionGroup, option, preset, required, text } from "./option.ts";
+import {
+  decimal,
+  flag,
+  type OptionGroup,
+  option,
+  output,
+  path,
+  preset,
+  required,
+  text,
+  whole,
+} from "./option.ts";
 import {
   readClass,
   readInterval,
   readLookahead,
-  readNumbers,
   readSize,
+  readWholes,
   readWindow,
   readWindows,
 } from "./read-values.ts";
@@ -22,7 +34,7 @@ const engine = engineSchema.shape;
 const image = generateSchema.shape;
 const adaptive = adaptiveWindowSchema.shape;
 const grid = planSchema.shape;
-const count = z.int().min(1);
+const count = z.int().min(1).max(100_000);
 
 const MODEL_HELP =
   '"demo", a checkpoint directory, a weights file, or a hub id: owner/name[/file][@revision]';
@@ -54,28 +66,34 @@ export const SAMPLING = {
     image.lookahead,
     readLookahead,
   ),
-  guidanceScale: number("<scale>", "classifier-free guidance; 1 turns it off", image.guidanceScale),
+  guidanceScale: decimal("<scale>", "classifier-free guidance; 1 turns it off", image.guidanceScale),
   guidanceInterval: option(
     "<from:to>",
     "shares of the decoded cells between which guidance is on",
     image.guidanceInterval,
     readInterval,
   ),
-  temperature: number("<temperature>", "0 is greedy", image.temperature),
-  topK: number("<k>", "0 turns it off", image.topK),
-  topP: number("<p>", "1 turns it off", image.topP),
+  temperature: decimal("<temperature>", "0 is greedy", image.temperature),
+  topK: whole("<k>", "0 turns it off", image.topK),
+  topP: decimal("<p>", "1 turns it off", image.topP),
 };
 
 /** What `remoteWorker` takes as it is. */
 export const REMOTE = {
   listen: text("<endpoint>", 'wait for a worker that dials in, e.g. at "tcp://10.0.0.5:5555"'),
-  keys: text("<folder>", "with --listen: the engine's keys, made by zipar keys"),
-  tokenFile: text("<file>", "with --listen: by default ZIPAR_TOKEN, else the token beside the keys"),
+  keys: path("<folder>", "with --listen: the engine's keys, made by zipar keys"),
+  tokenFile: path("<file>", "with --listen: by default ZIPAR_TOKEN, else the token beside the keys"),
   insecurePlaintext: flag("with --listen: plain TCP beyond this machine"),
 };
 
-const seed = (help: string) => number("<seed>", help, image.seed);
-const outFolder = (path: string, help: string) => preset(path, text("<folder>", help));
+const SEED = `${SEEDS}, or -1 for a random one`;
+/** Small enough for any number of further seeds after it. */
+const LAST_FIRST_SEED = 2 ** 52 - 1;
+const FIRST_SEED = `expected a whole number from 0 to ${LAST_FIRST_SEED} (2^52 - 1): further images take the next ones`;
+const firstSeed = (help: string) =>
+  preset("1", whole("<seed>", help, z.int(FIRST_SEED).min(0, FIRST_SEED).max(LAST_FIRST_SEED, FIRST_SEED)));
+const outFolder = (path: string, help: string) => preset(path, output("<folder>", help));
+const OVERWRITE = { overwrite: flag("replace files that exist; without it they are a reason to refuse") };
 const JSON_REPORT = { json: flag("one JSON object on stdout") };
 const STACKS = { verbose: flag("stack traces of errors") };
 export const LOG = { verbose: flag("the worker's log, and stack traces of errors") };
@@ -103,13 +121,21 @@ export const GENERATE = {
   verification: option("<order>", "adaptive window: when a draft is fed", adaptive.verification),
   windowTest: option("<test>", "adaptive window: the test", adaptive.test),
   ...SAMPLING,
-  seed: seed("image k of --count uses seed + k"),
-  count: preset("1", number("<count>", "how many images", count.max(4096))),
+  seed: whole(
+    "<seed>",
+    "image k of --count uses seed + k; -1, as without it: a random one, which the report names",
+    z.int(SEED).min(-1, SEED).max(Number.MAX_SAFE_INTEGER, SEED).optional(),
+  ),
+  count: preset("1", whole("<count>", "how many images", z.int().min(1).max(4096))),
   ...PLACE,
-  out: text("<path>", "file (.png, .webp, .jpg) or folder"),
+  out: path(
+    "<path>",
+    'a file (.png, .webp, .jpg), a folder (one that exists, ends in "/", or has no ending), or - for a PNG on standard output',
+  ),
+  ...OVERWRITE,
   image: flag("tokens only", { isNegated: true }),
   tokens: flag("with --json: the tokens too"),
-  trace: text("<file>", 'record the run of one image, for "zipar trace"'),
+  trace: output("<file>", 'record the run of one image, for "zipar trace"'),
   ...REMOTE,
   ...JSON_REPORT,
   ...LOG,
@@ -120,7 +146,7 @@ export const INFO = {
   size: option("<size>", 'pixels such as "384", for checkpoints that do not say', engine.size, readSize),
   images: preset(
     "1,2,4,8",
-    option("<counts>", "estimate the memory for so many images at a time", z.array(count), readNumbers),
+    option("<counts>", "estimate the memory for so many images at a time", z.array(count), readWholes),
   ),
   ...PLACE,
   ...JSON_REPORT,
@@ -129,53 +155,58 @@ export const INFO = {
 
 /** What `plan` takes as it is. */
 export const GRID = {
-  rows: required(number("<rows>", "rows of the token grid", grid.rows)),
-  columns: required(number("<columns>", "columns of the token grid", grid.columns)),
+  rows: required(whole("<rows>", "rows of the token grid", grid.rows)),
+  columns: required(whole("<columns>", "columns of the token grid", grid.columns)),
   window: required(option("<window>", 'N or "full"', grid.window, readWindow)),
   rowEnd: preset("none", option("<kind>", "fixed row-end token", grid.rowEnd)),
 } satisfies OptionGroup;
 
 export const PLAN = {
   ...GRID,
-  svg: text("<file>", "draw it as SVG too"),
+  svg: output("<file>", "draw it as SVG too"),
+  ...OVERWRITE,
   ...JSON_REPORT,
   ...STACKS,
 } satisfies OptionGroup;
 
 export const TRACE = {
   check: flag("say whether the schedule does the same again on the recorded results"),
-  svg: text("<file>", "draw it as SVG: wavefront, windows, queries per forward"),
-  png: text("<file>", "the same as PNG"),
+  svg: output("<file>", "draw it as SVG: wavefront, windows, queries per forward"),
+  png: output("<file>", "the same as PNG"),
+  ...OVERWRITE,
   ...JSON_REPORT,
   ...STACKS,
 } satisfies OptionGroup;
 
 export const DEMO = {
-  out: outFolder("demo-output", "where the pictures go"),
+  out: outFolder("demo-output", "where the pictures go; those of an earlier run are replaced"),
   ...DEVICE,
-  seed: preset("1", seed("class k uses seed + k")),
+  seed: firstSeed("class k uses seed + k"),
   ...STACKS,
 } satisfies OptionGroup;
 
 export const EVAL = {
   ...MODEL,
-  samplesPerClass: preset("16", number("<count>", "images of each class for each setting", count)),
+  samplesPerClass: preset("16", whole("<count>", "images of each class for each setting", count)),
   windows: preset(
     "full,8,4,2,guessed:4,guessed:2,adaptive:2,adaptive:4",
     option("<list>", "settings: windows with commas between them", z.array(windowSchema), readWindows),
   ),
-  lookahead: preset("0", number("<steps>", "fixed windows with guesses so far ahead too", lookaheadSchema)),
+  lookahead: preset("0", whole("<steps>", "fixed windows with guesses so far ahead too", lookaheadSchema)),
   variants: flag("other surrogates, verification orders and tests too"),
   classes: option(
     "<list>",
     "class indices with commas between them; all of them by default",
     z.array(z.int().min(0)),
-    readNumbers,
+    readWholes,
   ),
-  seed: preset("1", seed("of the first image; all settings share seeds")),
-  maxImages: preset("32", number("<count>", "images decoded together", engine.maxImages)),
+  seed: firstSeed("of the first image; all settings share seeds"),
+  maxImages: preset("32", whole("<count>", "images decoded together", engine.maxImages)),
   ...PLACE,
-  out: outFolder("eval-output", "table, JSON, plot, and the results of settings that are done"),
+  out: outFolder(
+    "eval-output",
+    "table, JSON and plot, made anew by each run, and the results of settings that are done",
+  ),
   ...JSON_REPORT,
   ...LOG,
 } satisfies OptionGroup;
@@ -184,23 +215,37 @@ export const PROFILE = {
   ...MODEL_FILES,
   windowQuantile: preset(
     "0.95",
-    number("<share>", "attention of a row start that a window must keep", z.number().gt(0).max(1)),
+    decimal("<share>", "attention of a row start that a window must keep", z.number().gt(0).max(1)),
   ),
-  samples: number("<count>", "images; by default one of each class, at most 64", count),
-  prompt: option("<text...>", "prompts, in turn, for models that take text", z.array(z.string())),
-  seed: preset("1", seed("sample k uses seed + k")),
+  samples: whole("<count>", "images; by default one of each class, at most 64", count),
+  prompt: option("<text...>", "prompts, in turn, for models that take text", z.array(image.prompt.unwrap())),
+  seed: firstSeed("sample k uses seed + k"),
   ...PLACE,
-  out: outFolder("profile-output", "table, JSON and picture"),
+  out: outFolder("profile-output", "table, JSON and picture, made anew by each run"),
   ...JSON_REPORT,
   ...LOG,
 } satisfies OptionGroup;
 
+/** As `zipar_worker/serve/remote.py` checks it. */
+const engineEndpointSchema = z
+  .string()
+  .regex(
+    /^tcp:\/\/(\[[^\]]+\]|[^:/\s]+):[0-9]{1,5}$/,
+    'expected "tcp://ADDRESS:PORT", such as "tcp://10.0.0.5:5555"',
+  );
+
 export const WORKER = {
-  connect: required(text("<endpoint>", 'where the engine listens, e.g. "tcp://10.0.0.5:5555"')),
-  keys: text("<folder>", "the worker's keys, made by zipar keys"),
-  tokenFile: text("<file>", "by default ZIPAR_TOKEN, else the token beside the keys"),
+  connect: required(
+    option("<endpoint>", 'where the engine listens, e.g. "tcp://10.0.0.5:5555"', engineEndpointSchema),
+  ),
+  keys: path("<folder>", "the worker's keys, made by zipar keys"),
+  tokenFile: path("<file>", "by default ZIPAR_TOKEN, else the token beside the keys"),
   device: { ...DEVICE.device, help: "cpu, cuda or cuda:N; auto leaves it to the engine" },
-  heartbeatTimeout: number("<ms>", "silence after which the link counts as lost; 3000 by default", z.int()),
+  heartbeatTimeout: whole(
+    "<ms>",
+    "silence after which the link counts as lost; 3000 by default",
+    z.int().min(100).max(600_000),
+  ),
   insecurePlaintext: flag("plain TCP beyond this machine"),
   ...STACKS,
 } satisfies OptionGroup;

@@ -1,26 +1,6 @@
-import { accessSync, constants, mkdirSync, statSync, writeFileSync } from "node:fs";
-import { dirname, extname, join, resolve } from "node:path";
-import { imageFormatOf } from "../api/image.ts";
+import { accessSync, constants, lstatSync, mkdirSync, type Stats, statSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { reasonOf, ZiparError } from "../errors.ts";
-
-/**
- * The files that images go to, checked before anything is loaded: `out` with a number, or one per seed in the folder
- * `out`, which is made.
- * @throws ZiparError `image-output`
- */
-export function imageFiles(out: string | undefined, count: number, seed: number): readonly string[] {
-  const numbers = Array.from({ length: count }, (_, k) => k);
-  if (out !== undefined && extname(out) !== "" && !isFolder(out)) {
-    imageFormatOf(out);
-    checkWritable(dirname(resolve(out)), out);
-    const base = out.slice(0, -extname(out).length);
-    return numbers.map((k) => (count === 1 ? out : `${base}-${k + 1}${extname(out)}`));
-  }
-  const folder = out ?? ".";
-  if (out !== undefined) makeFolder(out);
-  checkWritable(resolve(folder), folder);
-  return numbers.map((k) => join(folder, `zipar-${seed + k}.png`));
-}
 
 /** @throws ZiparError `image-output` */
 export function makeFolder(path: string): void {
@@ -35,20 +15,76 @@ export function writeOutput(option: string, path: string, data: string | Uint8Ar
   attempt(`${option} ${path}: cannot write it`, () => writeFileSync(path, data));
 }
 
-function checkWritable(folder: string, out: string): void {
-  attempt(`--out ${out}: cannot write into ${folder}`, () => {
-    if (!statSync(folder).isDirectory()) throw new Error("it is not a folder");
-    accessSync(folder, constants.W_OK);
+/**
+ * Looks before anything is loaded whether files can be written, and that none of them is there, unless it may be replaced.
+ * @throws ZiparError `image-output`
+ */
+export function checkOutputs(
+  option: string,
+  { folder, makesFolder, files }: Outputs,
+  overwrite: boolean | undefined,
+): void {
+  const nearest = makesFolder ? nearestExisting(folder) : folder;
+  attempt(`${option}: cannot write into ${nearest}`, () => {
+    const found = look(nearest, statSync);
+    if (found === undefined) throw new Error("there is no such folder; make it first");
+    if (!found.isDirectory()) throw new Error("it is a file and no folder");
+    accessSync(nearest, constants.W_OK | constants.X_OK);
+  });
+  const present = files.filter((file) => look(file, lstatSync) !== undefined);
+  if (overwrite || present.length === 0) return;
+  const more = present.length - LISTED_FILES;
+  const listed = `${present.slice(0, LISTED_FILES).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  throw new ZiparError({
+    code: "image-output",
+    message:
+      `${option}: ${listed} ${present.length === 1 ? "exists" : "exist"} already; ` +
+      "name another path, or add --overwrite to replace what is there",
+    details: { files: present },
   });
 }
 
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+const LISTED_FILES = 8;
+
+export interface Outputs {
+  readonly folder: string;
+  /** The folder is made where it does not exist. */
+  readonly makesFolder: boolean;
+  readonly files: readonly string[];
 }
 
-function attempt(what: string, action: () => void): void {
+/** The same for one file. */
+export function checkOutput(option: string, path: string, overwrite: boolean | undefined): void {
+  if (isFolder(path)) throw invalidOutput(path, "it is a folder; expected a file", option);
+  const outputs = { folder: dirname(path), makesFolder: false, files: [path] };
+  // What is no file, such as /dev/stderr, is written to and not replaced.
+  const isStream = look(path, statSync)?.isFile() === false;
+  checkOutputs(option, outputs, overwrite === true || isStream);
+}
+
+export function isFolder(path: string): boolean {
+  return look(path, statSync)?.isDirectory() ?? false;
+}
+
+export function invalidOutput(path: string, problem: string, option = "--out"): ZiparError {
+  return new ZiparError({ code: "image-output", message: `${option} ${path}: ${problem}` });
+}
+
+function nearestExisting(folder: string): string {
+  const path = resolve(folder);
+  return look(path, lstatSync) !== undefined || dirname(path) === path
+    ? path
+    : nearestExisting(dirname(path));
+}
+
+/** `lstatSync` finds a link that leads nowhere too: it would be replaced. */
+function look(path: string, stat: typeof statSync | typeof lstatSync): Stats | undefined {
+  return attempt(`cannot look for ${path}`, () => stat(path, { throwIfNoEntry: false }));
+}
+
+function attempt<Value>(what: string, action: () => Value): Value {
   try {
-    action();
+    return action();
   } catch (cause) {
     throw new ZiparError({ code: "image-output", message: `${what} (${reasonOf(cause)})`, cause });
   }

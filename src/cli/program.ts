@@ -1,47 +1,73 @@
 import { Command } from "commander";
-import { addOptions, type OptionGroup, type ValuesOf } from "./option.ts";
+import { ZiparError } from "../errors.ts";
+import { checkModel } from "./check-model.ts";
+import { EXAMPLES } from "./examples.ts";
+import { orderOf } from "./generate-order.ts";
+import { explainMistake } from "./mistyped.ts";
+import { addOptions, type OptionGroup, typedNames, type ValuesOf } from "./option.ts";
 import { DEMO, DOCTOR, EVAL, GENERATE, INFO, KEYS, PLAN, PROFILE, SETUP, TRACE, WORKER } from "./options.ts";
+import { checkOutput } from "./output.ts";
 
-/** The command line. The code of a command is loaded when it runs: help and `doctor` need no native module. */
+/**
+ * The command line. What can be judged without a model is judged here; the code of a command is loaded after that: a refusal
+ * takes no longer than help does, and help and `doctor` need no native module.
+ */
 export function createProgram(version: string): Command {
   const program = new Command("zipar")
     .description("Fast images from native PyTorch autoregressive checkpoints (ZipAR decoding).")
     .version(version)
     .showHelpAfterError("(--help lists the options)")
-    .exitOverride();
+    .showSuggestionAfterError(false)
+    .exitOverride()
+    .addHelpText("after", EXIT_CODES);
+  explainMistakes(program);
 
-  /** A number that `run` resolves to is the exit code. */
+  /** A number other than 0 that `run` resolves to is the exit code. */
   function add<Group extends OptionGroup>(
-    name: string,
+    name: keyof typeof EXAMPLES,
     description: string,
     options: Group,
     run: (options: ValuesOf<Group>, argument: string) => Promise<unknown>,
   ): Command {
-    const command = addOptions(program.command(name), options).description(description);
+    const command = addOptions(program.command(name), options)
+      .description(description)
+      .addHelpText("after", ["\nExamples:", ...EXAMPLES[name]].join("\n  "));
+    explainMistakes(command);
     return command.action(async () => {
-      const code = await run(command.opts(), command.args[0] as string);
-      if (typeof code === "number") process.exitCode = code;
+      try {
+        const code = await run(command.opts(), command.args[0] as string);
+        if (typeof code === "number" && code !== 0) process.exitCode = code;
+      } catch (error) {
+        throw namingOptions(error, options);
+      }
     });
   }
 
-  add("generate", "make images", GENERATE, async (options, prompt) =>
-    (await import("./generate.ts")).runGenerate(prompt, options),
-  ).argument("[prompt]", "text prompt, or the name of a class");
+  add("generate", "make images", GENERATE, async (options, prompt) => {
+    const order = orderOf(prompt, options);
+    return (await import("./generate.ts")).runGenerate(order, options);
+  }).argument("[prompt]", "text prompt, or the name of a class");
 
   add(
     "info",
     "show what a checkpoint is, which sizes it knows and what memory it needs, without loading it",
     INFO,
-    async (options) => (await import("./info.ts")).runInfo(options),
+    async (options) => {
+      checkModel(options);
+      return (await import("./info.ts")).runInfo(options);
+    },
   );
 
-  add("plan", "show the schedule of a token grid, without a model", PLAN, async (options) =>
-    (await import("./plan.ts")).runPlan(options),
-  );
+  add("plan", "show the schedule of a token grid, without a model", PLAN, async (options) => {
+    if (options.svg !== undefined) checkOutput("--svg", options.svg, options.overwrite);
+    return (await import("./plan.ts")).runPlan(options);
+  });
 
-  add("trace", "draw a run that generate --trace recorded", TRACE, async (options, file) =>
-    (await import("./trace.ts")).runTrace(file, options),
-  ).argument("<file>", "trace file");
+  add("trace", "draw a run that generate --trace recorded", TRACE, async (options, file) => {
+    if (options.svg !== undefined) checkOutput("--svg", options.svg, options.overwrite);
+    if (options.png !== undefined) checkOutput("--png", options.png, options.overwrite);
+    return (await import("./trace.ts")).runTrace(file, options);
+  }).argument("<file>", "trace file");
 
   add(
     "demo",
@@ -54,14 +80,20 @@ export function createProgram(version: string): Command {
     "eval",
     "measure what windows cost in fidelity; goes on where an earlier run stopped",
     EVAL,
-    async (options) => (await import("./eval.ts")).runEval(options),
+    async (options) => {
+      checkModel(options);
+      return (await import("./eval.ts")).runEval(options);
+    },
   );
 
   add(
     "profile",
     "measure how local the attention is, and the windows that keep most of it",
     PROFILE,
-    async (options) => (await import("./profile.ts")).runProfile(options),
+    async (options) => {
+      checkModel(options);
+      return (await import("./profile.ts")).runProfile(options);
+    },
   );
 
   add("worker", "serve an engine on another machine, until stopped", WORKER, async (options) =>
@@ -83,4 +115,18 @@ export function createProgram(version: string): Command {
     (await import("./doctor.ts")).runDoctor(options),
   );
   return program;
+}
+
+const EXIT_CODES = `
+Exit codes: 0 done, 2 bad input, 1 other failures; after a signal 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP).`;
+
+function explainMistakes(command: Command): void {
+  command.configureOutput({ outputError: (message, write) => write(explainMistake(message, command)) });
+}
+
+/** What only the model could tell is told in the words of the API; here its options have the names that are typed. */
+function namingOptions(error: unknown, options: OptionGroup): unknown {
+  if (!ZiparError.is(error) || error.code !== "invalid-options") return error;
+  const { code, details, message } = error;
+  return new ZiparError({ code, message: typedNames(message, options), details, cause: error });
 }

@@ -1,19 +1,14 @@
 import { openSync, writeSync } from "node:fs";
 import { reasonOf, ZiparError } from "../errors.ts";
 
-/**
- * Opens a trace file, before anything is loaded, so that a bad path is told at once. Each line is written when it
- * comes: a run that dies leaves what it did.
- */
-export function traceWriter(path: string, imageCount: number): (line: string) => void {
-  if (imageCount !== 1) {
-    throw new ZiparError({
-      code: "invalid-options",
-      message: `--trace records one image, and --count asks for ${imageCount}; leave one of them out`,
+/** Writes each line of a trace when it comes: a run that dies leaves what it did, and one that never began leaves nothing. */
+export function traceWriter(path: string): (line: string) => void {
+  let file: number | undefined;
+  return (line) =>
+    attempt(path, () => {
+      file ??= openSync(path, "w");
+      writeSync(file, `${line}\n`);
     });
-  }
-  const file = attempt(path, () => openSync(path, "w"));
-  return (line) => attempt(path, () => void writeSync(file, `${line}\n`));
 }
 
 function attempt<Value>(path: string, action: () => Value): Value {

@@ -27,10 +27,10 @@ export const LIMITS = {
   gridSide: 1024,
 } as const;
 
-const index = z
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1);
+/** The largest number of most fields: what an int32 holds. */
+export const MAX_INDEX = 2 ** 31 - 1;
+
+const index = z.int().min(0).max(MAX_INDEX);
 const positive = index.min(1);
 const counter = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 

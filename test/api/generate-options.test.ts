@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { resolveEngineOptions } from "../../src/api/engine-options.ts";
-import { resolveGeneration } from "../../src/api/generate-options.ts";
+import { generateSchema, pixelSizeSchema, resolveGeneration } from "../../src/api/generate-options.ts";
 import { createEngine, type GenerateOptions, plan, stubWorker } from "../../src/index.ts";
-import type { ModelCard } from "../../src/protocol/messages.ts";
+import { forwardSequenceSchema, MAX_INDEX, type ModelCard } from "../../src/protocol/messages.ts";
 import { resolveRemote } from "../../src/worker/remote/options.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 
@@ -200,8 +200,9 @@ describe("bad input is refused as invalid-options, with the option, what was exp
       { classLabel: 0, guidanceInterval: "late" },
       ["guidanceInterval", '"late"', "[0.2, 0.8]"],
     ],
-    ["seed -1", { classLabel: 0, seed: -1 }, ["seed", "-1", "0"]],
-    ["seed 2^53", { classLabel: 0, seed: 2 ** 53 }, ["seed", "9007199254740992"]],
+    ["seed -1", { classLabel: 0, seed: -1 }, ["seed", "-1", "0 to", "none for a random one"]],
+    ["seed 2^53", { classLabel: 0, seed: 2 ** 53 }, ["seed", "9007199254740992", "2^53 - 1"]],
+    ["top-k 2^31", { classLabel: 0, topK: 2 ** 31 }, ["topK", "2147483648", "at most 2147483647"]],
     [
       "guidance infinity",
       { classLabel: 0, guidanceScale: Number.POSITIVE_INFINITY },
@@ -315,4 +316,24 @@ describe("bad input is refused as invalid-options, with the option, what was exp
     expect(error.code).toBe("invalid-options");
     expect(error.message).toContain("colums");
   });
+});
+
+test("sampling takes exactly the numbers that the wire carries", () => {
+  const bounds = [0, 1, 1000, -1000, MAX_INDEX].flatMap((bound) => [
+    bound - 1,
+    bound,
+    bound + 1,
+    bound + 0.5,
+  ]);
+  for (const name of ["topK", "topP", "temperature", "guidanceScale"] as const) {
+    for (const value of [...bounds, 2 ** 53, 1e9, Infinity, NaN]) {
+      const isTaken = generateSchema.shape[name].safeParse(value).success;
+      expect(isTaken, `${name} ${value}`).toBe(forwardSequenceSchema.shape[name].safeParse(value).success);
+    }
+  }
+});
+
+test("a size takes no more than the wire carries", () => {
+  const sizeOf = (width: number) => pixelSizeSchema.safeParse({ width, height: 1 }).success;
+  expect([sizeOf(MAX_INDEX), sizeOf(MAX_INDEX + 1)]).toEqual([true, false]);
 });
