@@ -31,8 +31,8 @@ export async function runDoctor({ json }: ValuesOf<typeof DOCTOR>): Promise<numb
     examineDemo(join(packageRoot, "checkpoints", "demo")),
   ];
   const works = findings.every(({ state }) => state !== "problem");
-  if (json) console.log(JSON.stringify({ works, findings }));
-  else console.log(describeFindings(findings, works));
+  const report = json ? JSON.stringify({ works, findings }) : describeFindings(findings, works);
+  process.stdout.write(`${report}\n`);
   return works ? 0 : 1;
 }
 

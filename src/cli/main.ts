@@ -1,16 +1,28 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { describeFailure, exitCodeOf } from "./failure.ts";
+import { interruptExitCode, watchInterrupts } from "./interrupt.ts";
 import { createProgram } from "./program.ts";
+import { watchStreams } from "./watch-streams.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
   version: string;
 };
 
+watchStreams();
+watchInterrupts();
+process.on("uncaughtException", (error) => {
+  tellFailure(error);
+  process.exit();
+});
 try {
   await createProgram(version).parseAsync();
 } catch (error) {
-  process.exitCode = exitCodeOf(error);
+  tellFailure(error);
+}
+
+function tellFailure(error: unknown): void {
+  process.exitCode = interruptExitCode() ?? exitCodeOf(error);
   // commander has printed its own errors already
   if (!(error instanceof Error && error.name === "CommanderError")) {
     process.stderr.write(`${describeFailure(error, process.argv.includes("--verbose"))}\n`);

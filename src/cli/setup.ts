@@ -1,4 +1,5 @@
 import { installPythonEnvironment } from "../python/environment.ts";
+import { interruptSignal } from "./interrupt.ts";
 
 export interface SetupOptions {
   /** One JSON object on stdout, all else on stderr. */
@@ -20,11 +21,13 @@ export async function runSetup({
     includeTestTools: testTools,
     // uv draws better bars than could be made from outside: bytes of each download.
     onTerminal: process.stderr.isTTY,
+    signal: interruptSignal(),
     onProgress: ({ message }) => console.error(`setup: ${message}`),
   });
   const wallMs = Math.round(performance.now() - startMs);
   if (json) {
-    console.log(JSON.stringify({ ...environment, directory: environment.directory ?? null, wallMs }));
+    const report = { ...environment, directory: environment.directory ?? null, wallMs };
+    process.stdout.write(`${JSON.stringify(report)}\n`);
     return 0;
   }
   const seconds = (wallMs / 1000).toFixed(1);

@@ -2,7 +2,7 @@ import { execa } from "execa";
 import { ZiparError } from "../errors.ts";
 import { resolvePythonEnvironment } from "../python/environment.ts";
 import { workerVariables } from "../python/worker-variables.ts";
-import { interruptSignal } from "./interrupt.ts";
+import { interruptExitCode, interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { WORKER } from "./options.ts";
 
@@ -24,13 +24,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   for (;;) {
     const startedAt = performance.now();
     const { exitCode, signal } = await runPython(environment.python, options, interrupt);
-    if (interrupt.aborted) return 130;
+    if (interrupt.aborted) return interruptExitCode() ?? 1;
     if (FINAL_EXIT_CODES.has(exitCode)) return exitCode as number;
     if (performance.now() - startedAt > LONGEST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS;
     const reason = signal === undefined ? `exit code ${exitCode}` : signal;
     process.stderr.write(`zipar worker: it ended (${reason}); starting again in ${pauseMs / 1000} s\n`);
     await pause(pauseMs, interrupt);
-    if (interrupt.aborted) return 130;
+    if (interrupt.aborted) return interruptExitCode() ?? 1;
     pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
   }
 }

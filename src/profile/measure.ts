@@ -62,7 +62,13 @@ export async function profileLocality(options: ProfileOptions): Promise<Locality
   );
   let masses: MeanMasses | undefined;
   for (const [k, result] of results.entries()) {
-    signal?.throwIfAborted();
+    if (signal?.aborted) {
+      throw new ZiparError({
+        code: "cancelled",
+        message: "the profile was cancelled",
+        cause: signal.reason,
+      });
+    }
     masses = addMasses(masses, await profileImage(engine, subjects[k] as Subject, result));
     onProgress?.("attention", k + 1, results.length);
   }

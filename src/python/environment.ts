@@ -88,6 +88,8 @@ export interface InstallEnvironmentOptions extends ResolveEnvironmentOptions {
   readonly force?: boolean;
   /** Installers draw their own progress bars on this process's terminal instead of reporting lines. */
   readonly onTerminal?: boolean;
+  /** Cancels it; what was there before comes back. */
+  readonly signal?: AbortSignal;
 }
 
 export interface InstalledEnvironment {
@@ -107,7 +109,7 @@ export async function installPythonEnvironment(
     const environment = resolvePythonEnvironment(options);
     if (!environment.installed)
       throw new ZiparError({ code: "python-environment", message: environment.reason });
-    await probePython(environment.python, options.root);
+    await probePython(environment.python, options.root, options.signal);
     return { python: environment.python, directory: undefined, source: "ZIPAR_PYTHON", changed: false };
   }
   const { root, directory, wanted } = describeManagedEnvironment(options);
@@ -119,6 +121,7 @@ export async function installPythonEnvironment(
     files: workerFiles(root),
     force: options.force ?? false,
     onTerminal: options.onTerminal ?? false,
+    signal: options.signal,
     onProgress: options.onProgress ?? (() => undefined),
   });
   return { python: interpreterOf(directory), directory, source: "managed", changed };

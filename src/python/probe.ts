@@ -2,6 +2,7 @@ import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
 import { workerFiles } from "./location.ts";
+import { throwIfCancelled } from "./throw-if-cancelled.ts";
 import { workerVariables } from "./worker-variables.ts";
 
 const probeSchema = z.object({
@@ -19,17 +20,19 @@ export type PythonProbe = z.infer<typeof probeSchema>;
 const failureSchema = z.object({ error: z.string() });
 
 /** Imports in a fresh process everything that the worker needs; takes as long as importing PyTorch. */
-export async function probePython(python: string, root?: string): Promise<PythonProbe> {
+export async function probePython(python: string, root?: string, signal?: AbortSignal): Promise<PythonProbe> {
   const { directory } = workerFiles(root);
   const outcome = await execa(python, ["-m", "zipar_worker", "--probe"], {
     reject: false,
     stdin: "ignore",
     timeout: 300_000,
+    ...(signal === undefined ? {} : { cancelSignal: signal }),
     env: workerVariables(directory),
   });
   const printed = lastJson(outcome.stdout);
   const probe = probeSchema.safeParse(printed);
   if (!outcome.failed && probe.success) return probe.data;
+  throwIfCancelled(signal);
   const failure = failureSchema.safeParse(printed);
   const reason = failure.success
     ? failure.data.error

@@ -52,7 +52,7 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     }
     onProgress({ step: "check", message: "checking that the worker's packages can be imported" });
     const marker = await describeEnvironment(job, testTools, torchBackend);
-    await probePython(python, job.root);
+    await probePython(python, job.root, job.signal);
     await writeMarker(directory, marker);
   } catch (error) {
     if (before && isUntouched(directory, before)) await writeMarker(directory, before);

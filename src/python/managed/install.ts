@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { reasonOf } from "../../errors.ts";
+import { throwIfCancelled } from "../throw-if-cancelled.ts";
 import { readEnvironmentFacts } from "./facts.ts";
 import { fillEnvironment } from "./fill.ts";
 import { inspectPackages } from "./installed-packages.ts";
@@ -23,7 +24,7 @@ export async function installManagedEnvironment(request: InstallRequest): Promis
   if (!force && (await inspectEnvironment(request)).kind === "complete") return false;
   const onWait = (owner: string) =>
     onProgress({ step: "wait", message: `waiting for ${owner}, which is setting up ${directory}` });
-  return withSetupLock(directory, onWait, async () => {
+  const work = async () => {
     // Whoever held the lock before may have done the work.
     const state: EnvironmentState = force
       ? { kind: "unusable", reason: "it is to be made anew" }
@@ -32,7 +33,8 @@ export async function installManagedEnvironment(request: InstallRequest): Promis
     onProgress({ step: "environment", message: `Python environment ${directory}: ${state.reason}` });
     await mendEnvironment(await openJob(request), state);
     return true;
-  });
+  };
+  return withSetupLock(directory, onWait, work, request.signal);
 }
 
 /** The quick look, and beyond it every single file of every package. */
@@ -55,6 +57,7 @@ async function openJob(request: InstallRequest): Promise<InstallJob> {
     variables: request.machine.variables,
     directory: request.files.directory,
     onTerminal: request.onTerminal,
+    signal: request.signal,
     onLine: (line) => {
       // One line per package says nothing that the locks do not.
       if (/^ [-+~] /.test(line) || line.trim() === "") return;
@@ -71,6 +74,7 @@ async function mendEnvironment(job: InstallJob, state: EnvironmentState): Promis
       await removeLeftover(job.directory);
       return;
     } catch (error) {
+      throwIfCancelled(job.signal);
       job.onProgress({
         step: "environment",
         message: `mending it failed, making it anew. ${reasonOf(error)}`,

@@ -17,4 +17,6 @@ export interface InstallJob {
   readonly userUv: string | undefined;
   readonly run: RunProgram;
   readonly onProgress: (progress: SetupProgress) => void;
+  /** Ends the programs that run, and the set-up with them. */
+  readonly signal?: AbortSignal | undefined;
 }

@@ -1,5 +1,6 @@
 import { execa } from "execa";
 import { ZiparError } from "../../errors.ts";
+import { throwIfCancelled } from "../throw-if-cancelled.ts";
 
 /** Runs a program of the set-up to its end. */
 export type RunProgram = (
@@ -14,6 +15,8 @@ export interface RunProgramOptions {
   /** Leaves this process's terminal to the program, which then draws its own progress bars. */
   readonly onTerminal: boolean;
   readonly onLine: (line: string) => void;
+  /** Ends the program. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const keptLineCount = 12;
@@ -27,6 +30,7 @@ export function createRunProgram(options: RunProgramOptions): RunProgram {
       reject: false,
       stdin: "ignore",
       buffer: false,
+      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     } as const;
     const lastLines: string[] = [];
     const outcome = options.onTerminal
@@ -38,6 +42,8 @@ export function createRunProgram(options: RunProgramOptions): RunProgram {
           options.onLine(line);
         });
     if (!outcome.failed) return;
+    // Ctrl-C in a terminal reaches the program too, which may end before it is ended.
+    throwIfCancelled(options.signal);
     const said = lastLines.length > 0 ? `:\n${lastLines.join("\n")}` : ".";
     throw new ZiparError({
       code: "python-environment",

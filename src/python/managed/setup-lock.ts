@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isRunning } from "../../system/is-running.ts";
+import { throwIfCancelled } from "../throw-if-cancelled.ts";
 
 const heartbeatMs = 2_000;
 const silentMs = 30_000;
@@ -24,12 +25,13 @@ export async function withSetupLock<Result>(
   directory: string,
   onWait: (owner: string) => void,
   work: () => Promise<Result>,
+  signal?: AbortSignal,
 ): Promise<Result> {
   const lock = `${directory}.lock`;
   await mkdir(dirname(lock), { recursive: true });
   const owner: Owner = { host: hostname(), pid: process.pid, id: randomUUID() };
   const ownerText = JSON.stringify(owner);
-  await acquire(lock, ownerText, onWait);
+  await acquire(lock, ownerText, onWait, signal);
   const heartbeat = setInterval(() => {
     const now = new Date();
     // A lock that vanished under us is not worth ending the set-up for.
@@ -43,7 +45,12 @@ export async function withSetupLock<Result>(
   }
 }
 
-async function acquire(lock: string, ownerText: string, onWait: (owner: string) => void): Promise<void> {
+async function acquire(
+  lock: string,
+  ownerText: string,
+  onWait: (owner: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   for (let hasWaited = false; !(await create(lock, ownerText)); ) {
     const held = await readHolder(lock);
     // Given back while we looked.
@@ -54,6 +61,7 @@ async function acquire(lock: string, ownerText: string, onWait: (owner: string) 
     }
     if (!hasWaited) onWait(`process ${held.owner.pid} on ${held.owner.host}`);
     hasWaited = true;
+    throwIfCancelled(signal);
     await sleep(pollMs);
   }
 }
