@@ -34,7 +34,6 @@ const OTHER_OPTIONS: Readonly<Record<string, string>> = {
   force: "--overwrite",
   f: "--overwrite",
   y: "--overwrite",
-  overwrite: "--overwrite",
   prompt: 'The prompt needs no option: zipar generate "a lighthouse"',
   p: 'The prompt needs no option: zipar generate "a lighthouse"',
   width: "The size is one option: --size 512x512",
