@@ -13,6 +13,7 @@ export type ZiparErrorCode =
   | "out-of-memory"
   | "no-image-decoder"
   | "image-output"
+  | "picture"
   | "trace"
   | "trace-mismatch"
   | "queue-full"

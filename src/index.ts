@@ -8,8 +8,7 @@ export {
   GenerationResult,
   type GenerationStats,
 } from "./api/generation.ts";
-export { GeneratedImage } from "./api/image.ts";
-export type { ImageFormat } from "./api/image-format.ts";
+export { type EncodeOptions, GeneratedImage } from "./api/image.ts";
 export type { ImageSize } from "./api/image-size.ts";
 export {
   estimateMemory,
@@ -37,6 +36,10 @@ export type {
 } from "./decode/worker-source.ts";
 export { ZiparError, type ZiparErrorCode, type ZiparErrorOptions } from "./errors.ts";
 export type { Logger } from "./logger.ts";
+export type { ImageFormat } from "./picture/encode.ts";
+export type { PicturePart } from "./picture/part.ts";
+export { readPictureSettings } from "./picture/read.ts";
+export type { PictureSettings } from "./picture/settings.ts";
 export type { ModelCard } from "./protocol/messages.ts";
 export type { Distribution } from "./schedule/distribution.ts";
 export type { Draw, QueryResult } from "./schedule/step-outcome.ts";

@@ -6,6 +6,8 @@ import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, WorkerStats } from "../decode/worker.ts";
 import { reasonOf, ZiparError } from "../errors.ts";
+import { describePicture } from "../picture/describe.ts";
+import type { PictureSettings } from "../picture/settings.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
@@ -169,6 +171,9 @@ export class Engine implements AsyncDisposable {
   #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
     const { worker } = this.#first;
     const branchCount = options.sampling.guidanceScale === 1 ? 1 : this.card.branches.length;
+    const { model, vq, textEncoder } = this.#options;
+    const { card, device, dtype } = this;
+    const maker = { model, vq, textEncoder, card, device, dtype };
     let startedAt = performance.now();
     let restarts = 0;
     return new Promise((resolve, reject) => {
@@ -206,8 +211,9 @@ export class Engine implements AsyncDisposable {
         },
         onDone(state, pixels) {
           const wallMs = performance.now() - startedAt;
-          const image = pixels === undefined ? undefined : new GeneratedImage(pixels);
-          resolve(new GenerationResult(describeResult(options, state, wallMs, restarts), image));
+          const settings = describePicture(maker, options, state.forwardCount);
+          const image = pixels === undefined ? undefined : new GeneratedImage(pixels, settings);
+          resolve(new GenerationResult(describeResult(options, settings, state, wallMs, restarts), image));
         },
         onError: reject,
       };
@@ -239,6 +245,7 @@ function sumOf(stats: readonly WorkerStats[]): WorkerStats {
 
 function describeResult(
   { seed, window }: ResolvedGeneration,
+  settings: PictureSettings,
   state: SequenceState,
   wallMs: number,
   restarts: number,
@@ -261,6 +268,7 @@ function describeResult(
     rows,
     columns,
     window,
+    settings,
     tokens: Array.from({ length: rows }, (_, row) => [
       ...state.tokens.subarray(row * columns, (row + 1) * columns),
     ]),

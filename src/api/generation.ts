@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import { ZiparError } from "../errors.ts";
+import type { PictureSettings } from "../picture/settings.ts";
 import type { Window } from "../schedule/window.ts";
 import type { GeneratedImage } from "./image.ts";
 
@@ -76,6 +77,8 @@ export class GenerationResult {
   /** Rows of codebook indices. */
   readonly tokens: readonly (readonly number[])[];
   readonly stats: GenerationStats;
+  /** How it was made, as plain data: `engine.generate(settings.options)` makes it again. */
+  readonly settings: PictureSettings;
   readonly adaptive?: AdaptiveReport;
   readonly #image: GeneratedImage | undefined;
 
@@ -87,6 +90,7 @@ export class GenerationResult {
     this.window = fields.window;
     this.tokens = fields.tokens;
     this.stats = fields.stats;
+    this.settings = fields.settings;
     if (fields.adaptive !== undefined) this.adaptive = fields.adaptive;
     this.#image = image;
   }

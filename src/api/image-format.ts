@@ -1,6 +1,5 @@
 import { ZiparError } from "../errors.ts";
-
-export type ImageFormat = "png" | "webp" | "jpeg";
+import type { ImageFormat } from "../picture/encode.ts";
 
 /** By the ending of a file's name. */
 const FORMATS: Readonly<Record<string, ImageFormat | undefined>> = {

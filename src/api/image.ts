@@ -1,56 +1,66 @@
 import sharp, { type Sharp } from "sharp";
 import type { Pixels } from "../decode/worker.ts";
-import { reasonOf, ZiparError } from "../errors.ts";
-import { type ImageFormat, imageFormatOf } from "./image-format.ts";
+import { ZiparError } from "../errors.ts";
+import { encodePicture, type ImageFormat } from "../picture/encode.ts";
+import type { PictureSettings } from "../picture/settings.ts";
+import { writeWhole } from "../system/write-whole.ts";
+import { imageFormatOf } from "./image-format.ts";
+
+export interface EncodeOptions {
+  /**
+   * Puts in how the picture was made (`GenerationResult.settings`): a PNG gets the texts `parameters`, which image tools
+   * read, and `zipar`; WebP and JPEG get XMP. Only the finished picture of a generation knows it. Default: false.
+   */
+  readonly metadata?: boolean | undefined;
+}
 
 /** A decoded picture: 8-bit RGB, row by row. */
 export class GeneratedImage {
   readonly width: number;
   readonly height: number;
   readonly pixels: Uint8Array;
+  readonly #settings: PictureSettings | undefined;
 
-  constructor({ width, height, data }: Pixels) {
+  /** @internal */
+  constructor({ width, height, data }: Pixels, settings?: PictureSettings) {
     this.width = width;
     this.height = height;
     this.pixels = data;
-  }
-
-  /** Encodes the picture; PNG and WebP without loss. */
-  async encode(format: ImageFormat = "png"): Promise<Uint8Array> {
-    return encoderOf(this.toSharp(), format).toBuffer();
+    this.#settings = settings;
   }
 
   /**
-   * Writes the picture; the format follows the file's ending (.png, .webp, .jpg, .jpeg).
-   * @throws ZiparError `image-output`
+   * Encodes the picture; PNG and WebP without loss.
+   * @throws ZiparError `invalid-options` where `metadata` is asked for and there is none, `image-output` where the format
+   *   does not take pictures of this size
    */
-  async save(path: string): Promise<void> {
-    const format = imageFormatOf(path);
-    try {
-      await encoderOf(this.toSharp(), format).toFile(path);
-    } catch (cause) {
+  async encode(format: ImageFormat = "png", { metadata = false }: EncodeOptions = {}): Promise<Uint8Array> {
+    if (metadata && this.#settings === undefined) {
       throw new ZiparError({
-        code: "image-output",
-        message: `cannot write ${path}: ${reasonOf(cause)}`,
-        cause,
+        code: "invalid-options",
+        message:
+          "this picture does not know how it was made: only the finished one of a generation does, and no preview; " +
+          "leave `metadata` out",
       });
     }
+    try {
+      return await encodePicture(this.toSharp(), format, metadata ? this.#settings : undefined);
+    } catch (cause) {
+      const message = `${this.width} x ${this.height} pixels cannot be encoded as ${format}; PNG takes every size`;
+      throw new ZiparError({ code: "image-output", message, cause });
+    }
+  }
+
+  /**
+   * Writes the picture, whole or not at all; the format follows the file's ending (.png, .webp, .jpg, .jpeg).
+   * @throws ZiparError as `encode`, and `image-output` where it cannot be written
+   */
+  async save(path: string, options?: EncodeOptions): Promise<void> {
+    await writeWhole(path, await this.encode(imageFormatOf(path), options));
   }
 
   /** For further processing with sharp. */
   toSharp(): Sharp {
     return sharp(this.pixels, { raw: { width: this.width, height: this.height, channels: 3 } });
   }
-}
-
-function encoderOf(image: Sharp, format: ImageFormat): Sharp {
-  switch (format) {
-    case "png":
-      return image.png();
-    case "webp":
-      return image.webp({ lossless: true });
-    case "jpeg":
-      return image.jpeg({ quality: 95, chromaSubsampling: "4:4:4" });
-  }
-  format satisfies never;
 }

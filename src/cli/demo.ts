@@ -8,7 +8,7 @@ import { mean } from "../report/statistics.ts";
 import { interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { DEMO } from "./options.ts";
-import { makeFolder } from "./output.ts";
+import { makeFolder, writeOutput } from "./output.ts";
 import { showProgress } from "./progress.ts";
 
 interface Way {
@@ -49,7 +49,8 @@ export async function runDemo({ out, device, seed }: ValuesOf<typeof DEMO>): Pro
     for (const way of WAYS)
       settings.push({ way, results: await generateClasses(engine, classes, way, { seed, signal, out }) });
     const sheet = join(out, "contact-sheet.png");
-    await (await drawContactSheet(classes, settings.map(sheetRow))).png().toFile(sheet);
+    const picture = await (await drawContactSheet(classes, settings.map(sheetRow))).png().toBuffer();
+    await writeOutput("--out", sheet, picture);
     process.stdout.write(
       `${describeSettings(engine, settings)}\n\npictures in ${out}, side by side in ${sheet}\n`,
     );

@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { drawContactSheet } from "../drawings/contact-sheet.ts";
 import { drawFidelitySvg } from "../drawings/fidelity-svg.ts";
@@ -12,7 +11,7 @@ import { interruptSignal } from "./interrupt.ts";
 import { loadingOptions } from "./loading.ts";
 import type { ValuesOf } from "./option.ts";
 import type { EVAL } from "./options.ts";
-import { makeFolder } from "./output.ts";
+import { makeFolder, writeOutput } from "./output.ts";
 import { showProgress } from "./progress.ts";
 
 const SHEET_COLUMNS = 14;
@@ -29,12 +28,15 @@ export async function runEval(options: ValuesOf<typeof EVAL>): Promise<void> {
     );
   }
   const table = drawReportTable(report);
-  writeFileSync(join(options.out, "fidelity.json"), `${JSON.stringify(report, undefined, 2)}\n`);
-  writeFileSync(join(options.out, "fidelity.md"), table);
+  const write = (name: string, data: string | Uint8Array) =>
+    writeOutput("--out", join(options.out, name), data);
+  await write("fidelity.json", `${JSON.stringify(report, undefined, 2)}\n`);
+  await write("fidelity.md", table);
   const svg = drawFidelitySvg(report);
-  writeFileSync(join(options.out, "fidelity.svg"), svg);
-  await (await renderSvg(svg)).png().toFile(join(options.out, "fidelity.png"));
-  await saveSamples(evaluation, join(options.out, "samples.png"));
+  await write("fidelity.svg", svg);
+  await write("fidelity.png", await (await renderSvg(svg)).png().toBuffer());
+  const samples = await drawSamples(evaluation);
+  if (samples !== undefined) await write("samples.png", samples);
   process.stdout.write(
     options.json
       ? `${JSON.stringify(report)}\n`
@@ -79,8 +81,8 @@ async function measure(options: ValuesOf<typeof EVAL>): Promise<Evaluation> {
   }
 }
 
-/** The first picture of each class, one line per setting. */
-async function saveSamples({ report, settings, pictureSets }: Evaluation, path: string): Promise<void> {
+/** The first picture of each class, one line per setting, as a PNG; undefined where there are none. */
+async function drawSamples({ report, settings, pictureSets }: Evaluation): Promise<Uint8Array | undefined> {
   const classes = report.classes.slice(0, SHEET_COLUMNS);
   const rows = settings.flatMap((setting, k) => {
     const set = pictureSets[k];
@@ -88,7 +90,7 @@ async function saveSamples({ report, settings, pictureSets }: Evaluation, path: 
     const label = `${settingName(setting)}: ${Math.round(10 * forwards) / 10} forwards an image`;
     return set === undefined ? [] : [{ label, images: readPictures(set, classes.length) }];
   });
-  if (rows.length === 0) return;
+  if (rows.length === 0) return undefined;
   const labels = classes.map((label, k) => report.classNames?.[k] ?? `class ${label}`);
-  await (await drawContactSheet(labels, rows, 96)).png().toFile(path);
+  return (await drawContactSheet(labels, rows, 96)).png().toBuffer();
 }

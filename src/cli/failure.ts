@@ -1,5 +1,6 @@
 import { CommanderError } from "commander";
 import { reasonOf, ZiparError, type ZiparErrorCode } from "../errors.ts";
+import { isMachineFailure } from "../system/write-failure.ts";
 
 /** What the user can mend by asking for something else; everything else is a failure. */
 const BAD_INPUT: ReadonlySet<ZiparErrorCode> = new Set([
@@ -8,6 +9,7 @@ const BAD_INPUT: ReadonlySet<ZiparErrorCode> = new Set([
   "checkpoint",
   "no-image-decoder",
   "image-output",
+  "picture",
   "trace",
 ]);
 
@@ -16,7 +18,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (!ZiparError.is(error)) return 1;
   if (error.code === "cancelled") return 130;
-  return BAD_INPUT.has(error.code) ? 2 : 1;
+  return BAD_INPUT.has(error.code) && !isMachineFailure(error) ? 2 : 1;
 }
 
 /** One clear paragraph; the stack and its causes only when asked for. */

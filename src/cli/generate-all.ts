@@ -6,11 +6,20 @@ import { makeFolder } from "./output.ts";
 import type { PictureTarget } from "./picture-files.ts";
 import { showProgress } from "./progress.ts";
 
+interface PictureTask {
+  readonly count: number;
+  /** Of the first image. */
+  readonly seed: number;
+  readonly target: PictureTarget | undefined;
+  /** Whether pictures carry how they were made. */
+  readonly metadata: boolean | undefined;
+}
+
 /** Images are saved as they are finished, so that neither an interrupt nor the failure of one costs the others. */
 export async function generateAll(
   engine: Engine,
   request: GenerateOptions,
-  { count, seed, target }: { count: number; seed: number; target: PictureTarget | undefined },
+  { count, seed, target, metadata }: PictureTask,
 ): Promise<readonly PromiseSettledResult<GenerationResult>[]> {
   const progress = showProgress();
   const generations = Array.from({ length: count }, (_, k) =>
@@ -25,7 +34,7 @@ export async function generateAll(
       progress.show("generating", decoded, event.tokenCount * count, `tokens, forward ${event.forward}`);
     }
     const result = await generation;
-    await keep(result, target, k);
+    await keep(result, { target, metadata }, k);
     return result;
   };
   try {
@@ -36,12 +45,17 @@ export async function generateAll(
 }
 
 /** A run that makes no picture leaves no folder either. */
-async function keep(result: GenerationResult, target: PictureTarget | undefined, k: number): Promise<void> {
+async function keep(
+  result: GenerationResult,
+  { target, metadata }: Pick<PictureTask, "target" | "metadata">,
+  k: number,
+): Promise<void> {
   if (target?.type === "files") {
     if (target.makesFolder) makeFolder(target.folder);
-    await result.image.save(target.files[k] as string);
+    await result.image.save(target.files[k] as string, { metadata });
   }
-  if (target?.type === "standard-output") process.stdout.write(await result.image.encode("png"));
+  if (target?.type === "standard-output")
+    process.stdout.write(await result.image.encode("png", { metadata }));
 }
 
 /** Throws what the first image failed with, if one did, with word of those that did not. */

@@ -1,10 +1,12 @@
 import { createEngine, type Engine } from "../api/engine.ts";
 import { type Logger, silentLogger } from "../logger.ts";
+import type { PictureSettings } from "../picture/settings.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { generateAll, throwFailure } from "./generate-all.ts";
 import type { GenerateOrder } from "./generate-order.ts";
 import { describeImage, describeRun } from "./generate-report.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { tellDifference } from "./like-picture.ts";
 import { loadingOptions } from "./loading.ts";
 import { pick, type ValuesOf } from "./option.ts";
 import { type GENERATE, REMOTE } from "./options.ts";
@@ -13,16 +15,26 @@ import { traceWriter } from "./trace-writer.ts";
 
 type Options = ValuesOf<typeof GENERATE>;
 
-/** `zipar generate`: start, generate `count` images together, save, report. */
-export async function runGenerate({ request, seed, target }: GenerateOrder, options: Options): Promise<void> {
-  const { count } = options;
+/**
+ * `zipar generate`: start, generate `count` images together, save, report.
+ * @param like the settings of a picture that is to be made again
+ */
+export async function runGenerate(
+  { request, seed, target }: GenerateOrder,
+  options: Options,
+  like: PictureSettings | undefined,
+): Promise<void> {
+  const { count, metadata } = options;
   const files = target?.type === "files" ? target.files : undefined;
   const trace = options.trace === undefined ? undefined : traceWriter(options.trace);
   const signal = interruptSignal();
   const engine = await start(options, signal);
+  if (like !== undefined) tellDifference(like, engine);
   try {
     const startedAt = performance.now();
-    const outcomes = await generateAll(engine, { ...request, trace, signal }, { count, seed, target });
+    const task = { count, seed, target, metadata };
+    const asked = { ...request, refreshRowEnds: like?.options.refreshRowEnds, trace, signal };
+    const outcomes = await generateAll(engine, asked, task);
     const wallMs = performance.now() - startedAt;
     const images = outcomes.flatMap((outcome, k) =>
       outcome.status === "fulfilled" ? [describeImage(outcome.value, options, files?.[k])] : [],

@@ -1,13 +1,9 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
+import { VERSION } from "../version.ts";
 import { describeFailure, exitCodeOf } from "./failure.ts";
 import { interruptExitCode, watchInterrupts } from "./interrupt.ts";
 import { createProgram } from "./program.ts";
 import { watchStreams } from "./watch-streams.ts";
-
-const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
 
 watchStreams();
 watchInterrupts();
@@ -16,7 +12,7 @@ process.on("uncaughtException", (error) => {
   process.exit();
 });
 try {
-  await createProgram(version).parseAsync();
+  await createProgram(VERSION).parseAsync();
 } catch (error) {
   tellFailure(error);
 }

@@ -128,11 +128,13 @@ export const GENERATE = {
   ),
   count: preset("1", whole("<count>", "how many images", z.int().min(1).max(4096))),
   ...PLACE,
+  like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),
   out: path(
     "<path>",
     'a file (.png, .webp, .jpg), a folder (one that exists, ends in "/", or has no ending), or - for a PNG on standard output',
   ),
   ...OVERWRITE,
+  metadata: flag("leave out of the pictures how they were made", { isNegated: true }),
   image: flag("tokens only", { isNegated: true }),
   tokens: flag("with --json: the tokens too"),
   trace: output("<file>", 'record the run of one image, for "zipar trace"'),

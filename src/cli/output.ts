@@ -1,6 +1,8 @@
-import { accessSync, constants, lstatSync, mkdirSync, type Stats, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { reasonOf, ZiparError } from "../errors.ts";
+import { ZiparError } from "../errors.ts";
+import { writeFailure } from "../system/write-failure.ts";
+import { writeWhole } from "../system/write-whole.ts";
 
 /** @throws ZiparError `image-output` */
 export function makeFolder(path: string): void {
@@ -8,11 +10,11 @@ export function makeFolder(path: string): void {
 }
 
 /**
- * Writes a file that an option names.
+ * Writes a file that an option names, or one in its folder; whole or not at all.
  * @throws ZiparError `image-output`
  */
-export function writeOutput(option: string, path: string, data: string | Uint8Array): void {
-  attempt(`${option} ${path}: cannot write it`, () => writeFileSync(path, data));
+export function writeOutput(option: string, path: string, data: string | Uint8Array): Promise<void> {
+  return writeWhole(path, data, `${option} ${path}: cannot write it`);
 }
 
 /**
@@ -86,6 +88,6 @@ function attempt<Value>(what: string, action: () => Value): Value {
   try {
     return action();
   } catch (cause) {
-    throw new ZiparError({ code: "image-output", message: `${what} (${reasonOf(cause)})`, cause });
+    throw writeFailure(what, cause);
   }
 }

@@ -6,11 +6,11 @@ import { writeOutput } from "./output.ts";
 import { drawWavefront } from "./wavefront.ts";
 
 /** `zipar plan`: the schedule of a grid, without a model. */
-export function runPlan(options: ValuesOf<typeof PLAN>): void {
+export async function runPlan(options: ValuesOf<typeof PLAN>): Promise<void> {
   const { json, svg } = options;
   const planned = plan(pick(GRID, options));
   const { forwards, nextTokenForwards, reduction, maxQueries } = planned;
-  if (svg !== undefined) writeOutput("--svg", svg, drawWavefrontSvg(planned));
+  if (svg !== undefined) await writeOutput("--svg", svg, drawWavefrontSvg(planned));
   process.stdout.write(
     json
       ? `${JSON.stringify({ forwards, nextTokenForwards, reduction, maxQueries })}\n`

@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { drawLocalitySvg } from "../drawings/locality-svg.ts";
 import { renderSvg } from "../drawings/svg-png.ts";
@@ -9,7 +8,7 @@ import { interruptSignal } from "./interrupt.ts";
 import { loadingOptions } from "./loading.ts";
 import type { ValuesOf } from "./option.ts";
 import type { PROFILE } from "./options.ts";
-import { makeFolder } from "./output.ts";
+import { makeFolder, writeOutput } from "./output.ts";
 import { showProgress } from "./progress.ts";
 
 /** `zipar profile`: how local the attention is, as a table, JSON and a picture. */
@@ -19,10 +18,11 @@ export async function runProfile(options: ValuesOf<typeof PROFILE>): Promise<voi
   const report = await measure(options);
   const table = drawLocalityTable(report);
   const svg = drawLocalitySvg(report);
-  writeFileSync(join(out, "locality.json"), `${JSON.stringify(report)}\n`);
-  writeFileSync(join(out, "locality.md"), table);
-  writeFileSync(join(out, "locality.svg"), svg);
-  await (await renderSvg(svg)).png().toFile(join(out, "locality.png"));
+  const write = (name: string, data: string | Uint8Array) => writeOutput("--out", join(out, name), data);
+  await write("locality.json", `${JSON.stringify(report)}\n`);
+  await write("locality.md", table);
+  await write("locality.svg", svg);
+  await write("locality.png", await (await renderSvg(svg)).png().toBuffer());
   process.stdout.write(
     json ? `${JSON.stringify(report)}\n` : `${table}\ntable, JSON and picture in ${out}\n`,
   );

@@ -1,8 +1,10 @@
 import { Command } from "commander";
 import { ZiparError } from "../errors.ts";
+import { readPictureSettings } from "../picture/read.ts";
 import { checkModel } from "./check-model.ts";
 import { EXAMPLES } from "./examples.ts";
 import { orderOf } from "./generate-order.ts";
+import { likePicture } from "./like-picture.ts";
 import { explainMistake } from "./mistyped.ts";
 import { addOptions, type OptionGroup, typedNames, type ValuesOf } from "./option.ts";
 import { DEMO, DOCTOR, EVAL, GENERATE, INFO, KEYS, PLAN, PROFILE, SETUP, TRACE, WORKER } from "./options.ts";
@@ -22,20 +24,22 @@ export function createProgram(version: string): Command {
     .addHelpText("after", EXIT_CODES);
   explainMistakes(program);
 
-  /** A number other than 0 that `run` resolves to is the exit code. */
+  /** A number other than 0 that `run` resolves to is the exit code; `typed` are the options that stand on the command line. */
   function add<Group extends OptionGroup>(
     name: keyof typeof EXAMPLES,
     description: string,
     options: Group,
-    run: (options: ValuesOf<Group>, argument: string) => Promise<unknown>,
+    run: (options: ValuesOf<Group>, argument: string, typed: ReadonlySet<string>) => Promise<unknown>,
   ): Command {
     const command = addOptions(program.command(name), options)
       .description(description)
       .addHelpText("after", ["\nExamples:", ...EXAMPLES[name]].join("\n  "));
     explainMistakes(command);
     return command.action(async () => {
+      const values = command.opts<ValuesOf<Group>>();
+      const typed = Object.keys(values).filter((name) => command.getOptionValueSource(name) === "cli");
       try {
-        const code = await run(command.opts(), command.args[0] as string);
+        const code = await run(values, command.args[0] as string, new Set(typed));
         if (typeof code === "number" && code !== 0) process.exitCode = code;
       } catch (error) {
         throw namingOptions(error, options);
@@ -43,20 +47,27 @@ export function createProgram(version: string): Command {
     });
   }
 
-  add("generate", "make images", GENERATE, async (options, prompt) => {
+  add("generate", "make images", GENERATE, async (given, typedPrompt, typed) => {
+    const like = given.like === undefined ? undefined : await readPictureSettings(given.like);
+    const { prompt, options } =
+      like === undefined
+        ? { prompt: typedPrompt, options: given }
+        : likePicture(like, typedPrompt, given, typed);
     const order = orderOf(prompt, options);
-    return (await import("./generate.ts")).runGenerate(order, options);
+    return (await import("./generate.ts")).runGenerate(order, options, like);
   }).argument("[prompt]", "text prompt, or the name of a class");
 
   add(
     "info",
-    "show what a checkpoint is, which sizes it knows and what memory it needs, without loading it",
+    "show what a checkpoint is, which sizes it knows and what memory it needs, without loading it; or how a picture was made",
     INFO,
-    async (options) => {
+    async (options, picture, typed) => {
+      if (picture !== undefined)
+        return (await import("./picture-info.ts")).runPictureInfo(picture, options, typed);
       checkModel(options);
       return (await import("./info.ts")).runInfo(options);
     },
-  );
+  ).argument("[picture]", "a picture that zipar made");
 
   add("plan", "show the schedule of a token grid, without a model", PLAN, async (options) => {
     if (options.svg !== undefined) checkOutput("--svg", options.svg, options.overwrite);

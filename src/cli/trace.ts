@@ -13,9 +13,9 @@ export async function runTrace(file: string, options: ValuesOf<typeof TRACE>): P
   const { check, svg, png, json } = options;
   const trace = await readTrace(file);
   const replay = check ? replayTrace(trace) : undefined;
-  if (svg !== undefined) writeOutput("--svg", svg, drawTraceSvg(trace));
+  if (svg !== undefined) await writeOutput("--svg", svg, drawTraceSvg(trace));
   if (png !== undefined) {
-    writeOutput("--png", png, await (await renderSvg(drawTraceSvg(trace))).png().toBuffer());
+    await writeOutput("--png", png, await (await renderSvg(drawTraceSvg(trace))).png().toBuffer());
   }
   if (json) {
     const summary = summarizeTrace(trace);

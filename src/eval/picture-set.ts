@@ -1,12 +1,13 @@
-import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { GeneratedImage } from "../api/image.ts";
+import { writeWhole } from "../system/write-whole.ts";
 
 /** Writes pictures of one size and their classes as one safetensors file, as `zipar_worker.judge` reads it. */
-export function writePictureSet(
+export async function writePictureSet(
   path: string,
   images: readonly GeneratedImage[],
   labels: readonly number[],
-): void {
+): Promise<void> {
   const [first] = images;
   if (first === undefined) throw new Error("writePictureSet: no pictures");
   const { width, height } = first;
@@ -28,7 +29,7 @@ export function writePictureSet(
   for (const [k, label] of labels.entries()) file.writeInt32LE(label, start + 4 * k);
   for (const [k, { pixels }] of images.entries())
     file.set(pixels, start + 4 * labels.length + k * pictureBytes);
-  writeFileSync(path, file);
+  await writeWhole(path, file);
 }
 
 /** The first pictures of such a file. */

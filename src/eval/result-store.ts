@@ -1,16 +1,9 @@
 import { createHash } from "node:crypto";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Source } from "../protocol/messages.ts";
+import { writeWhole } from "../system/write-whole.ts";
 
 const samplesSchema = z.object({
   wallMs: z.number(),
@@ -39,7 +32,7 @@ export type SettingSamples = z.infer<typeof samplesSchema>;
  */
 export interface ResultStore {
   read(name: string, parameters: unknown): SettingSamples | undefined;
-  write(name: string, parameters: unknown, samples: SettingSamples): void;
+  write(name: string, parameters: unknown, samples: SettingSamples): Promise<void>;
   /** Where the pictures of a setting go. */
   picturesPath(name: string, parameters: unknown): string;
 }
@@ -57,10 +50,7 @@ export function openResultStore(folder: string): ResultStore {
       return isWhole ? samples : undefined;
     },
     write(name, parameters, samples) {
-      const path = pathOf(name, parameters, "json");
-      const partial = `${path}.${process.pid}.partial`; // several processes may share the folder
-      writeFileSync(partial, JSON.stringify(samples));
-      renameSync(partial, path); // whole or not at all
+      return writeWhole(pathOf(name, parameters, "json"), JSON.stringify(samples));
     },
     picturesPath: (name, parameters) => pathOf(name, parameters, "safetensors"),
   };

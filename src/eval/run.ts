@@ -181,9 +181,9 @@ async function measureSetting(
   );
   if (pictures !== undefined) {
     const labels = samples.images.map(({ classIndex }) => classIndex);
-    writePictureSet(store.picturesPath(name, parameters), pictures, labels);
+    await writePictureSet(store.picturesPath(name, parameters), pictures, labels);
   }
-  store.write(name, parameters, samples);
+  await store.write(name, parameters, samples);
   options.onSetting?.(name, "measured", samples.wallMs);
   return samples;
 }
@@ -205,7 +205,7 @@ async function nextTokenGreedyOf(run: Run): Promise<GreedyTokens> {
     options.signal,
   );
   const wallMs = Math.round(performance.now() - startedAt);
-  store.write(name, parameters, {
+  await store.write(name, parameters, {
     wallMs,
     nextTokenForwards: 0,
     hasPictures: false,

@@ -37,7 +37,7 @@ function distinct(texts: readonly string[]): readonly string[] {
 }
 
 /** `path` = what was received: what was expected. */
-function describeProblem({ path, received, expected }: Problem): string {
+export function describeProblem({ path, received, expected }: Problem): string {
   return path.length === 0 ? expected : `\`${z.core.toDotPath(path)}\` = ${shown(received)}: ${expected}`;
 }
 

@@ -31,6 +31,11 @@ export function resolvePartReference(reference: string, what: string): Source {
   );
 }
 
+/** Whether a reference is a hub id where no file of this machine has that name. */
+export function isHubReference(reference: string): boolean {
+  return hubSource(reference) !== undefined;
+}
+
 /** About another machine, where only the worker can look: a hub id, or else a path as it was given. */
 export function resolveRemoteReference(reference: string): Source {
   return hubSource(reference) ?? { type: "path", path: reference };

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { packageRoot } from "../../src/python/location.ts";
 
 test.each([
+  ["src/version.ts", /^export const VERSION = "(.*)";$/gm],
   ["python-worker/pyproject.toml", /^version = "(.*)"$/gm],
   ["python-worker/zipar_worker/__init__.py", /^__version__ = "(.*)"$/gm],
 ])("%s has the version of package.json", (path, pattern) => {

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as zmq from "zeromq";
-import { reasonOf, ZiparError } from "../../errors.ts";
+import { ZiparError } from "../../errors.ts";
+import { writeFailure } from "../../system/write-failure.ts";
 import { KEY_FILES, readPublicKey, readToken } from "./key-files.ts";
 
 /** Folders that were made, each to be kept by one side. */
@@ -34,12 +35,11 @@ export function makeKeys(folder: string, workerName = "worker"): MadeKeys {
     if (!isAddition) makeEngine(engine);
     makeWorker(worker, known, engine);
   } catch (cause) {
+    // Half of a side's keys would be in the way of the next try. None of these was there before.
+    for (const path of [worker, isAddition ? known : engine])
+      if (existsSync(path)) rmSync(path, { recursive: true });
     if (ZiparError.is(cause)) throw cause;
-    throw new ZiparError({
-      code: "invalid-options",
-      message: `cannot make keys in ${folder} (${reasonOf(cause)})`,
-      cause,
-    });
+    throw writeFailure(`cannot make keys in ${folder}`, cause, "invalid-options");
   }
   return { engine, worker, isAddition };
 }

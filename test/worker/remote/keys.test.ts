@@ -91,6 +91,15 @@ describe("making keys", () => {
     expect((await ziparErrorOf(() => makeKeys(folder))).message).toContain("worker.public");
   });
 
+  test("leaves no half of a worker's keys where the other half cannot be written", async () => {
+    makeKeys(folder);
+    rmSync(join(folder, "engine", "workers"), { recursive: true });
+    writeFileSync(join(folder, "engine", "workers"), "");
+    const error = await ziparErrorOf(() => makeKeys(folder, "gpu-2"));
+    expect(error.message).toContain(`cannot make keys in ${folder}: `);
+    expect([existsSync(join(folder, "gpu-2")), existsSync(join(folder, "worker"))]).toEqual([false, true]);
+  });
+
   test.each(["engine", "../out", "", "a/b", ".hidden"])("takes no worker named %j", async (name) => {
     expect((await ziparErrorOf(() => makeKeys(folder, name))).code).toBe("invalid-options");
     expect(existsSync(folder)).toBe(false);

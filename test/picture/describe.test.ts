@@ -1,0 +1,93 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createEngine } from "../../src/api/engine.ts";
+import type { GenerateOptions } from "../../src/api/generate-options.ts";
+import { resolveGeneration } from "../../src/api/generate-options.ts";
+import { describePicture } from "../../src/picture/describe.ts";
+import { decodeSettings, encodeSettings } from "../../src/picture/settings.ts";
+import type { ModelCard } from "../../src/protocol/messages.ts";
+import { stubCard } from "../../src/stub/card.ts";
+import { stubWorker } from "../../src/stub/source.ts";
+
+const CARD: ModelCard = {
+  ...stubCard({ rows: 4, columns: 6, rowEnd: "none", codeCount: 16 } as Parameters<typeof stubCard>[0]),
+  family: "llamagen",
+  name: "a model",
+};
+
+function describeWith(maker: object, card: Partial<ModelCard> = {}, options: GenerateOptions = {}) {
+  const full = { ...CARD, ...card };
+  const request = resolveGeneration({ classLabel: 1, seed: 3, window: 2, ...options }, full, () => 0);
+  return describePicture(
+    { model: "demo", card: full, device: "cpu", dtype: "float32", ...maker },
+    request,
+    9,
+  );
+}
+
+describe("a model is named", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "zipar-secret-place-"));
+    mkdirSync(join(folder, "owner", "name"), { recursive: true });
+    writeFileSync(join(folder, "c2i_B_256.pt"), "");
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each([
+    ["demo", { reference: "demo" }],
+    ["BAAI/Emu3-Gen", { reference: "BAAI/Emu3-Gen" }],
+    ["FoundationVision/LlamaGen/c2i_B_256.pt@v1", { reference: "FoundationVision/LlamaGen/c2i_B_256.pt@v1" }],
+    [".", { file: process.cwd().split("/").at(-1) }],
+    ["../", { file: process.cwd().split("/").at(-2) }],
+    ["/", { file: "/" }],
+    ["~/models/a.pt", { file: "a.pt" }],
+    ["C:\\Users\\Anna Example\\a.pt", { file: "a.pt" }],
+    ["/home/anna/\x1b[31mred.pt", { file: "[31mred.pt" }],
+    [`owner/name@${"r".repeat(600)}`, { file: expect.stringMatching(/^name@r{251}$/) }],
+  ])("%j as everybody may know it", (model, part) => {
+    expect(describeWith({ model }).model).toEqual(part);
+  });
+
+  test("by its last name alone where it lies on this machine, as its other parts are", () => {
+    const vq = join(folder, "c2i_B_256.pt");
+    const textEncoder = join(folder, "owner", "name");
+    const settings = describeWith(
+      { model: textEncoder, vq, textEncoder },
+      {
+        name: vq,
+        conditioning: { type: "class", classCount: 2, classNames: ["a", `\x1b[2J\u202e${"x".repeat(999)}`] },
+      },
+    );
+    expect(settings).toMatchObject({
+      model: { file: "name" },
+      vq: { file: "c2i_B_256.pt" },
+      textEncoder: { file: "name" },
+      card: { name: "c2i_B_256.pt", className: expect.stringMatching(/^\[2J x+$/) },
+    });
+    const json = encodeSettings(settings);
+    expect(json).not.toContain("secret-place");
+    expect(decodeSettings(json, "a.png")).toEqual(settings);
+  });
+});
+
+describe("the settings of a result", () => {
+  test.each<GenerateOptions>([
+    { window: "full" },
+    { window: 3, lookahead: 0, refreshRowEnds: true },
+    { window: "guessed", temperature: 0 },
+    { window: { kind: "guessed", size: 2, unchanged: 1 }, topK: 5, topP: 0.9 },
+    { window: "adaptive", guidanceScale: 2, guidanceInterval: [0.25, 1] },
+    { window: { kind: "adaptive", min: 2, verification: "sequential", test: "coupled" }, surrogate: "above" },
+  ])("make it again: %j", async (options) => {
+    await using engine = await createEngine({ worker: stubWorker({ rows: 5, columns: 7, rowEnd: "none" }) });
+    const first = await engine.generate({ classLabel: 4, ...options });
+    const again = await engine.generate(decodeSettings(encodeSettings(first.settings), "a.png").options);
+    expect(again.tokens).toEqual(first.tokens);
+    expect(again.settings.options).toEqual(first.settings.options);
+    expect(first.settings).toMatchObject({ model: { file: "stub" }, forwards: first.stats.forwards });
+    expect(await first.image.encode("png", { metadata: true })).not.toEqual(await first.image.encode("png"));
+  });
+});
