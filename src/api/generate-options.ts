@@ -7,6 +7,7 @@ import type { TokenGrid } from "../schedule/grid.ts";
 import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
 import type { Window } from "../schedule/window.ts";
 import { resolveCardGrid } from "./image-size.ts";
+import { resolveClass } from "./resolve-class.ts";
 
 const MAX_LOOKAHEAD = 1024;
 
@@ -165,6 +166,12 @@ export function resolveGeneration(
     });
   }
   const { defaults } = card;
+  if (card.branches.length === 1 && (options.guidanceScale ?? 1) !== 1) {
+    throw invalid(
+      `\`guidanceScale\` = ${options.guidanceScale}: ${card.name} was trained without a class that stands for none, so ` +
+        "there is nothing that guidance could lead away from; leave it out, or give 1",
+    );
+  }
   return Object.freeze({
     conditioning: resolveConditioning(options, card),
     grid,
@@ -213,25 +220,6 @@ function resolveConditioning(
     throw invalid("give either `prompt` (a class name) or `classLabel`, not both");
   }
   return { type: "class", classIndex: resolveClass(classLabel ?? prompt, card.name, card.conditioning) };
-}
-
-function resolveClass(
-  label: number | string | undefined,
-  model: string,
-  { classCount, classNames }: { classCount: number; classNames: readonly string[] | null },
-): number {
-  const known =
-    classNames === null
-      ? `a class from 0 to ${classCount - 1}`
-      : `one of ${classNames.map((name, k) => `${k} ${name}`).join(", ")}`;
-  if (label === undefined) throw invalid(`${model} is class-conditional: give \`classLabel\`, ${known}`);
-  const named = typeof label === "string" ? classNames?.indexOf(label.trim().toLowerCase()) : undefined;
-  const classIndex =
-    typeof label === "number" ? label : named !== undefined && named >= 0 ? named : undefined;
-  if (classIndex === undefined || classIndex >= classCount) {
-    throw invalid(`${model} has no class ${JSON.stringify(label)}; expected ${known}`);
-  }
-  return classIndex;
 }
 
 /**
