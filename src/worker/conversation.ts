@@ -1,5 +1,6 @@
 import type { WorkerOptions } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
+import { harmless } from "../protocol/harmless.ts";
 import { PROTOCOL_VERSION } from "../protocol/messages.ts";
 import type { ReplyTo, RequestBody } from "../protocol/requests.ts";
 import type { Hello, WorkerChannel } from "./channel.ts";
@@ -37,9 +38,9 @@ export async function converse<First extends FirstRequest>(
     signal?.throwIfAborted();
     await checkVersion(await hello(), channel);
     const { reply } = await channel.request(request, [], ({ phase, completed, total, unit }) =>
-      onProgress?.({ phase, completed, total, unit }),
+      onProgress?.({ phase: harmless(phase), completed, total, unit }),
     );
-    return reply;
+    return withHarmlessCard(reply);
   } catch (error) {
     const failure = signal?.aborted ? cancelled(signal.reason) : asStartFailure(error);
     channel.close(failure);
@@ -47,6 +48,20 @@ export async function converse<First extends FirstRequest>(
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Names on a card are those that a stranger gave to a checkpoint and its classes, sent perhaps by a stranger's worker. */
+function withHarmlessCard<Reply extends ReplyTo<FirstRequest>>(reply: Reply): Reply {
+  const { conditioning } = reply.card;
+  const card = {
+    ...reply.card,
+    name: harmless(reply.card.name),
+    conditioning:
+      conditioning.type === "class"
+        ? { ...conditioning, classNames: conditioning.classNames?.map(harmless) ?? null }
+        : conditioning,
+  };
+  return { ...reply, card };
 }
 
 /** The hello, or an error when it takes too long. The timer does not keep Node alive. */

@@ -1,4 +1,5 @@
 import { ZiparError, type ZiparErrorCode } from "../errors.ts";
+import { harmless } from "../protocol/harmless.ts";
 import type { WorkerFailure } from "../protocol/messages.ts";
 
 const CODES = {
@@ -25,7 +26,7 @@ const FOR_USERS: ReadonlySet<WorkerFailure["code"]> = new Set([
 export function failureOf({ code, message, traceback, details }: WorkerFailure, failed: string): ZiparError {
   return new ZiparError({
     code: CODES[code],
-    message: FOR_USERS.has(code) ? message : `${failed}: ${message}`,
+    message: harmless(FOR_USERS.has(code) ? message : `${failed}: ${message}`),
     details: { ...details, workerCode: code },
     cause: traceback === undefined ? undefined : new Error(traceback),
   });
