@@ -49,7 +49,13 @@ const FAILURE: WorkerFailure = {
 export const goldenMessages: readonly GoldenMessage[] = [
   request("init", 1, {
     protocolVersion: 2,
-    model: { weights: { type: "path", path: "/models/demo" }, vq: null, textEncoder: null, size: null },
+    model: {
+      weights: { type: "path", path: "/models/demo" },
+      vq: null,
+      textEncoder: null,
+      size: null,
+      weightsKey: null,
+    },
     device: "auto",
     dtype: "auto",
     imageCount: 8,
@@ -65,6 +71,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
         vq: { type: "path", path: "/models/vq_ds16_c2i.pt" },
         textEncoder: null,
         size: { width: 256, height: 256 },
+        weightsKey: "ema",
       },
       device: "cuda:1",
       dtype: "bfloat16",
@@ -85,6 +92,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       },
       textEncoder: { type: "path", path: "/models/flan-t5-xl" },
       size: null,
+      weightsKey: null,
     },
     device: "auto",
     dtype: "auto",

@@ -71,6 +71,7 @@ def start(
     dtype: str = "auto",
     vq_path: Path | None = None,
     size: tuple[int, int] | None = None,
+    weights_key: str | None = None,
 ) -> Driver:
     executor = TorchExecutor()
     request = Init(
@@ -83,6 +84,7 @@ def start(
             vq=PathSource(path=str(vq_path)) if vq_path else None,
             text_encoder=None,
             size=Size(width=size[0], height=size[1]) if size else None,
+            weights_key=weights_key,
         ),
         device=device,
         dtype=dtype,  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,28 @@ def test_the_image_tokenizer_beside_the_weights_is_found_and_recognised(
     assert files.tokenizer is not None
     assert files.tokenizer.config == LlamaGenVQConfig(channel_multipliers=multipliers)
     assert (files.config.rows, files.config.columns) == (256 // factor, 256 // factor)
+
+
+def test_of_two_image_tokenizers_the_one_of_the_training_is_taken_or_asked_for(tmp_path: Path) -> None:
+    vq = {
+        8: official_vq_file(tmp_path / "vq_ds8_c2i.pt", (1, 2, 2, 4)),
+        16: official_vq_file(tmp_path / "vq_ds16_c2i.pt", (1, 1, 2, 2, 4)),
+    }
+    official = shape_only_file(tmp_path / "c2i_B_256.pt", "B")
+    own = tmp_path / "0100000.pt"
+    assert read_files(official, OpenOptions()).config.rows == 16
+    content = torch.load(official)
+    torch.save(content, own)
+    for place in (None, tmp_path):
+        with pytest.raises(WorkerError, match=r"vq_ds16_c2i\.pt \(16 pixels a token\) and vq_ds8_c2i.*`--vq FILE`"):
+            read_files(own, OpenOptions(size=(256, 256), vq_path=place))
+    for factor, path in vq.items():
+        assert read_files(own, OpenOptions(size=(256, 256), vq_path=path)).config.rows == 256 // factor
+        torch.save({**content, "args": Namespace(downsample_size=factor, image_size=256)}, own)
+        assert read_files(own, OpenOptions()).config.rows == 256 // factor
+        torch.save(content, own)
+    official_vq_file(vq[8], (1, 2, 2, 4), codes=512)
+    assert read_files(own, OpenOptions(size=(256, 256))).config.rows == 16
 
 
 def test_an_image_tokenizer_of_another_codebook_is_refused(tmp_path: Path) -> None:

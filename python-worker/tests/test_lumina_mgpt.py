@@ -315,10 +315,6 @@ def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
             r"q_norm\.weight has the shape \[3, 16\]; this model needs \[4, 16\]",
         ),
         (
-            lambda path: rewrite(path, lambda state: state | {"model.vqmodel.quant_conv.bias": torch.ones(3)}),
-            r"is Meta's Chameleon.*Expected a Lumina-mGPT",
-        ),
-        (
             lambda path: (path / "model-00002-of-00002.safetensors").unlink(),
             r"model-00002-of-00002\.safetensors.*missing",
         ),
@@ -381,7 +377,6 @@ def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         "a tensor too many",
         "a head of another size",
         "norms that no heads can share",
-        "an image encoder",
         "a missing shard",
         "another activation",
         "scaled positions",
@@ -409,6 +404,37 @@ def test_a_spoilt_checkpoint_is_refused_with_the_file_and_the_reason(
     with pytest.raises(WorkerError, match=message) as caught:
         open_family(copy, OpenOptions()).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
     assert caught.value.code == "checkpoint"
+
+
+def test_a_fine_tune_that_kept_chameleons_image_encoder_loads_and_chameleon_itself_is_refused(
+    copy: Path, tmp_path: Path
+) -> None:
+    rewrite(copy, lambda state: state | {"model.vqmodel.quant_conv.bias": torch.ones(3)})
+    options = OpenOptions(size=(128, 128))
+    open_family(copy, options).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
+    renamed = copy.rename(tmp_path / "my-fine-tune")
+    open_family(renamed, options)
+    with pytest.raises(WorkerError, match=r"is Meta's Chameleon.*Expected a Lumina-mGPT"):
+        open_family(renamed.rename(tmp_path / "chameleon-7b"), options)
+
+
+@pytest.mark.parametrize("tied", [True, False, None])
+def test_a_head_is_tied_as_transformers_does(copy: Path, tied: bool | None) -> None:
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | ({} if tied is None else {"tie_word_embeddings": tied})))
+    name = open_family(copy, OpenOptions()).describe(torch.float32).card.name
+    assert ("its own head, although tie_word_embeddings is true" in name) == (tied is True)
+    rewrite(copy, lambda state: without(state, "lm_head.weight"))
+    if not tied:
+        with pytest.raises(WorkerError, match=r"lacks lm_head\.weight.*tie_word_embeddings"):
+            open_family(copy, OpenOptions())
+        return
+    opened = open_family(copy, OpenOptions())
+    opened.load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
+    transformer = opened.transformer.module
+    codes = list(range(FIRST_CODE, FIRST_CODE + CODE_COUNT))
+    embeddings = transformer.embed_text(torch.tensor(codes))  # type: ignore[operator]
+    torch.testing.assert_close(transformer.logits(torch.eye(64)).T, embeddings, atol=1e-6, rtol=1e-5)
 
 
 def test_files_that_are_missing_are_named_with_where_to_get_them(copy: Path, tmp_path: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import struct
 import time
+import zipfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_worker.checkpoints.links import refuse_outside_links
 from zipar_worker.checkpoints.weights import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
@@ -76,6 +81,7 @@ def test_links_within_a_directory_and_into_the_blobs_of_a_hub_snapshot_are_follo
 
 @pytest.mark.parametrize("shard", ["../model.safetensors", "/model.safetensors", "a/model.safetensors", "", ".."])
 def test_an_index_cannot_name_shards_elsewhere(directory: Path, shard: str) -> None:
+    (directory / "model.safetensors").rename(directory / "shard.safetensors")
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"norm.weight": shard}}))
     with pytest.raises(WorkerError, match="without folders"):
         open_checkpoint(directory)
@@ -83,7 +89,8 @@ def test_an_index_cannot_name_shards_elsewhere(directory: Path, shard: str) -> N
 
 def test_an_index_that_does_not_fit_its_shards_is_refused(directory: Path) -> None:
     index = directory / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"nowhere.weight": "model.safetensors"}}))
+    (directory / "model.safetensors").rename(directory / "shard.safetensors")
+    index.write_text(json.dumps({"weight_map": {"nowhere.weight": "shard.safetensors"}}))
     with pytest.raises(WorkerError, match=r"nowhere\.weight, but it does not"):
         open_checkpoint(directory)
     index.write_text(json.dumps({"weight_map": {"x": "model-00002-of-00002.safetensors"}}))
@@ -164,6 +171,150 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, place: str) -> 
         open_checkpoint(path)
     assert "system" in str(caught.value.details["object"])
     assert not marker.exists()
+
+
+class Nested:
+    """What pickles as a tuple that holds itself twice, so often that to hash it would take for ever."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def pickled(self) -> bytes:
+        doubled = b"".join(b"q" + bytes([k]) + b"h" + bytes([k]) + b"\x86" for k in range(self.count))
+        return b"\x80\x02}(K\x01" + doubled + b"K\x02u."
+
+
+def archive(path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    """A file of `torch.save` with other content."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/version", "3\n")
+    return path
+
+
+BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a doubled tuple as a key": (lambda path: archive(path, Nested(40).pickled()), "nests tuples"),
+    "a doubled tuple in the format before PyTorch 1.6": (
+        lambda path: path.write_bytes(Nested(40).pickled()),
+        "nests tuples",
+    ),
+    "a doubled list that is called": (
+        lambda path: archive(path, b"\x80\x02]" + b"".join(b"q%c](h%ch%ce" % (k, k, k) for k in range(30)) + b")R."),
+        "makes an object of a value that is no class",
+    ),
+    "deep tuples": (lambda path: archive(path, b"\x80\x02}K\x01" + b"\x85" * 1000 + b"K\x02s."), "nests tuples"),
+    "a large buffer": (
+        lambda path: archive(path, b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R."),
+        "bytearray",
+    ),
+    "a compressed pickle": (lambda path: archive(path, bytes(1 << 20), zipfile.ZIP_DEFLATED), "is compressed"),
+    "a large pickle": (lambda path: archive(path, b"\x80\x02" + bytes(1 << 24)), "more than 16 MiB of Python values"),
+    "many operations": (lambda path: archive(path, b"\x80\x02" + b"N0" * 2000), "operations"),
+    "deep lists": (lambda path: archive(path, b"\x80\x02" + b"]" * 10_000 + b"a" * 9_999 + b"."), "holds no weights"),
+    "a large header of safetensors": (
+        lambda path: safetensors_file(path, b"{" + b" " * 17_000_000 + b"}"),
+        "header has 17000002 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_file_cannot_take_long_or_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bomb: str) -> None:
+    if bomb == "many operations":
+        monkeypatch.setattr("zipar_worker.checkpoints.pickle_scan._MAXIMAL_OPERATIONS", 1000)
+    write, expected = BOMBS[bomb]
+    path = tmp_path / "w.pt"
+    write(path)
+    with pytest.raises(WorkerError, match=expected) as caught:
+        open_checkpoint(path)
+    assert caught.value.code == "checkpoint"
+
+
+def test_json_that_is_nested_without_end_is_refused_wherever_it_stands(directory: Path) -> None:
+    nested = '{"a":' * 100_000
+    for name in ("zipar.json", "config.json", "adapter_config.json", "model.safetensors.index.json"):
+        (directory / name).write_text(nested)
+    assert "nested too deeply" in refusal(directory)
+    (directory / "zipar.json").unlink()
+    assert "nested too deeply" in refusal(directory)
+    (directory / "model.safetensors").unlink()
+    with pytest.raises(WorkerError, match="no index of shards"):
+        open_checkpoint(directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": 16777216}, "asks for 16777216 layers"),
+        ({"layers": 400}, "asks for 400 layers"),
+        ({"dim": 16777216, "heads": 4096}, "asks for a width of 16777216"),
+        ({"dim": 16384, "heads": 1, "rows": 1024, "columns": 1024}, "is too large"),
+        ({"classCount": 16777216}, "asks for a width of 16777216"),
+    ],
+    ids=str,
+)
+def test_a_configuration_cannot_ask_for_more_than_the_file_has(
+    directory: Path, change: dict[str, int], message: str
+) -> None:
+    with_sidecar(directory, lambda sidecar: sidecar["config"].update(change))
+    assert message in refusal(directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"residualBlocks": 16777216}, "layers"),
+        ({"channels": 16777216}, "a width of"),
+        ({"channels": 33}, "multiple of 32"),
+    ],
+    ids=str,
+)
+def test_a_sidecars_image_tokenizer_cannot_either(directory: Path, change: dict[str, int], message: str) -> None:
+    with_sidecar(directory, lambda sidecar: sidecar["vq"].update(change))
+    assert message in refusal(directory)
+
+
+def test_objects_of_training_programs_are_told_from_attacks_and_the_way_out_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    weights = {"x": torch.zeros(2)}
+    for extra, name in ((numpy.float64(3.2), "scalar"), (Path("/x"), "PosixPath"), (date(2026, 1, 1), "datetime.date")):
+        torch.save({"model": weights, "args": argparse.Namespace(extra=extra)}, path)
+        with pytest.raises(WorkerError, match=r"such as training programs save.*Nothing in it was executed") as caught:
+            open_checkpoint(path)
+        assert name in caught.value.message and "weights_only=False)['model'], 'weights.pt')" in caught.value.message
+    torch.save({"model": weights, "extra": [numpy.float64(3.2), Exploit(tmp_path / "ran")]}, path)
+    with pytest.raises(WorkerError, match="the file is an attack") as caught:
+        open_checkpoint(path)
+    assert "weights_only" not in caught.value.message and not (tmp_path / "ran").exists()
+
+
+def test_a_hub_cache_may_lie_on_another_disk_and_lend_its_files(directory: Path, tmp_path: Path) -> None:
+    name = "ab" * 32
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "1234"
+    disk = tmp_path / "disk"
+    snapshot.parent.mkdir(parents=True)
+    disk.mkdir()
+    (snapshot.parent.parent / "blobs").symlink_to(disk)
+    directory.rename(snapshot)
+    (snapshot / "model.safetensors").rename(disk / name)
+    (snapshot / "model.safetensors").symlink_to(f"../../blobs/{name}")
+    nested = snapshot / "nested"
+    nested.mkdir()
+    (nested / "model.safetensors").symlink_to(f"../../../blobs/{name}")
+    open_family(snapshot, OpenOptions())
+    refuse_outside_links(nested)
+    (disk / "secret").touch()
+    (nested / "secret").symlink_to("../../../blobs/secret")
+    with pytest.raises(WorkerError, match="secret is a link"):
+        refuse_outside_links(snapshot)
+
+
+def test_a_link_that_is_named_is_followed(directory: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(directory)
+    open_family(link, OpenOptions())
+    (tmp_path / "w.pt").symlink_to(directory / "model.safetensors")
+    open_checkpoint(tmp_path / "w.pt")
 
 
 def test_tensors_of_absurd_sizes_in_a_torch_file_take_no_memory(tmp_path: Path) -> None:

@@ -56,7 +56,13 @@ def init(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 def model(path: str) -> dict[str, Any]:
-    return {"weights": {"type": "path", "path": path}, "vq": None, "textEncoder": None, "size": None}
+    return {
+        "weights": {"type": "path", "path": path},
+        "vq": None,
+        "textEncoder": None,
+        "size": None,
+        "weightsKey": None,
+    }
 
 
 def encode_prompt(number: int, sequence: int, rows: int, columns: int, **fields: Any) -> dict[str, Any]:

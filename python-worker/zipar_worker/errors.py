@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 ErrorCode = Literal[
@@ -28,7 +30,29 @@ class WorkerError(Exception):
     """
 
     def __init__(self, code: ErrorCode, message: str, details: Mapping[str, Detail] | None = None) -> None:
-        super().__init__(message)
+        # Names of tensors and files are in it, which strangers chose.
+        self.message = harmless(message)
+        super().__init__(self.message)
         self.code: ErrorCode = code
-        self.message = message
         self.details: dict[str, Detail] = dict(details or {})
+
+
+def harmless(text: str) -> str:
+    """Text of a stranger on one line, without what a terminal would obey: control characters, changes of direction."""
+    text = re.sub(r"[\t\r\n]+", " ", text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_obeyed(character) else character for character in text)
+
+
+def _is_obeyed(character: str) -> bool:
+    # The joiners of Indic scripts and of pictures are format characters too.
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
+
+
+def listed(names: Collection[str], count: int = 4) -> str:
+    """The first of some names, for a message."""
+    shown = ", ".join(list(names)[:count])
+    return f"{shown}, ..." if len(names) > count else shown
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

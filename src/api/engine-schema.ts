@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { StartProgress, WorkerSource } from "../decode/worker-source.ts";
 import { type Logger, silentLogger } from "../logger.ts";
+import { LIMITS } from "../protocol/messages.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { pixelSizeSchema } from "./generate-options.ts";
 
@@ -16,6 +17,8 @@ export const engineSchema = z.strictObject({
   vq: z.string().min(1).optional(),
   /** The text encoder or text tokenizer, when it does not lie beside the weights: a directory or a hub id. */
   textEncoder: z.string().min(1).optional(),
+  /** Which set of weights is meant where a file holds several, e.g. `"ema"`. Default: as the official code chooses. */
+  weightsKey: z.string().min(1).max(LIMITS.weightsKeyCharacters).optional(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: pixelSizeSchema.optional(),
   device: deviceSchema.default("auto"),

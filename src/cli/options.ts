@@ -47,6 +47,7 @@ const MODEL_FILES = {
   ...MODEL,
   vq: option("<ref>", VQ_HELP, engine.vq),
   textEncoder: option("<ref>", TEXT_ENCODER_HELP, engine.textEncoder),
+  weightsKey: option("<name>", 'which weights of a file that holds several, e.g. "ema"', engine.weightsKey),
 };
 const DEVICE = { device: preset("auto", option("<device>", "auto, cpu, cuda or cuda:N", engine.device)) };
 const PLACE = { ...DEVICE, dtype: preset("auto", option("<dtype>", "", engine.dtype)) };

@@ -19,6 +19,7 @@ export interface WorkerOptions {
   readonly model: string;
   readonly vq?: string | undefined;
   readonly textEncoder?: string | undefined;
+  readonly weightsKey?: string | undefined;
   /** In pixels. */
   readonly size?: { readonly width: number; readonly height: number } | undefined;
   readonly device: string;

@@ -20,7 +20,7 @@ export interface ProfileOptions {
   readonly prompts: readonly string[];
   readonly engine: Pick<
     EngineOptions,
-    "vq" | "textEncoder" | "device" | "dtype" | "maxImages" | "onProgress" | "logger"
+    "vq" | "textEncoder" | "weightsKey" | "device" | "dtype" | "maxImages" | "onProgress" | "logger"
   >;
   readonly signal?: AbortSignal;
   readonly onProgress?: (stage: "images" | "attention", completed: number, total: number) => void;

@@ -25,6 +25,7 @@ export const LIMITS = {
   promptCharacters: 1 << 16,
   tokenCharacters: 128,
   gridSide: 1024,
+  weightsKeyCharacters: 128,
 } as const;
 
 /** The largest number of most fields: what an int32 holds. */
@@ -91,6 +92,8 @@ const modelSchema = z.strictObject({
   textEncoder: sourceSchema.nullable(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: z.strictObject({ width: index, height: index }).nullable(),
+  /** Which of several sets of weights in a file is meant, e.g. "ema"; null: the family's choice. */
+  weightsKey: z.string().min(1).max(LIMITS.weightsKeyCharacters).nullable(),
 });
 
 const loadBase = {

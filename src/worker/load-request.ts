@@ -13,7 +13,7 @@ export interface SourceResolver {
 const DEFAULT_IMAGES = 8;
 
 export function describeRequest(
-  { model, vq, textEncoder, size, device, dtype }: WorkerOptions,
+  { model, vq, textEncoder, size, weightsKey, device, dtype }: WorkerOptions,
   resolve: SourceResolver,
 ): RequestBody<"describe"> {
   return {
@@ -23,6 +23,7 @@ export function describeRequest(
       vq: vq === undefined ? null : resolve.part(vq, "image tokenizer"),
       textEncoder: textEncoder === undefined ? null : resolve.part(textEncoder, "text encoder"),
       size: size ?? null,
+      weightsKey: weightsKey ?? null,
     },
     device,
     dtype,

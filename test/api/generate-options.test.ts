@@ -81,7 +81,7 @@ describe("an option that is undefined is as good as one that is left out", () =>
 
   test("of createEngine", () => {
     const names =
-      "model vq textEncoder size device dtype maxImages maxQueue startTimeoutMs heartbeatTimeoutMs hangTimeoutMs " +
+      "model vq textEncoder weightsKey size device dtype maxImages maxQueue startTimeoutMs heartbeatTimeoutMs hangTimeoutMs " +
       "firstHangTimeoutMs restarts worker logger onProgress signal";
     expect(resolveEngineOptions(undefinedOptions(names))).toEqual(resolveEngineOptions({}));
   });
@@ -104,6 +104,13 @@ test("the card's window is narrowed to a narrower grid", () => {
     kind: "fixed",
     size: 8,
   });
+});
+
+test("a model of one branch takes no guidance, and says why", async () => {
+  const alone = { ...CARD, branches: ["conditional"], defaults: { ...CARD.defaults, guidanceScale: 1 } };
+  expect(resolve({ classLabel: 0, guidanceScale: 1 }, alone).sampling.guidanceScale).toBe(1);
+  const { code, message } = await ziparErrorOf(() => resolve({ classLabel: 0, guidanceScale: 4 }, alone));
+  expect([code, message]).toEqual(["invalid-options", expect.stringContaining("`guidanceScale` = 4")]);
 });
 
 test("a class is meant by index, by name, or by a prompt that is its name", () => {

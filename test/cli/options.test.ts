@@ -37,6 +37,8 @@ describe("options are read as", () => {
     ["--size 16:9", GENERATE, { size: "16:9" }],
     ["--class 207", GENERATE, { class: 207 }],
     ["--class lighthouse", GENERATE, { class: "lighthouse" }],
+    ["--weights-key ema", GENERATE, { weightsKey: "ema" }],
+    ["--weights-key ema", INFO, { weightsKey: "ema" }],
     ["--guidance-interval 0.2:0.8", GENERATE, { guidanceInterval: [0.2, 0.8] }],
     ["--top-k 50 --temperature 1e-1", GENERATE, { topK: 50, temperature: 0.1 }],
     ["--no-image --insecure-plaintext", GENERATE, { image: false, insecurePlaintext: true }],

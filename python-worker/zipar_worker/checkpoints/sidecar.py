@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
 
 SIDECAR_NAME = "zipar.json"
@@ -31,10 +32,8 @@ def read_sidecar(directory: Path, content_type: type[Content]) -> Content:
     """Raises `checkpoint` where the sidecar does not have the form of `content_type`."""
     path = directory / SIDECAR_NAME
     try:
-        if path.stat().st_size > _MAXIMAL_BYTES:
-            raise WorkerError("checkpoint", f"{path} is larger than 1 MiB; a sidecar is a small JSON file.")
-        return msgspec.json.decode(path.read_bytes(), type=content_type)
-    except (msgspec.MsgspecError, UnicodeError, OSError) as error:
+        return decode_json(read_small_file(path, _MAXIMAL_BYTES), content_type)
+    except ValueError as error:
         raise WorkerError("checkpoint", f"{path} cannot be used: {error}.") from error
 
 

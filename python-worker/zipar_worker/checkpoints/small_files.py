@@ -19,11 +19,14 @@ Count: TypeAlias = Annotated[int, Meta(ge=1, le=2**24)]
 Content = TypeVar("Content")
 
 
-def read_small_file(path: Path) -> bytes:
+def read_small_file(path: Path, maximal_bytes: int = _MAXIMAL_BYTES) -> bytes:
     """Raises `checkpoint` where the file is missing, cannot be read, or is too large to be what it should be."""
     try:
-        if path.stat().st_size > _MAXIMAL_BYTES:
-            raise WorkerError("checkpoint", f"{path} is larger than 64 MiB; expected a file of a few MiB at most.")
+        size = path.stat().st_size
+        if size > maximal_bytes:
+            raise WorkerError(
+                "checkpoint", f"{path} has {size} bytes; expected at most {maximal_bytes}. It is no file of this kind."
+            )
         return path.read_bytes()
     except OSError as error:
         raise WorkerError(
@@ -32,12 +35,30 @@ def read_small_file(path: Path) -> bytes:
         ) from error
 
 
+def decode_json(content: bytes, content_type: type[Content]) -> Content:
+    """Raises ValueError for what is no JSON, of another form, or nested without end."""
+    try:
+        return msgspec.json.decode(content, type=content_type)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The fields of a JSON object. Raises `checkpoint` where the file holds none."""
     try:
-        return msgspec.json.decode(read_small_file(path), type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError) as error:
+        return decode_json(read_small_file(path), dict[str, Any])
+    except ValueError as error:
         raise unusable(path, f"{error}") from error
+
+
+def glance_json(path: Path) -> dict[str, Any] | None:
+    """The fields of a JSON object; None where the file is missing or holds none. A glance, not a check."""
+    try:
+        return read_json(path)
+    except WorkerError:
+        return None
 
 
 def convert_fields(path: Path, fields: object, content_type: type[Content]) -> Content:
@@ -50,11 +71,8 @@ def convert_fields(path: Path, fields: object, content_type: type[Content]) -> C
 
 def model_type_of(path: Path) -> object:
     """What `config.json` in a directory says of its model; None where it says nothing. A glance, not a check."""
-    try:
-        fields = msgspec.json.decode((path / "config.json").read_bytes())
-    except (OSError, msgspec.MsgspecError, UnicodeError):
-        return None
-    return fields.get("model_type") if isinstance(fields, dict) else None
+    fields = glance_json(path / "config.json")
+    return fields.get("model_type") if fields is not None else None
 
 
 def unusable(path: Path, reason: str) -> WorkerError:

@@ -1,18 +1,17 @@
 """Opens weights files without ever executing what is in them, and moves their tensors into a module.
 
-`.safetensors` files hold no code. Everything else is read by `torch.load(weights_only=True)`, whose unpickler builds
-tensors, containers and the allow-listed `argparse.Namespace` of training files, and refuses the rest.
+safetensors files hold no code. Those of `torch.save` are scanned (`pickle_scan.py`), and then read by
+`torch.load(weights_only=True)`, whose unpickler builds tensors, containers and the allow-listed `argparse.Namespace` of
+training files.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol, TypeAlias, cast
 
 import msgspec
@@ -21,16 +20,24 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from zipar_worker.checkpoints.choose_weights import (
+    Sought,
+    choose_weights,
+    missing_under_other_names,
+)
+from zipar_worker.checkpoints.file_kind import damaged, unfinished_files, weights_kind
+from zipar_worker.checkpoints.foreign_weights import refuse_foreign_weights
 from zipar_worker.checkpoints.key_map import KeyMap
-from zipar_worker.errors import WorkerError
+from zipar_worker.checkpoints.small_files import decode_json, read_small_file
+from zipar_worker.checkpoints.torch_file import read_torch_file
+from zipar_worker.errors import WorkerError, first_line, listed
 
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
-WRAPPINGS = ("model", "module", "state_dict")
-"""Keys under which training code stores the weights, in the order in which the official code looks for them."""
+ANY_WEIGHTS = Sought()
 
-_LISTED_KEYS = 4
-_REFUSED_OBJECT = re.compile(r"unsupported (?:global|class)\W+(?:global )?([\w.]+)", re.IGNORECASE)
+_MAXIMAL_HEADER_BYTES = 1 << 24
+"""Of a safetensors file: room for more than 100,000 tensors."""
 
 
 class _ShardIndex(msgspec.Struct):
@@ -62,11 +69,21 @@ class Checkpoint:
 
     path: Path
     tensors: Mapping[str, Tensor]
+    chosen: str = ""
+    """Which set of weights these are, where the file holds several or the user named one."""
+    others: tuple[str, ...] = ()
+    """The sets that were not chosen."""
+    passed_over: Mapping[str, Tensor] = field(default_factory=dict)
+    """Those without meaning."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how it was read."""
+    training: Mapping[str, object] = field(default_factory=dict)
+    """The arguments of the training program, where it saved them as `args`."""
 
     def renamed(self, rename: Callable[[str], str | None]) -> Checkpoint:
         """The same tensors under other names; those renamed to None are left out."""
         names = {name: rename(name) for name in self.tensors}
-        return Checkpoint(self.path, {new: self.tensors[old] for old, new in names.items() if new is not None})
+        return replace(self, tensors={new: self.tensors[old] for old, new in names.items() if new is not None})
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Raises `checkpoint` where the file lacks the tensor."""
@@ -75,62 +92,112 @@ class Checkpoint:
         return tuple(self.tensors[name].shape)
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, sought: Sought = ANY_WEIGHTS) -> Checkpoint:
     """Opens a weights file, or a directory in the layout of the Hugging Face hub: one file, or shards and their index.
 
-    Raises `checkpoint` where something is missing, damaged, or anything but weights.
+    Raises `checkpoint` where something is missing, damaged, or anything but full weights.
     """
     if path.is_dir():
-        return _open_directory(path)
+        return _open_directory(path, sought)
     if not path.is_file():
         raise WorkerError(
             "checkpoint", f"The weights file {path} does not exist. Give the path of a .pt or .safetensors file."
         )
-    if path.suffix == ".safetensors":
-        return Checkpoint(path, _read_safetensors(path))
-    return Checkpoint(path, _unwrap(path, _read_torch_file(path)))
+    return _checkpoint(path, _read(path), sought)
 
 
-def _open_directory(directory: Path) -> Checkpoint:
-    for name in HUB_WEIGHTS:
-        index = directory / f"{name}.index.json"
-        if index.is_file():
-            return _open_shards(directory, index)
-        if (directory / name).is_file():
-            return open_checkpoint(directory / name)
-    raise WorkerError(
-        "checkpoint",
-        f"The directory {directory} holds no weights: expected {' or '.join(HUB_WEIGHTS)}, or the index of their "
-        f"shards (such as {HUB_WEIGHTS[0]}.index.json).",
+def _checkpoint(path: Path, content: object, sought: Sought) -> Checkpoint:
+    weights = choose_weights(path, content, sought)
+    refuse_foreign_weights(path, weights.tensors)
+    arguments = content.get("args") if isinstance(content, dict) else None
+    training = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+    return Checkpoint(
+        path,
+        weights.tensors,
+        weights.name,
+        weights.others,
+        weights.passed_over,
+        training=training if isinstance(training, dict) else {},
     )
 
 
-def _open_shards(directory: Path, index: Path) -> Checkpoint:
-    try:
-        places: dict[str, str] = msgspec.json.decode(index.read_bytes(), type=_ShardIndex).weight_map
-    except (msgspec.MsgspecError, UnicodeError, OSError) as error:
-        raise WorkerError("checkpoint", f"{index} is no index of shards: {error}.") from error
-    shards = {name: open_checkpoint(_shard_path(directory, index, name)) for name in sorted(set(places.values()))}
-    lacking = [key for key, name in places.items() if key not in shards[name].tensors]
+def _open_directory(directory: Path, sought: Sought) -> Checkpoint:
+    """As transformers does: one whole file before shards and their index, safetensors before others."""
+    lacking: WorkerError | None = None
+    for name in HUB_WEIGHTS:
+        if (directory / name).is_file():
+            return open_checkpoint(directory / name, sought)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            shards = _shard_paths(directory, index)
+            missing = sorted({shard.name for shard in shards.values() if not shard.is_file()})
+            if not missing:
+                return _open_shards(directory, index, shards, sought)
+            # Left behind, perhaps, by weights of another kind.
+            lacking = lacking or WorkerError(
+                "checkpoint",
+                f"The shard {listed(missing)}, which {index} names, is missing. Download it to {directory}.",
+            )
+    if lacking is not None:
+        raise lacking
+    unfinished = unfinished_files(directory)
+    raise WorkerError(
+        "checkpoint",
+        f"The directory {directory} holds no weights: expected {' or '.join(HUB_WEIGHTS)}, or the index of their "
+        f"shards (such as {HUB_WEIGHTS[0]}.index.json)"
+        f"{f'; the download of {listed(unfinished)} did not end' if unfinished else ''}.",
+    )
+
+
+def _open_shards(directory: Path, index: Path, shards: Mapping[str, Path], sought: Sought) -> Checkpoint:
+    """shards: by key. `directory` names them in messages."""
+    opened = {path: choose_weights(path, _read(path), ANY_WEIGHTS) for path in sorted(set(shards.values()))}
+    contents = {path: {**weights.tensors, **weights.passed_over} for path, weights in opened.items()}
+    lacking = [key for key, path in shards.items() if key not in contents[path]]
     if lacking:
         raise WorkerError(
             "checkpoint",
-            f"{index} says that {places[lacking[0]]} holds {_listed(lacking)}, but it does not. The shards and the "
+            f"{index} says that {shards[lacking[0]].name} holds {listed(lacking)}, but it does not. The shards and the "
             f"index do not belong together; download them again.",
         )
-    tensors = {key: tensor for shard in shards.values() for key, tensor in shard.tensors.items()}
-    return Checkpoint(directory, tensors)
+    return _checkpoint(
+        directory, {key: tensor for tensors in contents.values() for key, tensor in tensors.items()}, sought
+    )
 
 
-def _shard_path(directory: Path, index: Path, name: str) -> Path:
-    """Raises `checkpoint` for a shard that lies elsewhere or is not there."""
-    if "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise WorkerError("checkpoint", f"{index} names the shard {name!r}; expected a file name without folders.")
-    if not (directory / name).is_file():
+def _shard_paths(directory: Path, index: Path) -> dict[str, Path]:
+    """The shard of each key, there or not. Raises `checkpoint` for one that lies elsewhere."""
+    try:
+        names: dict[str, str] = decode_json(read_small_file(index), _ShardIndex).weight_map
+    except ValueError as error:
+        raise WorkerError("checkpoint", f"{index} is no index of shards: {error}.") from error
+    for name in set(names.values()):
+        if "/" in name or "\\" in name or name in ("", ".", ".."):
+            raise WorkerError("checkpoint", f"{index} names the shard {name!r}; expected a file name without folders.")
+    return {key: directory / name for key, name in names.items()}
+
+
+def _read(path: Path) -> object:
+    kind = weights_kind(path)
+    return _read_safetensors(path) if kind == "safetensors" else read_torch_file(path, is_zip=kind == "zip")
+
+
+def check_claims(claimant: Path, checkpoint: Checkpoint, *, parts: int, widths: Iterable[int]) -> None:
+    """Before anything is built: a configuration may claim any size, the file has what it has.
+
+    claimant: the file of the configuration; parts: layers, or blocks, of which each has a tensor of its own; widths:
+    lengths of sides of tensors. Raises `checkpoint` for more than there can be.
+    """
+    numbers = max((tensor.numel() for tensor in checkpoint.tensors.values()), default=0)
+    problem = None
+    if parts > len(checkpoint.tensors):
+        problem = f"{parts} layers, but {checkpoint.path} holds {len(checkpoint.tensors)} tensors"
+    elif (widest := max(widths, default=0)) > numbers:
+        problem = f"a width of {widest}, but the largest tensor of {checkpoint.path} holds {numbers} numbers"
+    if problem is not None:
         raise WorkerError(
-            "checkpoint", f"The shard {name}, which {index} names, is missing. Download it to {directory}."
+            "checkpoint", f"{claimant} asks for {problem}. They do not belong together: take both from one source."
         )
-    return directory / name
 
 
 @contextmanager
@@ -220,58 +287,19 @@ class _SkipInitialisation(TorchFunctionMode):
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if _MAXIMAL_HEADER_BYTES < header_bytes <= path.stat().st_size:
+        raise WorkerError(
+            "checkpoint",
+            f"{path} was refused: its header has {header_bytes} bytes; expected at most {_MAXIMAL_HEADER_BYTES}, which "
+            f"is room for more than 100,000 tensors.",
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, _first_line(error)) from error
-
-
-def _read_torch_file(path: Path) -> object:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return _load_mapped(path)
-    except UnpicklingError as error:
-        refused = _REFUSED_OBJECT.search(str(error))
-        if refused is None:
-            # PyTorch's message advises to load the file without the protection, so it is not passed on.
-            raise _damaged(path, "it is no pickle of tensors") from error
-        raise WorkerError(
-            "checkpoint",
-            f"{path} was refused: besides weights it holds the Python object {refused[1]}, and loading such objects "
-            f"can run code from the file. Expected tensors in dictionaries, as `torch.save(model.state_dict(), file)` "
-            f"writes them. Nothing in it was executed. Get the weights from a source that you trust, if possible as "
-            f".safetensors.",
-            {"object": refused[1]},
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _damaged(path, _first_line(error)) from error
-
-
-def _load_mapped(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if "mmap can only be used" not in str(error):
-            raise
-    # A file in the format before PyTorch 1.6, which cannot be mapped.
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
-    """The state dictionary within a torch file, under one of the wrappings or at the top."""
-    if isinstance(content, dict):
-        candidates: list[Any] = [content[key] for key in WRAPPINGS if isinstance(content.get(key), dict)]
-        for candidate in [*candidates, content]:
-            tensors = {key: value for key, value in candidate.items() if isinstance(value, Tensor)}
-            if tensors:
-                return tensors
-    keys = f"the keys {_listed([str(key) for key in content])}" if isinstance(content, dict) else type(content).__name__
-    raise WorkerError(
-        "checkpoint",
-        f"{path} holds no weights: expected a dictionary of tensors, at the top or under one of "
-        f"{', '.join(WRAPPINGS)}; received {keys}.",
-    )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, first_line(error)) from error
 
 
 def _check_keys(checkpoint: Checkpoint, expected: Collection[str], keys: KeyMap) -> None:
@@ -283,7 +311,7 @@ def _check_keys(checkpoint: Checkpoint, expected: Collection[str], keys: KeyMap)
         raise WorkerError(
             "checkpoint",
             f"{checkpoint.path} holds {len(unexpected)} tensors that this model has no place for: "
-            f"{_listed(unexpected)}. It belongs to another architecture.",
+            f"{listed(unexpected)}. It belongs to another architecture.",
         )
 
 
@@ -297,28 +325,11 @@ def _check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], tensors: 
             )
 
 
-def _lacks_keys(checkpoint: Checkpoint, missing: Collection[str]) -> WorkerError:
+def _lacks_keys(checkpoint: Checkpoint, missing: list[str]) -> WorkerError:
+    elsewhere = missing_under_other_names(checkpoint.tensors, missing)
     return WorkerError(
         "checkpoint",
-        f"{checkpoint.path} lacks {len(missing)} tensors that this model needs: {_listed(missing)}; it holds "
-        f"{len(checkpoint.tensors)} others: {_listed(list(checkpoint.tensors))}. "
-        f"It belongs to another architecture or is incomplete.",
+        f"{checkpoint.path} lacks {len(missing)} tensors that this model needs: {listed(missing)}; it holds "
+        f"{len(checkpoint.tensors)} others: {listed(list(checkpoint.tensors))}."
+        f"{elsewhere or ' It belongs to another architecture or is incomplete.'}",
     )
-
-
-def _damaged(path: Path, reason: str) -> WorkerError:
-    return WorkerError(
-        "checkpoint",
-        f"{path} cannot be read as a weights file ({path.stat().st_size} bytes): it is damaged, was not downloaded "
-        f"completely, or is of another kind. Download it again and compare its size with the source's.",
-        {"reason": reason},
-    )
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:_LISTED_KEYS])
-    return f"{shown}, ..." if len(names) > _LISTED_KEYS else shown
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

@@ -197,6 +197,7 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedMod
         vq_path=paths.vq,
         text_encoder_path=paths.text_encoder,
         size=(model.size.width, model.size.height) if model.size else None,
+        weights_key=model.weights_key,
     )
     return open_family(paths.weights, options), device, dtype
 

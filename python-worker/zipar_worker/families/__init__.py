@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
+from zipar_worker.checkpoints.foreign_weights import refuse_adapter_directory
 from zipar_worker.checkpoints.links import refuse_outside_links
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
+from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.checkpoints.sources import Companions
-from zipar_worker.errors import WorkerError
+from zipar_worker.errors import WorkerError, listed
 from zipar_worker.families import emu3, janus, llamagen, lumina_mgpt
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.model import OpenedModel
@@ -64,6 +66,12 @@ def open_family(path: Path, options: OpenOptions) -> OpenedModel:
     for place in (path, options.vq_path, options.text_encoder_path):
         if place is not None and place.is_dir():
             refuse_outside_links(place)
+    refuse_adapter_directory(path)
+    opened = _family_of(path).open_model(path, options)
+    return replace(opened, remarks=(*opened.remarks, *_remarks(path, opened, options.weights_key)))
+
+
+def _family_of(path: Path) -> FamilyModule:
     if (path / SIDECAR_NAME).is_file():
         name = read_family_name(path)
         if name not in FAMILIES:
@@ -71,20 +79,32 @@ def open_family(path: Path, options: OpenOptions) -> OpenedModel:
                 "checkpoint",
                 f"{path / SIDECAR_NAME} names the family {name!r}; this version knows {', '.join(FAMILIES)}.",
             )
-        return FAMILIES[name].open_model(path, options)
+        return FAMILIES[name]
     for family in FAMILIES.values():
         if family.recognises(path):
-            return family.open_model(path, options)
+            return family
     raise _unrecognised(path)
+
+
+def _remarks(path: Path, opened: OpenedModel, weights_key: str | None) -> list[str]:
+    """Which sets of weights were chosen. Raises `checkpoint` where the user named one that no file has."""
+    parts = {"weights": opened.transformer.checkpoint}
+    if opened.image_tokenizer is not None and opened.image_tokenizer.checkpoint.path != parts["weights"].path:
+        parts["image tokenizer"] = opened.image_tokenizer.checkpoint
+    if weights_key is not None and not any(part.chosen for part in parts.values()):
+        raise WorkerError(
+            "checkpoint",
+            f"No file of {path} holds weights called {weights_key!r}; each holds one set alone. Leave `--weights-key` "
+            f"out.",
+        )
+    chosen = [f"{name}: {part.chosen}, not {listed(part.others)}" for name, part in parts.items() if part.others]
+    return [*chosen, *parts["weights"].remarks]
 
 
 def _unrecognised(path: Path) -> WorkerError:
     configuration = path / "config.json"
     if configuration.is_file():
-        try:
-            model_type = json.loads(configuration.read_bytes()).get("model_type")
-        except (ValueError, AttributeError) as error:
-            return WorkerError("checkpoint", f"{configuration} is not a JSON object: {error}.")
+        model_type = read_json(configuration).get("model_type")
         found = f"its config.json names the model type {model_type!r}"
     else:
         names = ", ".join(sorted(file.name for file in path.iterdir())[:6])

@@ -37,6 +37,8 @@ class OpenOptions:
     text_encoder_path: Path | None = None
     """Directory of the text encoder or text tokenizer, where it lies elsewhere."""
     size: tuple[int, int] | None = None
+    weights_key: str | None = None
+    """Which of several sets of weights in a file is meant, e.g. "ema"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import Count, convert_fields, unusable
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims
+from zipar_worker.errors import WorkerError
 from zipar_worker.families.decoder import DecoderConfig
+
+LLAMA_LANDMARKS = ("model.embed_tokens.weight",)
+"""Of weights under transformers' names; see `Sought`."""
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -32,6 +39,8 @@ class LlamaConfig(Struct, frozen=True, kw_only=True):
     rope_scaling: dict[str, Any] | None = None
     rope_parameters: dict[str, Any] | None = None
     """Where transformers 5 writes what stood in the two fields above."""
+    tie_word_embeddings: bool = False
+    """Whether the head is the embedding."""
     hidden_act: str = "silu"
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -59,6 +68,38 @@ def read_llama_config(path: Path, fields: Mapping[str, Any], defaults: LlamaConf
         raise unusable(path, problem)
     theta = rope.get("rope_theta", config.rope_theta)
     return convert_fields(path, structs.asdict(config) | {"rope_theta": theta}, LlamaConfig)
+
+
+def check_llama_claims(path: Path, weights: Checkpoint, config: LlamaConfig) -> None:
+    """path: the file of the configuration. Raises `checkpoint` where the weights are smaller than it says."""
+    decoder = config.decoder
+    check_claims(
+        path,
+        weights,
+        parts=decoder.layer_count,
+        widths=(decoder.dim, decoder.feed_forward_width, config.vocab_size, decoder.head_count * decoder.head_dim),
+    )
+
+
+def with_tied_head(path: Path, weights: Checkpoint, keys: KeyMap, is_tied: bool) -> Checkpoint:
+    """Weights with an embedding and a head, tied as transformers (5.x) ties them. Raises `checkpoint`.
+
+    Where the configuration says so and the file lacks one, the other stands for it; a file with both keeps both.
+    """
+    embedding, head = keys.key("embedding.weight"), keys.key("head.weight")
+    present = [name for name in (embedding, head) if name in weights.tensors]
+    if len(present) == 2 and is_tied:
+        return replace(weights, remarks=(*weights.remarks, "its own head, although tie_word_embeddings is true"))
+    if len(present) == 1 and is_tied:
+        tensor = weights.tensors[present[0]]
+        return replace(weights, tensors={**weights.tensors, embedding: tensor, head: tensor})
+    if present == [embedding]:
+        raise WorkerError(
+            "checkpoint",
+            f"{weights.path} lacks {head}, the output layer, and {path} does not say that it is the embedding "
+            f"(tie_word_embeddings). Set that to true if the model was trained so; else the file is incomplete.",
+        )
+    return weights
 
 
 def _problem(config: LlamaConfig, rope: Mapping[str, Any]) -> str | None:

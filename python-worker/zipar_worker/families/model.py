@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.weights import NO_RULES, Adapt, Checkpoint, as_stored, load_module_, parameter_count
-from zipar_worker.errors import WorkerError
+from zipar_worker.errors import WorkerError, harmless
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.contract import ProgressReporter
 from zipar_worker.execute.linear import pack_linears_
@@ -29,6 +29,9 @@ from zipar_worker.wire.protocol import (
     TextCard,
     TextConditioning,
 )
+
+_NAME_CHARACTERS = 256
+"""On a card."""
 
 Module = TypeVar("Module", bound=nn.Module, covariant=True)
 
@@ -66,6 +69,10 @@ class OpenedModel:
     """That the model makes, the default first."""
     row_end: Literal["none", "token"]
     code_count: int
+    branches: tuple[str, ...] = BRANCHES
+    """Of guidance: all, or the conditional one alone for a model without."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how the checkpoint was read; it stands behind the name."""
     conditioning: ClassCard | TextCard
     defaults: SamplingDefaults
     prompt_slots: int
@@ -86,13 +93,13 @@ class OpenedModel:
         }
         card = ModelCard(
             family=self.family,
-            name=self.name,
+            name=_card_name(self.name, self.remarks),
             parameter_count=numbers,
             code_count=self.code_count,
             row_end=self.row_end,
             grids=self.grids,
             conditioning=self.conditioning,
-            branches=BRANCHES,
+            branches=self.branches,
             defaults=self.defaults,
             image_decoder=ImageDecoderCard(pixels_per_token=decoder.pixels_per_token) if decoder is not None else None,
             kv_bytes_per_slot=config.kv_shape.bytes_per_slot(dtype),
@@ -181,6 +188,11 @@ class LoadedModel:
                 f"{self.card.name} takes no negative prompt: what guidance leads away from was learnt in training. "
                 f"Leave it out.",
             )
+
+
+def _card_name(name: str, remarks: tuple[str, ...]) -> str:
+    """With whatever a terminal would obey taken out: it may be the name of a stranger's directory."""
+    return harmless(f"{name} ({'; '.join(remarks)})" if remarks else name)[:_NAME_CHARACTERS]
 
 
 def grid_slots(grid: Grid, row_end: Literal["none", "token"]) -> int:

@@ -97,6 +97,8 @@ class ModelReference(Record, frozen=True, kw_only=True):
     """The text encoder or text tokenizer, when it does not lie beside the weights."""
     size: Size | None
     """Image size, for checkpoints that do not say."""
+    weights_key: Annotated[str, Meta(min_length=1, max_length=128)] | None
+    """Which of several sets of weights in a file is meant, e.g. "ema"."""
 
 
 class LoadHeader(RequestHeader, frozen=True, kw_only=True):

@@ -28,4 +28,4 @@ def recognises(path: Path) -> bool:
 
 def open_model(path: Path, options: OpenOptions) -> OpenedModel:
     """Opens a directory of either published layout. Raises `checkpoint`."""
-    return model_of(read_files(path, options.vq_path))
+    return model_of(read_files(path, options))

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import of_another_kind, read_json, unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.emu3.vocabulary import (
     BEGIN,
     BEGIN_IMAGE,
@@ -36,7 +38,13 @@ from zipar_worker.families.emu3.vq import (
     image_tokenizer_near,
     open_image_tokenizer,
 )
-from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
+from zipar_worker.families.llama_config import (
+    LLAMA_LANDMARKS,
+    LlamaConfig,
+    check_llama_claims,
+    read_llama_config,
+    with_tied_head,
+)
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
 
 ORIGINAL_MODEL_TYPE = "Emu3"
@@ -59,6 +67,7 @@ _DEFAULTS = LlamaConfig(
 
 # The first in the files of transformers' own writing, the second in those that hold the keys of its modules.
 _CONVERTED_TEXT_PREFIXES = ("text_model.model.", "model.text_model.")
+_CONVERTED_LANDMARKS = tuple(f"{prefix}embed_tokens.weight" for prefix in _CONVERTED_TEXT_PREFIXES)
 _CONVERTED_HEADS = ("text_model.lm_head.", "lm_head.")
 _CONVERTED_VQ_PREFIXES = ("vqmodel.", "model.vqmodel.")
 
@@ -75,56 +84,65 @@ class Files:
     image_area: int
 
 
-def read_files(directory: Path, vq_path: Path | None) -> Files:
+def read_files(directory: Path, options: OpenOptions) -> Files:
     """Raises `checkpoint` where a file is missing, damaged, of another kind, or does not fit the others."""
     config_path = directory / CONFIG_NAME
     fields = read_json(config_path)
     if fields.get("model_type") == ORIGINAL_MODEL_TYPE:
-        files = _read_original(directory, fields, vq_path or image_tokenizer_near(directory))
+        files = _read_original(directory, fields, options)
     elif fields.get("model_type") == CONVERTED_MODEL_TYPE:
-        files = _read_converted(directory, fields, vq_path)
+        files = _read_converted(directory, fields, options)
     else:
         raise of_another_kind(config_path, fields, "an Emu3 model that makes images")
     _check_vocabulary(config_path, files)
     return files
 
 
-def _read_original(directory: Path, fields: Mapping[str, Any], vq_path: Path | None) -> Files:
+def _read_original(directory: Path, fields: Mapping[str, Any], options: OpenOptions) -> Files:
     config_path = directory / CONFIG_NAME
+    vq_path = options.vq_path or image_tokenizer_near(directory)
     vocabulary = read_tiktoken(directory)
     names = {"pad_token_id": PADDING, "bos_token_id": BEGIN, "boi_token_id": BEGIN_IMAGE}
     names |= {"img_token_id": END_SIZE, "eol_token_id": END_ROW}
     _check_ids(config_path, {name: fields[field] for field, name in names.items() if field in fields}, vocabulary)
+    weights = open_checkpoint(directory, Sought(LLAMA_LANDMARKS, key=options.weights_key))
+    config = read_llama_config(config_path, fields, _DEFAULTS)
+    check_llama_claims(config_path, weights, config)
+    keys = KeyMap(LLAMA_MODEL_KEYS)
     return Files(
-        config=read_llama_config(config_path, fields, _DEFAULTS),
-        weights=open_checkpoint(directory),
-        keys=KeyMap(LLAMA_MODEL_KEYS),
+        config=config,
+        weights=with_tied_head(config_path, weights, keys, config.tie_word_embeddings),
+        keys=keys,
         vocabulary=vocabulary,
-        image_tokenizer=open_image_tokenizer(vq_path) if vq_path is not None else None,
+        image_tokenizer=open_image_tokenizer(vq_path, options.weights_key) if vq_path is not None else None,
         image_area=_image_area(config_path, fields),
     )
 
 
-def _read_converted(directory: Path, fields: Mapping[str, Any], vq_path: Path | None) -> Files:
+def _read_converted(directory: Path, fields: Mapping[str, Any], options: OpenOptions) -> Files:
     config_path = directory / CONFIG_NAME
     vocabulary = read_tokenizer_json(directory)
     declared = _part(config_path, fields, "vocabulary_map")
     relevant = (*SPECIAL_NAMES, code_name(0), code_name(vocabulary.code_count - 1))
     _check_ids(config_path, {name: declared[name] for name in relevant if name in declared}, vocabulary)
-    weights = open_checkpoint(directory)
+    weights = open_checkpoint(directory, Sought(_CONVERTED_LANDMARKS, key=options.weights_key))
     text, head, vq = (
         _prefix_in(weights, prefixes)
         for prefixes in (_CONVERTED_TEXT_PREFIXES, _CONVERTED_HEADS, _CONVERTED_VQ_PREFIXES)
     )
-    if vq_path is not None:
-        image_tokenizer = open_image_tokenizer(vq_path)
+    config = read_llama_config(config_path, _part(config_path, fields, "text_config"), _DEFAULTS)
+    check_llama_claims(config_path, weights, config)
+    if options.vq_path is not None:
+        image_tokenizer = open_image_tokenizer(options.vq_path, options.weights_key)
     else:
         vq_fields = _part(config_path, fields, "vq_config")
         image_tokenizer = converted_image_tokenizer(config_path, vq_fields, weights, vq)
+    keys = KeyMap((*LLAMA_MODEL_KEYS, (r"^lm_head\.", head), (r"^model\.", text)), elsewhere=vq)
+    is_tied = config.tie_word_embeddings or fields.get("tie_word_embeddings") is True
     return Files(
-        config=read_llama_config(config_path, _part(config_path, fields, "text_config"), _DEFAULTS),
-        weights=weights,
-        keys=KeyMap((*LLAMA_MODEL_KEYS, (r"^lm_head\.", head), (r"^model\.", text)), elsewhere=vq),
+        config=config,
+        weights=with_tied_head(config_path, weights, keys, is_tied),
+        keys=keys,
         vocabulary=vocabulary,
         image_tokenizer=image_tokenizer,
         image_area=_image_area(config_path, fields),

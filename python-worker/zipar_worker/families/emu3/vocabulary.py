@@ -20,6 +20,7 @@ import msgspec
 import tiktoken
 import tokenizers
 
+from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
 
 TIKTOKEN_NAME = "emu3.tiktoken"
@@ -92,7 +93,7 @@ def read_tokenizer_json(directory: Path) -> Vocabulary:
     """Raises `checkpoint` where the file is missing or is no vocabulary of Emu3's."""
     path = directory / TOKENIZER_JSON_NAME
     try:
-        content = msgspec.json.decode(_read(path), type=dict[str, object])
+        content = decode_json(_read(path), dict[str, object])
         added = msgspec.convert(content.get("added_tokens"), list[_AddedToken])
         # Without them the tokenizer knows no special tokens that it could find in a text.
         ordinary = content | {"added_tokens": [], "post_processor": None, "padding": None, "truncation": None}
@@ -160,7 +161,7 @@ def _read(path: Path) -> bytes:
             f"same directory: {TIKTOKEN_NAME} and {VISION_TOKENS_NAME} for the original checkpoint, "
             f"{TOKENIZER_JSON_NAME} for the -hf one.",
         )
-    return path.read_bytes()
+    return read_small_file(path)
 
 
 def _no_ranks(path: Path, reason: str) -> WorkerError:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from zipar_worker.checkpoints.key_map import KeyMap, Rules
 from zipar_worker.checkpoints.links import refuse_outside_links
+from zipar_worker.checkpoints.passed_over import ENCODER
 from zipar_worker.checkpoints.small_files import convert_fields, of_another_kind, read_json, unusable
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
 from zipar_worker.families.vq.emu3 import Emu3VQConfig
-from zipar_worker.families.vq.llamagen import GROUPS
+from zipar_worker.families.vq.llamagen import GROUPS, sought_tokenizer
 
 CONFIG_NAME = "config.json"
 VQ_MODEL_TYPE = "Emu3VisionVQ"
@@ -31,7 +32,7 @@ _ORIGINAL_RULES: Rules = (
     (r"(\.time_res_stack\.\d+\.conv\d|^post_quant_conv)\.", r"\1.conv."),
     (r"(\.time_conv\.\d+)\.", r"\1.conv.conv."),
 )
-ORIGINAL_KEYS = KeyMap(_ORIGINAL_RULES, r"encoder\.|quant_conv\.|.*\.num_batches_tracked$")
+ORIGINAL_KEYS = KeyMap(_ORIGINAL_RULES, ENCODER)
 
 _CONVERTED_FIELDS = {"latent_channels": "z_channels", "base_channels": "ch", "channel_multiplier": "ch_mult"}
 """What the original calls them; the others have the same name."""
@@ -57,7 +58,7 @@ class ImageTokenizer:
     keys: KeyMap
 
 
-def open_image_tokenizer(path: Path) -> ImageTokenizer:
+def open_image_tokenizer(path: Path, weights_key: str | None) -> ImageTokenizer:
     """path: a directory like `BAAI/Emu3-VisionTokenizer`, or the weights file in one. Raises `checkpoint`."""
     directory = path.parent if path.is_file() else path
     refuse_outside_links(directory)
@@ -65,7 +66,8 @@ def open_image_tokenizer(path: Path) -> ImageTokenizer:
     fields = read_json(config_path)
     if fields.get("model_type") != VQ_MODEL_TYPE:
         raise of_another_kind(config_path, fields, "Emu3's image tokenizer, BAAI/Emu3-VisionTokenizer")
-    return ImageTokenizer(_config(config_path, fields), open_checkpoint(path), ORIGINAL_KEYS)
+    weights = open_checkpoint(path, sought_tokenizer(weights_key))
+    return ImageTokenizer(_config(config_path, fields, weights), weights, ORIGINAL_KEYS)
 
 
 def converted_image_tokenizer(
@@ -73,7 +75,7 @@ def converted_image_tokenizer(
 ) -> ImageTokenizer:
     """The part of a converted checkpoint. fields: its `vq_config`, in the file `path`; prefix: of its keys."""
     renamed = {_CONVERTED_FIELDS.get(name, name): value for name, value in fields.items()}
-    return ImageTokenizer(_config(path, renamed), weights, converted_keys(prefix))
+    return ImageTokenizer(_config(path, renamed, weights), weights, converted_keys(prefix))
 
 
 def converted_keys(prefix: str) -> KeyMap:
@@ -81,7 +83,7 @@ def converted_keys(prefix: str) -> KeyMap:
     start = re.escape(prefix)
     return KeyMap(
         (*_CONVERTED_RULES, (r"^", prefix)),
-        elsewhere=rf"(?!{start})|{start}(encoder|quant_conv)\.|.*\.num_batches_tracked$",
+        elsewhere=rf"(?!{start})|{start}{ENCODER}",
     )
 
 
@@ -102,11 +104,13 @@ def adapt_vq_tensor(name: str, stored: Tensor, rows: int) -> Tensor:
     return stored[:, :, None, None] if is_matrix else stored
 
 
-def _config(path: Path, fields: Mapping[str, Any]) -> Emu3VQConfig:
+def _config(path: Path, fields: Mapping[str, Any], weights: Checkpoint) -> Emu3VQConfig:
     config = convert_fields(path, fields, Emu3VQConfig)
     problem = _contradiction(config)
     if problem is not None:
         raise unusable(path, f"of the image tokenizer, {problem}")
+    widths = (config.ch * max(config.ch_mult), config.codebook_size, config.z_channels)
+    check_claims(path, weights, parts=len(config.ch_mult) * (config.num_res_blocks + 1), widths=widths)
     return config
 
 

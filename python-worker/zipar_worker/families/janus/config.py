@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zipar_worker.checkpoints.key_map import KeyMap, Rules
-from zipar_worker.checkpoints.small_files import Count
+from zipar_worker.checkpoints.passed_over import ENCODER
+from zipar_worker.checkpoints.small_files import Count, read_json
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.decoder import LLAMA_KEYS
 from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
+
+LANDMARKS = ("gen_embed.weight", "model.generation_embeddings.weight")
+"""Of the weights in either layout; see `Sought`."""
 
 MODEL_TYPES = ("multi_modality", "janus")
 """Of the native layout (deepseek-ai/Janus-Pro-1B) and of that of transformers (deepseek-community/Janus-Pro-1B)."""
@@ -27,6 +31,9 @@ MODEL_TYPES = ("multi_modality", "janus")
 # Pixels, in `generation_inference.py`.
 _OFFICIAL_IMAGE_SIZE = 384
 _OFFICIAL_PATCH_SIZE = 16
+
+Depth: TypeAlias = Annotated[int, Meta(ge=1, le=64)]
+"""Of a perceptron."""
 
 _DEFAULTS = LlamaConfig()
 """Of transformers' Llama: the published files leave out whatever is the same."""
@@ -79,7 +86,7 @@ class NativeSizes(Struct):
     code_count: Count
     code_dim: Count
     projector_type: Literal["mlp_gelu"]
-    aligner_depth: Count
+    aligner_depth: Depth
     head_width: Count
     image_size: Count
 
@@ -94,7 +101,7 @@ class TransformersVq(Struct):
     embed_dim: Count = 8
     num_embeddings: Count = 16384
     projection_dim: Count = 2048
-    num_hidden_layers: Count = 2
+    num_hidden_layers: Depth = 2
     hidden_act: Literal["gelu"] = "gelu"
 
 
@@ -110,13 +117,13 @@ class TransformersConfig(Struct):
 def read_config(path: Path) -> JanusConfig:
     """Sizes and names, from `config.json`. Raises `checkpoint`."""
     try:
-        content = path.read_bytes()
-        if msgspec.json.decode(content)["model_type"] == "janus":
-            config = _of_transformers(path, msgspec.json.decode(content, type=TransformersConfig))
+        fields = read_json(path)
+        if fields.get("model_type") == "janus":
+            config = _of_transformers(path, msgspec.convert(fields, TransformersConfig))
         else:
-            config = _native(path, msgspec.json.decode(content, type=NativeConfig))
+            config = _native(path, msgspec.convert(fields, NativeConfig))
         _check_positions(config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise WorkerError(
             "checkpoint",
             f"{path} is not the configuration of a Janus or Janus-Pro that makes images: {error}. Download it again "
@@ -172,14 +179,12 @@ NATIVE_KEYS = KeyMap(
         (r"^gen_head\.layers\.2\.", "gen_head.vision_head."),
         *LLAMA_KEYS,
     ),
-    elsewhere=r"(gen_vision_model|vision_model|aligner|language_model\.lm_head)\."
-    # A buffer that old versions of transformers stored.
-    r"|language_model\.model\.layers\.\d+\.self_attn\.rotary_emb\.",
+    elsewhere=r"(gen_vision_model|vision_model|aligner|language_model\.lm_head)\.",
 )
 
 NATIVE_IMAGE_TOKENIZER_KEYS = KeyMap(
     ((r"^", "gen_vision_model."),),
-    elsewhere=r"(?!gen_vision_model\.)|gen_vision_model\.(encoder\.|quant_conv\.|quantize\.codebook_used$)",
+    elsewhere=rf"(?!gen_vision_model\.)|gen_vision_model\.{ENCODER}",
 )
 
 
@@ -237,5 +242,5 @@ _TRANSFORMERS_IMAGE_TOKENIZER_KEYS = KeyMap(
         (r"\.conv_blocks\.", ".up."),
         (r"^", "model.vqmodel."),
     ),
-    elsewhere=r"(?!model\.vqmodel\.)|model\.vqmodel\.(encoder|quant_conv)\.",
+    elsewhere=rf"(?!model\.vqmodel\.)|model\.vqmodel\.{ENCODER}",
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.choose_weights import Sought
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.description import OpenOptions
-from zipar_worker.families.janus.config import JanusConfig, read_config
+from zipar_worker.families.janus.config import LANDMARKS, JanusConfig, read_config
 from zipar_worker.families.janus.prompt import TOKENIZER_NAME, JanusTokenizer
-from zipar_worker.families.llama_config import LlamaConfig
+from zipar_worker.families.llama_config import LlamaConfig, check_llama_claims
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, config_of_tensors
 
 CONFIG_NAME = "config.json"
@@ -38,7 +39,10 @@ def read_files(directory: Path, options: OpenOptions) -> Files:
             f"{directory} holds its own image tokenizer, received another one: {options.vq_path}. Leave it out.",
         )
     config = read_config(directory / CONFIG_NAME)
-    checkpoint = open_checkpoint(directory)
+    checkpoint = open_checkpoint(directory, Sought(LANDMARKS, key=options.weights_key))
+    check_llama_claims(directory / CONFIG_NAME, checkpoint, config.language)
+    widths = (*config.aligner_widths, *config.head_widths)
+    check_claims(directory / CONFIG_NAME, checkpoint, parts=len(widths), widths=widths)
     image_tokenizer = config_of_tensors(checkpoint, config.image_tokenizer_keys)
     found = (image_tokenizer.codebook_size, image_tokenizer.embedding_dim, image_tokenizer.pixels_per_token)
     expected = (config.code_count, config.code_dim, config.patch_size)

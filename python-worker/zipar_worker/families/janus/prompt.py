@@ -17,6 +17,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from zipar_worker.checkpoints.small_files import read_small_file
 from zipar_worker.errors import WorkerError
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -92,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"it beside the weights, or give the directory that holds it.",
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small_file(path).decode()
         Tokenizer.from_str(text)
         content: dict[str, Any] = json.loads(text)
     except Exception as error:  # tokenizers raises plain Exception

@@ -12,10 +12,18 @@ from pathlib import Path
 
 from zipar_worker.checkpoints.sources import Companions, hub_source
 from zipar_worker.checkpoints.weights import without_weights
-from zipar_worker.families.description import OpenOptions
+from zipar_worker.errors import harmless
+from zipar_worker.families.description import BRANCHES, OpenOptions
 from zipar_worker.families.llamagen.files import OFFICIAL_PIXELS_PER_TOKEN, Files, is_official_name, read_files
 from zipar_worker.families.llamagen.prompt import CaptionPrompts, ClassPrompts
-from zipar_worker.families.llamagen.transformer import KEYS, ClassCondition, ClassEmbedding, LlamaGenTransformer
+from zipar_worker.families.llamagen.transformer import (
+    KEYS,
+    CaptionCondition,
+    ClassCondition,
+    ClassEmbedding,
+    LlamaGenConfig,
+    LlamaGenTransformer,
+)
 from zipar_worker.families.model import OpenedModel, Stored
 from zipar_worker.families.prompts import PromptEncoder
 from zipar_worker.families.vq.llamagen import DECODER_KEYS, LlamaGenVQDecoder
@@ -65,6 +73,8 @@ def model_of(files: Files) -> OpenedModel:
         grids=(grid,),
         row_end="none",
         code_count=config.vocabulary_size,
+        remarks=files.remarks,
+        branches=BRANCHES if _has_guidance(config) else BRANCHES[:1],
         conditioning=_conditioning_card(files),
         defaults=files.defaults,
         prompt_slots=config.condition.length,
@@ -74,11 +84,19 @@ def model_of(files: Files) -> OpenedModel:
     )
 
 
+def _has_guidance(config: LlamaGenConfig) -> bool:
+    return isinstance(config.condition, CaptionCondition) or config.condition.has_null_class
+
+
 def _conditioning_card(files: Files) -> ClassCard | TextCard:
     condition = files.config.condition
     if isinstance(condition, ClassCondition):
-        return ClassCard(class_count=condition.class_count, class_names=files.class_names)
+        return ClassCard(class_count=condition.class_count, class_names=_harmless_names(files.class_names))
     return TextCard(negative_prompt=None, max_prompt_tokens=condition.length)
+
+
+def _harmless_names(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(harmless(name) for name in names)
 
 
 def _prompts(files: Files, transformer: LlamaGenTransformer) -> PromptEncoder:

@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, file_beside
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llamagen.shapes import (
@@ -21,8 +22,8 @@ from zipar_worker.families.llamagen.shapes import (
 )
 from zipar_worker.families.llamagen.sidecar import decoder_config, read_llamagen_sidecar
 from zipar_worker.families.llamagen.text_encoder import OpenedTextEncoder, open_text_encoder
-from zipar_worker.families.llamagen.transformer import CaptionCondition, ClassCondition, LlamaGenConfig
-from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, config_of_tensors
+from zipar_worker.families.llamagen.transformer import LANDMARKS, CaptionCondition, ClassCondition, LlamaGenConfig
+from zipar_worker.families.vq.llamagen import GROUPS, LlamaGenVQConfig, config_of_tensors, sought_tokenizer
 from zipar_worker.wire.protocol import SamplingDefaults
 
 OFFICIAL_CLASS_VQ = ("vq_ds16_c2i", "vq_ds8_c2i")
@@ -60,6 +61,7 @@ class Files:
     """Where the condition is a caption."""
     class_names: tuple[str, ...] | None
     defaults: SamplingDefaults
+    remarks: tuple[str, ...] = ()
 
 
 def read_files(path: Path, options: OpenOptions) -> Files:
@@ -67,10 +69,11 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     if (path / SIDECAR_NAME).is_file():
         return _read_with_sidecar(path, options)
     weights = _only_weights_file(path) if path.is_dir() else path
-    checkpoint = open_checkpoint(weights)
+    checkpoint = open_checkpoint(weights, Sought(LANDMARKS, key=options.weights_key))
     condition = recognise_condition(checkpoint)
-    tokenizer = _open_tokenizer(_find_tokenizer(weights, condition, options))
-    config, name = recognise_config(checkpoint, condition, _grid(weights, options.size, tokenizer))
+    tokenizer = _find_tokenizer(weights, checkpoint, condition, options)
+    config, name = recognise_config(checkpoint, condition, _grid(weights, checkpoint, options.size, tokenizer))
+    _check_rotations(checkpoint, config)
     return _checked(
         Files(
             name=name,
@@ -80,8 +83,29 @@ def read_files(path: Path, options: OpenOptions) -> Files:
             text_encoder=_find_text_encoder(weights, condition, options),
             class_names=None,
             defaults=official_defaults(config),
+            remarks=_class_remarks(condition),
         )
     )
+
+
+def _check_rotations(checkpoint: Checkpoint, config: LlamaGenConfig) -> None:
+    """Raises `checkpoint` where the file holds the rotations of another grid, so that size or tokenizer is wrong."""
+    table = checkpoint.passed_over.get("freqs_cis")
+    slots = config.condition.length + config.rows * config.columns
+    if table is not None and table.dim() > 0 and table.shape[0] != slots:
+        raise WorkerError(
+            "checkpoint",
+            f"{checkpoint.path} was trained for {table.shape[0]} slots (freqs_cis), but a grid of {config.rows} x "
+            f"{config.columns} tokens has {slots}. Give the right size with `--size` or image tokenizer with `--vq`.",
+        )
+
+
+def _class_remarks(condition: ClassCondition | CaptionCondition) -> tuple[str, ...]:
+    """Nothing in a table tells whether its last row stands for no class, but a round number makes one doubt it."""
+    if not isinstance(condition, ClassCondition) or not condition.has_null_class or (condition.class_count + 1) % 10:
+        return ()
+    rows = condition.class_count + 1
+    return (f"the last of {rows} classes taken for no class; if it is one, say hasNullClass false in {SIDECAR_NAME}",)
 
 
 def is_official_name(name: str) -> bool:
@@ -92,8 +116,18 @@ def _read_with_sidecar(directory: Path, options: OpenOptions) -> Files:
     sidecar = read_llamagen_sidecar(directory)
     given = sidecar.config
     weights = file_beside(directory, sidecar.weights)
-    checkpoint = open_checkpoint(weights)
-    condition = caption_condition(checkpoint) if given.class_count is None else ClassCondition(given.class_count)
+    checkpoint = open_checkpoint(weights, Sought(LANDMARKS, key=options.weights_key))
+    check_claims(
+        directory / SIDECAR_NAME,
+        checkpoint,
+        parts=given.layers,
+        widths=(given.dim, given.vocab_size, given.class_count or 0),
+    )
+    condition = (
+        caption_condition(checkpoint)
+        if given.class_count is None
+        else ClassCondition(given.class_count, has_null_class=given.has_null_class)
+    )
     config = LlamaGenConfig(
         dim=given.dim,
         layer_count=given.layers,
@@ -106,10 +140,13 @@ def _read_with_sidecar(directory: Path, options: OpenOptions) -> Files:
     )
     tokenizer = None
     if options.vq_path is not None:
-        tokenizer = _open_tokenizer(_find_tokenizer(weights, condition, options))
+        tokenizer = _find_tokenizer(weights, checkpoint, condition, options)
     elif sidecar.vq is not None:
-        vq_checkpoint = open_checkpoint(file_beside(directory, sidecar.vq.weights))
+        vq_checkpoint = open_checkpoint(
+            file_beside(directory, sidecar.vq.weights), sought_tokenizer(options.weights_key)
+        )
         tokenizer = ImageTokenizer(vq_checkpoint, decoder_config(sidecar.vq))
+        _check_tokenizer(directory / SIDECAR_NAME, tokenizer)
     files = Files(
         name=sidecar.name or f"LlamaGen {directory.resolve().name}",
         checkpoint=checkpoint,
@@ -136,18 +173,33 @@ def _check_size(directory: Path, files: Files, size: tuple[int, int] | None) -> 
         )
 
 
-def _grid(weights: Path, size: tuple[int, int] | None, tokenizer: ImageTokenizer | None) -> tuple[int, int]:
-    """(rows, columns): from the size that was asked for, else from the official file name."""
+def _check_tokenizer(sidecar: Path, tokenizer: ImageTokenizer) -> None:
+    config = tokenizer.config
+    widest = config.channels * max(config.channel_multipliers)
+    parts = len(config.channel_multipliers) * (config.residual_blocks + 1)
+    widths = (widest, config.codebook_size, config.embedding_dim, config.latent_channels)
+    check_claims(sidecar, tokenizer.checkpoint, parts=parts, widths=widths)
+    if config.channels % GROUPS:
+        raise WorkerError(
+            "checkpoint", f"{sidecar}: expected vq.channels in a multiple of {GROUPS}, received {config.channels}."
+        )
+
+
+def _grid(
+    weights: Path, checkpoint: Checkpoint, size: tuple[int, int] | None, tokenizer: ImageTokenizer | None
+) -> tuple[int, int]:
+    """(rows, columns): from the size that was asked for, else from the official file name or the training program."""
     pixels_per_token = tokenizer.config.pixels_per_token if tokenizer else OFFICIAL_PIXELS_PER_TOKEN
     if size is None:
         match = _OFFICIAL_NAME.match(weights.name)
-        if match is None:
+        side = int(match[1]) if match is not None else checkpoint.training.get("image_size")
+        if not isinstance(side, int):
             raise WorkerError(
                 "checkpoint",
                 f"The image size of {weights} is unknown: it is not in the weights, and the file does not have an "
                 f"official name such as {_EXAMPLE_NAMES}. Give it with `--size`, e.g. `--size 256`.",
             )
-        size = (int(match[1]), int(match[1]))
+        size = (side, side)
     width, height = size
     rows, columns = height // pixels_per_token, width // pixels_per_token
     if rows * pixels_per_token != height or columns * pixels_per_token != width or not rows or not columns:
@@ -171,23 +223,49 @@ def _only_weights_file(directory: Path) -> Path:
     return found[0]
 
 
-def _find_tokenizer(weights: Path, condition: ClassCondition | CaptionCondition, options: OpenOptions) -> Path | None:
-    """The image tokenizer's file: the one that was given, else one with the official name, if there is any."""
+def _find_tokenizer(
+    weights: Path, checkpoint: Checkpoint, condition: ClassCondition | CaptionCondition, options: OpenOptions
+) -> ImageTokenizer | None:
+    """The image tokenizer that was given, else the one with an official name, if there is any."""
     given = options.vq_path
     if given is not None and not given.is_dir():
-        return given
+        return _open_tokenizer(given, options)
     stems = OFFICIAL_CAPTION_VQ if isinstance(condition, CaptionCondition) else OFFICIAL_CLASS_VQ
     directory = given or weights.parent
-    files = [directory / (stem + suffix) for stem in stems for suffix in _SUFFIXES]
-    found = next((file for file in files if file.is_file()), None)
-    if given is not None and found is None:
-        names = ", ".join(file.name for file in files)
+    places = [[directory / (stem + suffix) for suffix in _SUFFIXES] for stem in stems]
+    found = [file for files in places for file in [next((file for file in files if file.is_file()), None)] if file]
+    if given is not None and not found:
+        names = ", ".join(file.name for files in places for file in files)
         raise WorkerError(
             "checkpoint",
             f"The directory {given} holds no image tokenizer of this LlamaGen: expected one of {names}. Give the path "
             f"of the file itself.",
         )
-    return found
+    return _matching(weights, checkpoint, [_open_tokenizer(file, options) for file in found])
+
+
+def _matching(weights: Path, checkpoint: Checkpoint, found: list[ImageTokenizer]) -> ImageTokenizer | None:
+    """Of several image tokenizers, the one that the transformer was trained with. Raises `checkpoint` where none knows.
+
+    A wrong one would go unnoticed: it gives another grid, on which the transformer makes noise.
+    """
+    if len(found) < 2:
+        return found[0] if found else None
+    codes, _ = checkpoint.shape("tok_embeddings.weight")
+    fitting = [tokenizer for tokenizer in found if tokenizer.config.codebook_size == codes] or found
+    trained = checkpoint.training.get("downsample_size")
+    if trained is None and is_official_name(weights.name):
+        trained = OFFICIAL_PIXELS_PER_TOKEN
+    if trained is not None:
+        fitting = [tokenizer for tokenizer in fitting if tokenizer.config.pixels_per_token == trained] or fitting
+    if len(fitting) > 1:
+        described = [f"{it.checkpoint.path.name} ({it.config.pixels_per_token} pixels a token)" for it in fitting]
+        raise WorkerError(
+            "checkpoint",
+            f"{len(fitting)} image tokenizers lie beside {weights}, and nothing says with which it was trained: "
+            f"{' and '.join(described)}. The token grid depends on it: name one with `--vq FILE`.",
+        )
+    return fitting[0]
 
 
 def _find_text_encoder(
@@ -198,10 +276,8 @@ def _find_text_encoder(
     return open_text_encoder(weights, options.text_encoder_path)
 
 
-def _open_tokenizer(path: Path | None) -> ImageTokenizer | None:
-    if path is None:
-        return None
-    checkpoint = open_checkpoint(path)
+def _open_tokenizer(path: Path, options: OpenOptions) -> ImageTokenizer:
+    checkpoint = open_checkpoint(path, sought_tokenizer(options.weights_key))
     return ImageTokenizer(checkpoint, config_of_tensors(checkpoint))
 
 
@@ -232,7 +308,8 @@ def official_defaults(config: LlamaGenConfig) -> SamplingDefaults:
     if isinstance(config.condition, CaptionCondition):
         guidance_scale, top_k = _CAPTION_GUIDANCE_SCALE, _CAPTION_TOP_K
     else:
-        guidance_scale, top_k = _CLASS_GUIDANCE_SCALE, _CLASS_TOP_K
+        guidance_scale = _CLASS_GUIDANCE_SCALE if config.condition.has_null_class else 1.0
+        top_k = _CLASS_TOP_K
     return SamplingDefaults(
         guidance_scale=guidance_scale,
         temperature=1.0,

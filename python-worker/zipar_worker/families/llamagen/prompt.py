@@ -24,6 +24,7 @@ class ClassPrompts(PromptEncoder):
     def encode(self, conditioning: ClassConditioning | TextConditioning, grid: Grid, branch_count: int) -> Prompt:
         assert isinstance(conditioning, ClassConditioning)
         table = self._embedding.embedding_table.weight
+        # Where the model has one; else there is one branch alone.
         null_class = len(table) - 1
         indices = (conditioning.class_index, null_class)[:branch_count]
         embeddings = torch.stack([table[index] for index in indices])[:, None]

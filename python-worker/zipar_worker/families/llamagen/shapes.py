@@ -24,7 +24,13 @@ def recognise_condition(checkpoint: Checkpoint) -> ClassCondition | CaptionCondi
     if any(name.startswith(("cls_embedding.cap_proj.", "cls_embedding.uncond_")) for name in checkpoint.tensors):
         return caption_condition(checkpoint)
     embedding_count, _ = _matrix_shape(checkpoint, "cls_embedding.embedding_table.weight")
-    return ClassCondition(embedding_count - 1)
+    # Only the training program knows whether the last row stands for no class.
+    has_null_class = checkpoint.training.get("num_classes") != embedding_count
+    if embedding_count < 1 + has_null_class:
+        raise WorkerError(
+            "checkpoint", f"{checkpoint.path}: the tensor cls_embedding.embedding_table.weight has no row of a class."
+        )
+    return ClassCondition(embedding_count - has_null_class, has_null_class=has_null_class)
 
 
 def caption_condition(checkpoint: Checkpoint) -> CaptionCondition:
@@ -38,7 +44,7 @@ def recognise_config(
     """Configuration and name, for an official size. grid: (rows, columns). Raises `checkpoint`."""
     vocabulary_size, dim = _matrix_shape(checkpoint, "tok_embeddings.weight")
     pattern = re.compile(r"^layers\.(\d+)\.")
-    layers = {int(match[1]) for match in map(pattern.match, checkpoint.tensors) if match}
+    layers = {match[1] for match in map(pattern.match, checkpoint.tensors) if match}
     official = next((key for key in OFFICIAL_HEADS if key[1:] == (dim, len(layers))), None)
     if official is None:
         known = ", ".join(f"{name} ({dim}, {layers})" for name, dim, layers in OFFICIAL_HEADS)
@@ -49,11 +55,18 @@ def recognise_config(
         )
     head_count = OFFICIAL_HEADS[official]
     projected, _ = _matrix_shape(checkpoint, "layers.0.attention.wqkv.weight")
+    kv_head_count = (projected * head_count // dim - head_count) // 2
+    if kv_head_count < 1 or head_count % kv_head_count:
+        raise WorkerError(
+            "checkpoint",
+            f"{checkpoint.path}: the tensor layers.0.attention.wqkv.weight has {projected} rows; expected {3 * dim}, "
+            f"or less where {head_count} heads share K and V.",
+        )
     config = LlamaGenConfig(
         dim=dim,
         layer_count=len(layers),
         head_count=head_count,
-        kv_head_count=(projected * head_count // dim - head_count) // 2,
+        kv_head_count=kv_head_count,
         vocabulary_size=vocabulary_size,
         condition=condition,
         rows=grid[0],

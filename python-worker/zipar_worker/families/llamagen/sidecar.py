@@ -13,6 +13,11 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig
 from zipar_worker.wire.protocol import SamplingDefaults, Side
 
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+
+_MAXIMAL_ROTATIONS = 1 << 26
+"""Numbers in the table of a grid's rotations; an official one has 32 * 32 * 64."""
+
 
 class _Strict(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
     """A part of the sidecar."""
@@ -21,7 +26,8 @@ class _Strict(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
 class SidecarConfig(_Strict, frozen=True, kw_only=True):
     """The transformer. `kvHeads` is left out where every head has its own K and V.
 
-    `classCount` is given where the conditioning is a class; the sizes of captions are in the weights.
+    `classCount` is given where the conditioning is a class; the sizes of captions are in the weights. `hasNullClass` is
+    false for a model that was trained without dropping classes: its table has no row for no class, and it no guidance.
     """
 
     dim: Count
@@ -33,6 +39,7 @@ class SidecarConfig(_Strict, frozen=True, kw_only=True):
     columns: Side
     conditioning: Literal["class", "text"]
     class_count: Count | None = None
+    has_null_class: bool = True
 
 
 class SidecarVq(_Strict, frozen=True, kw_only=True):
@@ -51,10 +58,10 @@ class Sidecar(_Strict, frozen=True, kw_only=True):
     """A LlamaGen whose sizes are none of the official ones. A text encoder lies beside the weights, as theirs does."""
 
     family: Literal["llamagen"]
-    name: str | None = None
+    name: Name | None = None
     weights: str
     config: SidecarConfig
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[Name, ...] | None = None
     defaults: SamplingDefaults | None = None
     vq: SidecarVq | None = None
 
@@ -83,11 +90,15 @@ def _contradiction(sidecar: Sidecar) -> str | None:
     given = sidecar.config
     if given.dim % given.heads or given.dim // given.heads % 4:
         return f"dim {given.dim} must give each of the {given.heads} heads a multiple of 4"
+    if given.rows * given.columns * (given.dim // given.heads) > _MAXIMAL_ROTATIONS:
+        return f"a grid of {given.rows} x {given.columns} with heads of {given.dim // given.heads} numbers is too large"
     if given.heads % (given.kv_heads or given.heads):
         return f"heads {given.heads} must be a multiple of kvHeads {given.kv_heads}"
     if (given.class_count is None) != (given.conditioning == "text"):
         wants = "no" if given.conditioning == "text" else "a"
         return f"the conditioning {given.conditioning!r} needs {wants} classCount"
+    if not given.has_null_class and sidecar.defaults is not None and sidecar.defaults.guidance_scale != 1:
+        return f"guidanceScale is {sidecar.defaults.guidance_scale}, but without a null class it can only be 1"
     if sidecar.class_names is not None and len(sidecar.class_names) != given.class_count:
         return f"classNames has {len(sidecar.class_names)} entries for classCount {given.class_count}"
     return None

@@ -6,6 +6,7 @@ google/flan-t5-xl. The model itself is transformers' `T5EncoderModel`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,8 +17,9 @@ from msgspec import Meta
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from zipar_worker.checkpoints.small_files import Count
-from zipar_worker.checkpoints.weights import Checkpoint, load_module_, open_checkpoint, without_weights
+from zipar_worker.checkpoints.choose_weights import Sought
+from zipar_worker.checkpoints.small_files import Count, decode_json, read_small_file
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, load_module_, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
 
@@ -28,6 +30,7 @@ MAXIMAL_CHARACTERS = 4096
 """Of a prompt before cleaning, several times what the encoder can read: the rules are slow on long texts."""
 
 _SOURCE = "google/flan-t5-xl"
+_SOUGHT = Sought(("encoder.final_layer_norm.weight",))
 
 
 class TextEncoderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +157,13 @@ def open_text_encoder(weights: Path, given: Path | None) -> OpenedTextEncoder:
     """Opens the directory that was given, else the one beside the weights. Raises `checkpoint`."""
     directory = given or _beside(weights)
     settings = _read_settings(directory)
-    checkpoint = open_checkpoint(directory).renamed(_encoder_name)
+    checkpoint = open_checkpoint(directory, _SOUGHT)
+    checkpoint = checkpoint.renamed(_encoder_names(checkpoint))
+    widths = (
+        *(settings.d_model, settings.d_ff, settings.d_kv * settings.num_heads, settings.vocab_size),
+        settings.relative_attention_num_buckets,
+    )
+    check_claims(directory / "config.json", checkpoint, parts=settings.num_layers, widths=widths)
     return OpenedTextEncoder(directory, settings, checkpoint, _read_tokenizer(directory, settings))
 
 
@@ -174,8 +183,8 @@ def _beside(weights: Path) -> Path:
 def _read_settings(directory: Path) -> TextEncoderSettings:
     path = directory / "config.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=TextEncoderSettings)
-    except (msgspec.MsgspecError, UnicodeError, OSError) as error:
+        return decode_json(read_small_file(path), TextEncoderSettings)
+    except (ValueError, WorkerError) as error:
         raise WorkerError(
             "checkpoint",
             f"{path} is not the configuration of a T5 text encoder: {error}. Expected the files of {_SOURCE} in "
@@ -188,7 +197,7 @@ def _read_tokenizer(directory: Path, settings: TextEncoderSettings) -> Tokenizer
     if not path.is_file():
         raise WorkerError("checkpoint", f"The tokenizer {path} is missing. Download tokenizer.json of {_SOURCE}.")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(read_small_file(path))
     except Exception as error:  # The library raises no narrower class.
         raise WorkerError(
             "checkpoint", f"{path} is not a tokenizer: {error}. Download tokenizer.json of {_SOURCE} again."
@@ -205,10 +214,17 @@ def _read_tokenizer(directory: Path, settings: TextEncoderSettings) -> Tokenizer
     return tokenizer
 
 
-def _encoder_name(name: str) -> str | None:
-    """Names of T5's whole model to those of its encoder. Some files hold the shared embedding several times."""
-    is_encoders = name == "shared.weight" or name.startswith("encoder.")
-    return name if is_encoders and name != "encoder.embed_tokens.weight" else None
+def _encoder_names(checkpoint: Checkpoint) -> Callable[[str], str | None]:
+    """Names of T5's whole model to those of its encoder. Some files hold the shared embedding several times, or only as
+    the encoder's."""
+    has_shared = "shared.weight" in checkpoint.tensors
+
+    def rename(name: str) -> str | None:
+        if name == "encoder.embed_tokens.weight":
+            return None if has_shared else "shared.weight"
+        return name if name == "shared.weight" or name.startswith("encoder.") else None
+
+    return rename
 
 
 def build_encoder(settings: TextEncoderSettings) -> nn.Module:

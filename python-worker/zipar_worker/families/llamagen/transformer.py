@@ -31,18 +31,23 @@ KEYS = KeyMap(
         (r"\.mlp\.down_proj\.", ".feed_forward.w2."),
         (r"\.input_layernorm\.", ".attention_norm."),
         (r"\.post_attention_layernorm\.", ".ffn_norm."),
-    ),
-    # A table of rotations that some files hold.
-    elsewhere=r"freqs_cis$",
+    )
 )
+
+LANDMARKS = ("tok_embeddings.weight",)
+"""Of the weights in a file; see `Sought`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassCondition:
-    """One embedding, of a class. `class_count` leaves the null class out: index `class_count` of the table."""
+    """One embedding, of a class.
+
+    `class_count` leaves the null class out: index `class_count` of the table. A model without one has no guidance.
+    """
 
     class_count: int
     length: int = 1
+    has_null_class: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class LlamaGenTransformer(Transformer):
 class ClassEmbedding(nn.Module):
     def __init__(self, condition: ClassCondition, dim: int) -> None:
         super().__init__()
-        self.embedding_table = nn.Embedding(condition.class_count + 1, dim)
+        self.embedding_table = nn.Embedding(condition.class_count + condition.has_null_class, dim)
 
 
 class CaptionEmbedding(nn.Module):

@@ -13,15 +13,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.decoder import repeat_head_norms
-from zipar_worker.families.lumina_mgpt.files import Files
+from zipar_worker.families.lumina_mgpt.files import KEYS, Files
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, known_sizes
 from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.chameleon import ChameleonVQDecoder
 from zipar_worker.families.vq.llamagen import DECODER_KEYS
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
@@ -74,7 +73,7 @@ def model_of(files: Files) -> OpenedModel:
         ),
         prompt_slots=MAXIMAL_PROMPT_TOKENS,
         prompts=TokenPrompts(branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text),
-        transformer=Stored(transformer, files.checkpoint, KeyMap(LLAMA_MODEL_KEYS), adapt),
+        transformer=Stored(transformer, files.checkpoint, KEYS, adapt),
         image_tokenizer=image_tokenizer,
     )
 

@@ -11,11 +11,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from zipar_worker.checkpoints.choose_weights import Sought
+from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.description import OpenOptions
-from zipar_worker.families.llama_config import LlamaConfig, read_llama_config
+from zipar_worker.families.llama_config import (
+    LLAMA_LANDMARKS,
+    LlamaConfig,
+    check_llama_claims,
+    read_llama_config,
+    with_tied_head,
+)
 from zipar_worker.families.lumina_mgpt.prompt import (
     OFFICIAL_TARGETS,
     PIXELS_PER_SIZE_UNIT,
@@ -28,11 +36,15 @@ from zipar_worker.families.lumina_mgpt.vq import (
     find_image_tokenizer,
     open_image_tokenizer,
 )
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
 
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
 
 _OFFICIAL_NAME = re.compile(r"Lumina-mGPT-\d+B-(\d{2,4})(?!\d)(?:-Omni)?", re.IGNORECASE)
+
+KEYS = KeyMap(LLAMA_MODEL_KEYS, elsewhere=r"model\.vqmodel\.")
+"""Chameleon's image encoder, which some fine-tunes keep, is passed over."""
 
 DEFAULTS = LlamaConfig(vocab_size=65536, max_position_embeddings=4096, rms_norm_eps=1e-5)
 """Of Chameleon-7B, for what a file leaves out."""
@@ -61,18 +73,30 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     tokenizer = PromptTokenizer(_find_text_tokenizer(path, options.text_encoder_path, vq_directory))
     _check_vocabulary(path, config, tokenizer, target)
     image_tokenizer = (
-        open_image_tokenizer(vq_directory, tokenizer.path, tokenizer.vocabulary.codes)
+        open_image_tokenizer(vq_directory, tokenizer.path, tokenizer.vocabulary.codes, options.weights_key)
         if vq_directory is not None
         else None
     )
-    checkpoint = open_checkpoint(path)
-    if any(key.startswith("model.vqmodel.") for key in checkpoint.tensors):
+    checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
+    check_llama_claims(path / CONFIG_NAME, checkpoint, config)
+    if _is_chameleon(path) and any(key.startswith("model.vqmodel.") for key in checkpoint.tensors):
         raise WorkerError(
             "checkpoint",
             f"{path} is Meta's Chameleon, which has an image encoder (model.vqmodel) and was not trained to draw. "
             f"Expected a Lumina-mGPT, such as Alpha-VLLM/Lumina-mGPT-7B-768.",
         )
+    checkpoint = with_tied_head(path / CONFIG_NAME, checkpoint, KEYS, config.tie_word_embeddings)
     return Files(name, checkpoint, config, fields.get("swin_norm") is True, target, tokenizer, image_tokenizer)
+
+
+def _is_chameleon(path: Path) -> bool:
+    """Of files that hold Chameleon's image encoder: whether they are Meta's own.
+
+    Fine-tunes keep it too, so that only the name tells, which a directory of the hub's cache has among its parents.
+    """
+    *_, repository, _, own = ("", "", *path.absolute().parts)
+    named = "chameleon" in own.lower() or repository.lower().startswith("models--facebook--chameleon")
+    return named and not any(map(_OFFICIAL_NAME.search, path.absolute().parts))
 
 
 def _target(path: Path, size: tuple[int, int] | None) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer
 
-from zipar_worker.checkpoints.small_files import read_small_file
+from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
 
 PIXELS_PER_SIZE_UNIT = 32
@@ -113,9 +113,9 @@ class PromptTokenizer:
 def read_tokenizer_file(path: Path) -> dict[str, Any]:
     """The JSON object of a tokenizer file with a model and its vocabulary. Raises `checkpoint`."""
     try:
-        content = msgspec.json.decode(read_small_file(path), type=dict[str, Any])
+        content = decode_json(read_small_file(path), dict[str, Any])
         msgspec.convert(content, _TokenizerFile)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except ValueError as error:
         raise WorkerError(
             "checkpoint", f"{path} is no tokenizer file: {error}. Download it again from the checkpoint's repository."
         ) from error

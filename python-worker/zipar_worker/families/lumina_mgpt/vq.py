@@ -15,14 +15,18 @@ import yaml
 from msgspec import Meta
 
 from zipar_worker.checkpoints.small_files import Count, read_small_file
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.lumina_mgpt.prompt import code_ids, read_tokenizer_file
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
+from zipar_worker.families.vq.llamagen import sought_tokenizer
 
 VQ_CONFIG_NAME = "vqgan.yaml"
 VQ_WEIGHTS_NAME = "vqgan.ckpt"
 VQ_VOCABULARY_NAME = "text_tokenizer.json"
+
+_MAXIMAL_YAML_BYTES = 1 << 16
+"""Meta's has 600; its reader is slow."""
 
 VQ_PLACES = (".", "tokenizer", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
 """Where the image tokenizer is looked for, below the directory that was given, the checkpoint's own and the one above:
@@ -54,7 +58,9 @@ def find_image_tokenizer(path: Path, given: Path | None) -> Path | None:
     return None
 
 
-def open_image_tokenizer(directory: Path, text_tokenizer: Path, text_codes: tuple[int, ...]) -> ImageTokenizer:
+def open_image_tokenizer(
+    directory: Path, text_tokenizer: Path, text_codes: tuple[int, ...], weights_key: str | None
+) -> ImageTokenizer:
     """Reads shapes, not tensors. text_tokenizer, text_codes: the checkpoint's own. Raises `checkpoint`."""
     for name in (VQ_CONFIG_NAME, VQ_VOCABULARY_NAME):
         if not (directory / name).is_file():
@@ -78,13 +84,17 @@ def open_image_tokenizer(directory: Path, text_tokenizer: Path, text_codes: tupl
             f"{directory / VQ_CONFIG_NAME} has {config.codebook_size} codes, but {vocabulary_path} names "
             f"{len(codes)} image tokens. They do not belong together.",
         )
-    return ImageTokenizer(open_checkpoint(directory / VQ_WEIGHTS_NAME), config)
+    checkpoint = open_checkpoint(directory / VQ_WEIGHTS_NAME, sought_tokenizer(weights_key))
+    widths = (config.channels * max(config.channel_multipliers), config.embedding_dim, config.latent_channels)
+    parts = len(config.channel_multipliers) * (config.residual_blocks + 1)
+    check_claims(directory / VQ_CONFIG_NAME, checkpoint, parts=parts, widths=widths)
+    return ImageTokenizer(checkpoint, config)
 
 
 def _read_config(path: Path) -> ChameleonVQConfig:
     """`vqgan.yaml`. Raises `checkpoint`."""
     try:
-        content = yaml.safe_load(read_small_file(path))
+        content = yaml.safe_load(read_small_file(path, _MAXIMAL_YAML_BYTES))
         params = msgspec.convert(content, _VqFile).model.params
     except (yaml.YAMLError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         reason = str(error).split("\n", 1)[0]

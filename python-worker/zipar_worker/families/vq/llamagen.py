@@ -12,7 +12,9 @@ from itertools import count, takewhile
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.passed_over import ENCODER
 from zipar_worker.checkpoints.weights import NO_RULES, Checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.vq.image_decoder import ImageDecoder
@@ -20,8 +22,16 @@ from zipar_worker.families.vq.image_decoder import ImageDecoder
 GROUPS = 32
 NORM_EPSILON = 1e-6
 
-DECODER_KEYS = KeyMap(elsewhere=r"(?!decoder\.|post_quant_conv\.|quantize\.embedding\.)")
-"""Of a taming-style image tokenizer, whose encoder and training are passed over."""
+DECODER_KEYS = KeyMap(elsewhere=ENCODER)
+"""Of a taming-style image tokenizer."""
+
+
+def sought_tokenizer(key: str | None) -> Sought:
+    """A taming-style image tokenizer. key: see `Sought`.
+
+    Of weights and their average, the average: as in the official evaluation (`reconstruction_vq_ddp.py`).
+    """
+    return Sought(("quantize.embedding.weight",), prefers_ema=True, key=key)
 
 
 @dataclass(frozen=True)
@@ -60,14 +70,27 @@ def config_of_tensors(checkpoint: Checkpoint, keys: KeyMap = NO_RULES) -> LlamaG
 
     codebook_size, embedding_dim = sizes("quantize.embedding.weight", 2)
     channels = sizes("decoder.conv_out.weight", 4)[1]
+    if channels == 0 or channels % GROUPS:
+        raise WorkerError(
+            "checkpoint",
+            f"{checkpoint.path}: expected the tensor {keys.key('decoder.conv_out.weight')} to have channels in a "
+            f"multiple of {GROUPS}, received {channels}.",
+        )
     levels = present(lambda level: f"decoder.conv_blocks.{level}.res.0.conv1.weight")
     blocks = present(lambda block: f"decoder.conv_blocks.0.res.{block}.conv1.weight")
+    widths = [sizes(name, 4)[0] for name in levels]
+    if not levels or not blocks or any(width == 0 or width % channels for width in widths):
+        raise WorkerError(
+            "checkpoint",
+            f"{checkpoint.path}: its resolutions have {widths} channels; expected multiples of {channels}, those of "
+            f"its last. It is no image tokenizer of this kind.",
+        )
     return LlamaGenVQConfig(
         codebook_size=codebook_size,
         embedding_dim=embedding_dim,
         channels=channels,
         # The decoder runs from the coarsest level to the finest; multipliers count from the finest.
-        channel_multipliers=tuple(sizes(name, 4)[0] // channels for name in reversed(levels)),
+        channel_multipliers=tuple(width // channels for width in reversed(widths)),
         residual_blocks=len(blocks) - 1,
         latent_channels=sizes("post_quant_conv.weight", 4)[0],
     )
