@@ -3,7 +3,7 @@ import { mkdirSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isRunning } from "./is-running.ts";
 
 /** What lies in a temporary directory; nothing else is ever removed. */
@@ -13,9 +13,14 @@ const NAME = /^zipar-worker-(\d+)-[0-9a-f]{12}$/;
 /** A younger directory may be one that is being filled. */
 const YOUNG_MS = 60_000;
 
-/** A path in the directory for temporary files that nobody can guess. It names this process, for `sweepTemporaryDirectories`. */
-export function temporaryPath(): string {
-  return join(tmpdir(), `zipar-worker-${process.pid}-${randomBytes(6).toString("hex")}`);
+/** Where temporary directories may lie: the first may be missing, not to be written, or too deep for a socket's short path. */
+export function temporaryFolders(): readonly string[] {
+  return [...new Set([resolve(tmpdir()), "/tmp"])];
+}
+
+/** A path that nobody can guess. It names this process, for `sweepTemporaryDirectories`. */
+export function temporaryPath(folder: string): string {
+  return join(folder, `zipar-worker-${process.pid}-${randomBytes(6).toString("hex")}`);
 }
 
 /** Makes the directory, for this user alone. It is gone when the process exits, or when the returned function is called. */
@@ -33,7 +38,7 @@ export function makeTemporaryDirectory(path: string): () => void {
  * Removes what killed processes left behind: only directories of this user that bear our name, whose process has ended,
  * and in which nobody listens.
  */
-export async function sweepTemporaryDirectories(directory = tmpdir()): Promise<void> {
+export async function sweepTemporaryDirectories(directory: string): Promise<void> {
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {
     const [, pid] = NAME.exec(name) ?? [];

@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { tmpdir } from "node:os";
 import type { WorkerOptions } from "../decode/worker-source.ts";
 import { reasonOf, withDetails, ZiparError } from "../errors.ts";
 import type { RequestBody } from "../protocol/requests.ts";
@@ -7,7 +6,7 @@ import { type Hello, type Refusal, WorkerChannel } from "./channel.ts";
 import { type Conversation, converse, type FirstRequest, helloWithin } from "./conversation.ts";
 import { engineClosed } from "./failures.ts";
 import { WorkerProcess, type WorkerProgram } from "./process.ts";
-import { privateTransport } from "./transport.ts";
+import { localTransports, type Transport } from "./transport.ts";
 
 const SHUTDOWN_GRACE_MS = 2_000;
 
@@ -28,14 +27,7 @@ export async function launch<First extends FirstRequest>(
   const token = randomBytes(32).toString("hex");
   const spawn = (endpoint: string) =>
     new WorkerProcess({ ...program, logger: options.logger, endpoint, token, epoch });
-  const transport = privateTransport(options.heartbeatTimeoutMs);
-  // The process comes before the socket's directory: whenever we are killed, it is there to remove that.
-  const early = transport.endpoint === undefined ? undefined : spawn(transport.endpoint);
-  const channel = await WorkerChannel.open(transport, options).catch(async (error: unknown) => {
-    await early?.kill();
-    throw cannotListen(error);
-  });
-  const process = early ?? spawn(channel.endpoint);
+  const { channel, process } = await openChannel(localTransports(options.heartbeatTimeoutMs), spawn, options);
   const death = process.ended.then((reason) => channel.close(workerDied(reason, process)));
   channel.closed.then(() => process.kill()); // whatever is left of a worker that was given up
 
@@ -60,6 +52,30 @@ export async function launch<First extends FirstRequest>(
     await process.ended;
     throw withOutput(error as ZiparError, process);
   }
+}
+
+/** The first transport that can be bound, and the process of the worker that will dial in to it. */
+async function openChannel(
+  transports: readonly Transport[],
+  spawn: (endpoint: string) => WorkerProcess,
+  options: WorkerOptions,
+): Promise<{ channel: WorkerChannel; process: WorkerProcess }> {
+  const failures: unknown[] = [];
+  for (const transport of transports) {
+    // The process comes before the socket's directory: whenever we are killed, it is there to remove that.
+    const early = transport.endpoint === undefined ? undefined : spawn(transport.endpoint);
+    try {
+      const channel = await WorkerChannel.open(transport, options);
+      return { channel, process: early ?? spawn(channel.endpoint) };
+    } catch (error) {
+      failures.push(error);
+      options.logger.debug(
+        `no socket at ${transport.endpoint ?? "a port of this machine"}: ${reasonOf(error)}`,
+      );
+      await early?.kill();
+    }
+  }
+  throw cannotListen(failures);
 }
 
 /** Anybody but the worker that was started is a stranger. */
@@ -99,12 +115,12 @@ function tailOf(process: WorkerProcess): string {
   return lines === "" ? "" : `; its last output was:\n${lines}`;
 }
 
-function cannotListen(cause: unknown): ZiparError {
+function cannotListen(failures: readonly unknown[]): ZiparError {
   return new ZiparError({
     code: "worker-start",
     message:
-      `cannot make a socket for the worker in ${tmpdir()} (${reasonOf(cause)}); ` +
+      `cannot make a socket for the worker (${failures.map(reasonOf).join("; ")}); ` +
       "give a directory that can be written and has a short path (TMPDIR)",
-    cause,
+    cause: failures[0],
   });
 }

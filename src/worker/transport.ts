@@ -5,6 +5,7 @@ import {
   makeTemporaryDirectory,
   SOCKET_FILE,
   sweepTemporaryDirectories,
+  temporaryFolders,
   temporaryPath,
 } from "../system/temporary-directory.ts";
 
@@ -51,12 +52,21 @@ export function routerOptions(heartbeatTimeoutMs: number) {
   } as const;
 }
 
-/** For a worker on this machine: a socket in a directory that only this user can enter, and that is gone once the link stands. */
-export function privateTransport(heartbeatTimeoutMs: number): Transport {
+/**
+ * For a worker on this machine, the best first: a socket in a directory that only this user can enter, and that is gone
+ * once the link stands; where no folder can hold one, a port of this machine, where the token keeps strangers out.
+ */
+export function localTransports(heartbeatTimeoutMs: number): readonly Transport[] {
   zmq.context.blocky = false;
+  const loopback = { bind: () => bindLoopback(heartbeatTimeoutMs) };
   // Windows has no ipc transport in libzmq's default build
-  if (process.platform === "win32") return { bind: () => bindLoopback(heartbeatTimeoutMs) };
-  const directory = temporaryPath();
+  if (process.platform === "win32") return [loopback];
+  return [...temporaryFolders().map((folder) => privateTransport(heartbeatTimeoutMs, folder)), loopback];
+}
+
+function privateTransport(heartbeatTimeoutMs: number, folder: string): Transport {
+  void sweepTemporaryDirectories(folder);
+  const directory = temporaryPath(folder);
   const endpoint = `ipc://${join(directory, SOCKET_FILE)}`;
   return { endpoint, bind: () => bindPrivately(heartbeatTimeoutMs, directory, endpoint) };
 }
@@ -66,15 +76,20 @@ async function bindPrivately(
   directory: string,
   endpoint: string,
 ): Promise<BoundSocket> {
-  void sweepTemporaryDirectories();
-  const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
   const removeDirectory = makeTemporaryDirectory(directory);
-  await socket.bind(endpoint);
+  const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
+  try {
+    await socket.bind(endpoint);
+  } catch (error) {
+    socket.close();
+    removeDirectory();
+    throw error;
+  }
   return { socket, endpoint, isPublic: false, stopListening: removeDirectory };
 }
 
 async function bindLoopback(heartbeatTimeoutMs: number): Promise<BoundSocket> {
   const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
   await socket.bind("tcp://127.0.0.1:*");
-  return { socket, endpoint: socket.lastEndpoint as string, isPublic: false, stopListening() {} };
+  return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, stopListening() {} };
 }
