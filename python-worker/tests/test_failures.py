@@ -36,6 +36,8 @@ def test_a_worker_error_keeps_its_code_and_details() -> None:
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "device", True),
         (RuntimeError("shapes do not match"), "internal", False),
         (KeyError("x"), "internal", False),
+        (ModuleNotFoundError("No module named 'tokenizers'", name="tokenizers"), "python-environment", False),
+        (ModuleNotFoundError("No module named 'zipar_worker.x'", name="zipar_worker.x"), "internal", False),
     ],
     ids=lambda value: repr(value)[:40],
 )

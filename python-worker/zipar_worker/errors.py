@@ -16,6 +16,7 @@ ErrorCode = Literal[
     "device",
     "out-of-memory",
     "not-ready",
+    "python-environment",
     "internal",
 ]
 

@@ -51,6 +51,7 @@ const errorSchema = z.strictObject({
     "device",
     "out-of-memory",
     "not-ready",
+    "python-environment",
     "internal",
   ]),
   message: z.string(),

@@ -11,6 +11,7 @@ const CODES = {
   device: "device",
   "out-of-memory": "out-of-memory",
   "not-ready": "protocol",
+  "python-environment": "python-environment",
   internal: "internal",
 } as const satisfies Record<WorkerFailure["code"], ZiparErrorCode>;
 
@@ -20,6 +21,7 @@ const FOR_USERS: ReadonlySet<WorkerFailure["code"]> = new Set([
   "checkpoint",
   "device",
   "out-of-memory",
+  "python-environment",
 ]);
 
 /** An error that the worker reports, as ours. The Python traceback becomes the cause. */

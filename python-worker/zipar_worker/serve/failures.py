@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import NamedTuple
 
@@ -31,6 +32,9 @@ def describe_failure(error: BaseException) -> Failure:
     if _is_out_of_memory(error):
         body = ErrorBody(code="out-of-memory", message=f"out of memory: {error}", traceback=_traceback(error))
         return Failure(body, fatal=False)
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("zipar_"):
+        body = ErrorBody(code="python-environment", message=_lacks(error.name), traceback=_traceback(error))
+        return Failure(body, fatal=False)
     fatal = _is_fatal(error)
     body = ErrorBody(
         code="device" if fatal else "internal",
@@ -38,6 +42,13 @@ def describe_failure(error: BaseException) -> Failure:
         traceback=_traceback(error),
     )
     return Failure(body, fatal)
+
+
+def _lacks(module: str) -> str:
+    return (
+        f"the worker's Python ({sys.executable}) lacks the module {module}, which this needs. Install the packages of "
+        "python-worker/requirements.lock into it, or use the environment that `npx zipar setup` makes."
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
