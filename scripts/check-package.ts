@@ -23,6 +23,7 @@ const neededFiles = [
   "python-worker/requirements.lock",
   "python-worker/requirements-test.lock",
   "python-worker/requirements-uv.lock",
+  "python-worker/start.py",
   "python-worker/zipar_worker/__main__.py",
   "checkpoints/demo/",
   "proto/",

@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from zipar_worker.probe import print_probe
 
         return print_probe()
+    from zipar_worker.missing_packages import PACKAGES, STUB_PACKAGES, missing_packages
+
+    missing = missing_packages(PACKAGES if options.stub is None else STUB_PACKAGES)
+    if missing:
+        print(f"zipar_worker: {sys.executable} lacks the packages {', '.join(missing)}", file=sys.stderr, flush=True)
+        return 2
     if options.dial is not None:
         return serve_remotely(options)
     return serve(options.connect, options.stub, import_server)

@@ -1,6 +1,6 @@
 import type { Worker } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
-import { resolvePythonEnvironment } from "../python/environment.ts";
+import { requirePython } from "../python/environment.ts";
 import { probePython } from "../python/probe.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";
 
@@ -103,10 +103,7 @@ function everyOne(devices: readonly string[]) {
 }
 
 async function allCudaDevices(): Promise<readonly string[]> {
-  const environment = resolvePythonEnvironment();
-  if (!environment.installed)
-    throw new ZiparError({ code: "python-environment", message: environment.reason });
-  const { cudaDevices } = await probePython(environment.python);
+  const { cudaDevices } = await probePython(requirePython());
   if (cudaDevices.length > 0) return cudaDevices.map((_, index) => `cuda:${index}`);
   throw new ZiparError({
     code: "device",

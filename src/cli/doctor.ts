@@ -87,7 +87,7 @@ async function examinePython(environment: PythonEnvironment): Promise<readonly F
   }
   const found = environment.directory ?? `${environment.python}, chosen by ZIPAR_PYTHON`;
   try {
-    const probe = await probePython(environment.python);
+    const probe = await probePython(environment);
     return [{ name, state: "good", found }, ...describeProbe(probe)];
   } catch (error) {
     const remedy =

@@ -1,7 +1,8 @@
 import { execa } from "execa";
 import { ZiparError } from "../errors.ts";
-import { resolvePythonEnvironment } from "../python/environment.ts";
-import { workerVariables } from "../python/worker-variables.ts";
+import { diagnosePython } from "../python/diagnose.ts";
+import { requirePython } from "../python/environment.ts";
+import { isolatedVariables, type PythonProgram, runsModule } from "../python/isolation.ts";
 import { interruptExitCode, interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { WORKER } from "./options.ts";
@@ -16,15 +17,14 @@ const STOP_GRACE_MS = 2_000;
 
 /** `zipar worker`: serves an engine elsewhere until it is stopped. Resolves to the exit code. */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  const environment = resolvePythonEnvironment();
-  if (!environment.installed)
-    throw new ZiparError({ code: "python-environment", message: environment.reason });
+  const environment = requirePython();
   const interrupt = interruptSignal();
   let pauseMs = FIRST_PAUSE_MS;
   for (;;) {
     const startedAt = performance.now();
-    const { exitCode, signal } = await runPython(environment.python, options, interrupt);
+    const { exitCode, signal } = await runPython(environment, options, interrupt);
     if (interrupt.aborted) return interruptExitCode() ?? 1;
+    if (exitCode !== 0) await checkPython(environment);
     if (FINAL_EXIT_CODES.has(exitCode)) return exitCode as number;
     if (performance.now() - startedAt > LONGEST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS;
     const reason = signal === undefined ? `exit code ${exitCode}` : signal;
@@ -35,14 +35,15 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
-async function runPython(python: string, options: WorkerOptions, interrupt: AbortSignal) {
-  const child = execa(python, ["-m", "zipar_worker", ...describeOptions(options)], {
+async function runPython({ python, source }: PythonProgram, options: WorkerOptions, interrupt: AbortSignal) {
+  const child = execa(python, [...runsModule("zipar_worker"), ...describeOptions(options)], {
     stdin: "pipe", // its end tells the worker that we died
     stdout: "inherit",
     stderr: "inherit",
     buffer: false,
     reject: false,
-    env: workerVariables(),
+    env: isolatedVariables(source),
+    extendEnv: false,
     windowsHide: true,
   });
   const stop = () => {
@@ -54,6 +55,12 @@ async function runPython(python: string, options: WorkerOptions, interrupt: Abor
   const { exitCode, signal } = await child;
   interrupt.removeEventListener("abort", stop);
   return { exitCode, signal };
+}
+
+/** @throws ZiparError `python-environment` where another try would fail alike */
+async function checkPython(program: PythonProgram): Promise<void> {
+  const message = await diagnosePython(program);
+  if (message !== undefined) throw new ZiparError({ code: "python-environment", message });
 }
 
 function describeOptions(options: WorkerOptions): readonly string[] {

@@ -3,8 +3,8 @@ import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
-import { resolvePythonEnvironment } from "../python/environment.ts";
-import { workerVariables } from "../python/worker-variables.ts";
+import { requirePython } from "../python/environment.ts";
+import { isolatedVariables, runsModule } from "../python/isolation.ts";
 
 const verdictSchema = z.object({
   /** Per picture: 1 where the classifier names its class. */
@@ -40,16 +40,15 @@ async function runJudge(
   sets: readonly string[],
   signal?: AbortSignal,
 ): Promise<Judgement> {
-  const environment = resolvePythonEnvironment();
-  if (!environment.installed)
-    throw new ZiparError({ code: "python-environment", message: environment.reason });
+  const { python, source } = requirePython();
   const outcome = await execa(
-    environment.python,
-    ["-m", "zipar_worker.judge", "--checkpoint", directory, ...sets],
+    python,
+    [...runsModule("zipar_worker.judge"), "--checkpoint", directory, ...sets],
     {
       reject: false,
       stdin: "ignore",
-      env: workerVariables(),
+      env: isolatedVariables(source),
+      extendEnv: false,
       ...(signal === undefined ? {} : { cancelSignal: signal }),
     },
   );

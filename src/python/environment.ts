@@ -1,13 +1,8 @@
 import { readFileSync } from "node:fs";
 import { ZiparError } from "../errors.ts";
-import {
-  findCommand,
-  interpreterOf,
-  locateEnvironment,
-  packageRoot,
-  thisMachine,
-  workerFiles,
-} from "./location.ts";
+import { chosenInterpreter } from "./chosen-interpreter.ts";
+import type { PythonProgram } from "./isolation.ts";
+import { interpreterOf, locateEnvironment, packageRoot, thisMachine, workerFiles } from "./location.ts";
 import { readEnvironmentFacts } from "./managed/facts.ts";
 import { inspectEnvironment, installManagedEnvironment } from "./managed/install.ts";
 import type { SetupProgress } from "./managed/job.ts";
@@ -15,18 +10,18 @@ import { hashLock } from "./managed/requirements-lock.ts";
 import { environmentState, type WantedEnvironment } from "./managed/state.ts";
 import { probePython } from "./probe.ts";
 
+export interface UsablePython extends PythonProgram {
+  readonly installed: true;
+  /** undefined: an interpreter that the user manages. */
+  readonly directory: string | undefined;
+}
+
 export type PythonEnvironment =
-  | {
-      readonly installed: true;
-      readonly python: string;
-      /** undefined: an interpreter that the user manages. */
-      readonly directory: string | undefined;
-      readonly source: "ZIPAR_PYTHON" | "managed";
-    }
+  | UsablePython
   | {
       readonly installed: false;
       readonly directory: string | undefined;
-      readonly source: "ZIPAR_PYTHON" | "managed";
+      readonly source: PythonProgram["source"];
       /** What is wrong and what to do, as a sentence. */
       readonly reason: string;
     };
@@ -42,23 +37,33 @@ export function resolvePythonEnvironment(options: ResolveEnvironmentOptions = {}
   const machine = thisMachine(options.variables);
   const chosen = machine.variables.ZIPAR_PYTHON;
   if (chosen) {
-    const python = findCommand(chosen, machine);
-    if (python) return { installed: true, python, directory: undefined, source: "ZIPAR_PYTHON" };
-    return {
-      installed: false,
-      directory: undefined,
-      source: "ZIPAR_PYTHON",
-      reason:
-        `ZIPAR_PYTHON is ${JSON.stringify(chosen)}, and there is no such program. ` +
-        "Set it to a Python interpreter, or unset it to use the environment that `zipar setup` makes.",
-    };
+    const found = chosenInterpreter(chosen, machine);
+    return "python" in found
+      ? { installed: true, python: found.python, directory: undefined, source: "ZIPAR_PYTHON" }
+      : { installed: false, directory: undefined, source: "ZIPAR_PYTHON", reason: found.reason };
   }
   const { directory, wanted } = describeManagedEnvironment(options);
+  if (directory === undefined) return { installed: false, directory, source: "managed", reason: NO_PLACE };
   const state = environmentState(readEnvironmentFacts(directory), wanted);
   if (state.kind === "complete")
     return { installed: true, python: interpreterOf(directory), directory, source: "managed" };
   return notInstalled(directory, state.reason);
 }
+
+/**
+ * The Python that runs the worker.
+ * @throws ZiparError `python-environment` where there is none
+ */
+export function requirePython(options: ResolveEnvironmentOptions = {}): UsablePython {
+  const environment = resolvePythonEnvironment(options);
+  if (environment.installed) return environment;
+  throw new ZiparError({ code: "python-environment", message: environment.reason });
+}
+
+const NO_PLACE =
+  "There is no place for zipar's Python environment: neither HOME nor XDG_CACHE_HOME is set to an absolute path, and " +
+  "this user has no account that names a home. Set one of them to a folder that can be written and run " +
+  "`npx zipar setup`, or set ZIPAR_PYTHON to an interpreter of your own.";
 
 function notInstalled(directory: string, reason: string): PythonEnvironment {
   return {
@@ -78,6 +83,7 @@ export async function inspectPythonEnvironment(
   const environment = resolvePythonEnvironment(options);
   if (!environment.installed || environment.source === "ZIPAR_PYTHON") return environment;
   const { directory, wanted } = describeManagedEnvironment(options);
+  if (directory === undefined) return environment;
   const state = await inspectEnvironment({ directory, wanted });
   return state.kind === "complete" ? environment : notInstalled(directory, state.reason);
 }
@@ -92,10 +98,8 @@ export interface InstallEnvironmentOptions extends ResolveEnvironmentOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface InstalledEnvironment {
-  readonly python: string;
+export interface InstalledEnvironment extends PythonProgram {
   readonly directory: string | undefined;
-  readonly source: "ZIPAR_PYTHON" | "managed";
   /** false: it was complete already. */
   readonly changed: boolean;
 }
@@ -106,13 +110,12 @@ export async function installPythonEnvironment(
 ): Promise<InstalledEnvironment> {
   const machine = thisMachine(options.variables);
   if (machine.variables.ZIPAR_PYTHON) {
-    const environment = resolvePythonEnvironment(options);
-    if (!environment.installed)
-      throw new ZiparError({ code: "python-environment", message: environment.reason });
-    await probePython(environment.python, options.root, options.signal);
+    const environment = requirePython(options);
+    await probePython(environment, options.root, options.signal);
     return { python: environment.python, directory: undefined, source: "ZIPAR_PYTHON", changed: false };
   }
   const { root, directory, wanted } = describeManagedEnvironment(options);
+  if (directory === undefined) throw new ZiparError({ code: "python-environment", message: NO_PLACE });
   const changed = await installManagedEnvironment({
     directory,
     wanted,
@@ -133,7 +136,7 @@ function describeManagedEnvironment({
   includeTestTools,
 }: ResolveEnvironmentOptions): {
   readonly root: string;
-  readonly directory: string;
+  readonly directory: string | undefined;
   readonly wanted: WantedEnvironment;
 } {
   const files = workerFiles(root);

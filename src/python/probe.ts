@@ -1,9 +1,10 @@
 import { execa } from "execa";
 import { z } from "zod";
 import { ZiparError } from "../errors.ts";
+import { diagnosePython } from "./diagnose.ts";
+import { isolatedVariables, type PythonProgram, runsModule } from "./isolation.ts";
 import { workerFiles } from "./location.ts";
 import { throwIfCancelled } from "./throw-if-cancelled.ts";
-import { workerVariables } from "./worker-variables.ts";
 
 const probeSchema = z.object({
   python: z.string(),
@@ -20,14 +21,20 @@ export type PythonProbe = z.infer<typeof probeSchema>;
 const failureSchema = z.object({ error: z.string() });
 
 /** Imports in a fresh process everything that the worker needs; takes as long as importing PyTorch. */
-export async function probePython(python: string, root?: string, signal?: AbortSignal): Promise<PythonProbe> {
+export async function probePython(
+  program: PythonProgram,
+  root?: string,
+  signal?: AbortSignal,
+): Promise<PythonProbe> {
+  const { python, source } = program;
   const { directory } = workerFiles(root);
-  const outcome = await execa(python, ["-m", "zipar_worker", "--probe"], {
+  const outcome = await execa(python, [...runsModule("zipar_worker", directory), "--probe"], {
     reject: false,
     stdin: "ignore",
     timeout: 300_000,
     ...(signal === undefined ? {} : { cancelSignal: signal }),
-    env: workerVariables(directory),
+    env: isolatedVariables(source),
+    extendEnv: false,
   });
   const printed = lastJson(outcome.stdout);
   const probe = probeSchema.safeParse(printed);
@@ -39,7 +46,7 @@ export async function probePython(python: string, root?: string, signal?: AbortS
     : tail(outcome.stderr) || outcome.message || "it printed nothing";
   throw new ZiparError({
     code: "python-environment",
-    message: `${python} cannot run zipar's worker: ${reason}.`,
+    message: (await diagnosePython(program, directory)) ?? `${python} cannot run zipar's worker: ${reason}.`,
     details: { python, exitCode: outcome.exitCode ?? null },
   });
 }

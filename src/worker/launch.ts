@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { WorkerOptions } from "../decode/worker-source.ts";
 import { reasonOf, withDetails, ZiparError } from "../errors.ts";
 import type { RequestBody } from "../protocol/requests.ts";
+import { diagnosePython } from "../python/diagnose.ts";
 import { type Hello, type Refusal, WorkerChannel } from "./channel.ts";
 import { type Conversation, converse, type FirstRequest, helloWithin } from "./conversation.ts";
 import { engineClosed } from "./failures.ts";
@@ -50,7 +51,7 @@ export async function launch<First extends FirstRequest>(
     return { channel, reply, pid: process.pid, failure, stop };
   } catch (error) {
     await process.ended;
-    throw withOutput(error as ZiparError, process);
+    throw (await unusablePython(error as ZiparError, program)) ?? withOutput(error as ZiparError, process);
   }
 }
 
@@ -76,6 +77,15 @@ async function openChannel(
     }
   }
   throw cannotListen(failures);
+}
+
+/** A worker that was lost before it could serve may have been given a Python that cannot run it. */
+async function unusablePython(error: ZiparError, program: WorkerProgram): Promise<ZiparError | undefined> {
+  if (error.code !== "worker-start" && error.code !== "worker-died") return undefined;
+  const message = await diagnosePython(program, program.directory);
+  return message === undefined
+    ? undefined
+    : new ZiparError({ code: "python-environment", message, cause: error });
 }
 
 /** Anybody but the worker that was started is a stranger. */

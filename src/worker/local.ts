@@ -1,7 +1,6 @@
 import type { WorkerSource } from "../decode/worker-source.ts";
-import { ZiparError } from "../errors.ts";
 import { parseOptions } from "../options/parse.ts";
-import { resolvePythonEnvironment } from "../python/environment.ts";
+import { requirePython } from "../python/environment.ts";
 import { workerFiles } from "../python/location.ts";
 import { type StubOptions, stubOptionsSchema } from "../stub/options.ts";
 import { launch } from "./launch.ts";
@@ -36,8 +35,5 @@ export function localWorker(
 
 /** @throws ZiparError `python-environment` */
 function installedWorker(extraArguments: readonly string[], module: string): WorkerProgram {
-  const environment = resolvePythonEnvironment();
-  if (!environment.installed)
-    throw new ZiparError({ code: "python-environment", message: environment.reason });
-  return { python: environment.python, directory: workerFiles().directory, module, extraArguments };
+  return { ...requirePython(), directory: workerFiles().directory, module, extraArguments };
 }

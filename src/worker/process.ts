@@ -1,15 +1,13 @@
 import { execa } from "execa";
 import type { Logger } from "../logger.ts";
-import { workerVariables } from "../python/worker-variables.ts";
+import { isolatedVariables, type PythonProgram, runsModule } from "../python/isolation.ts";
 import { OutputTail } from "./output-tail.ts";
 
 /** How long the last output of a process that has ended may take to arrive. */
 const OUTPUT_GRACE_MS = 200;
 
 /** What is run as a worker. */
-export interface WorkerProgram {
-  /** The interpreter. */
-  readonly python: string;
+export interface WorkerProgram extends PythonProgram {
   /** The folder that holds the package `zipar_worker`. */
   readonly directory: string;
   /** The Python module to run: `zipar_worker`, or a worker of the tests that misbehaves. */
@@ -88,8 +86,8 @@ async function endOf(child: ReturnType<typeof spawn>): Promise<string> {
   return `it could not be started: ${originalMessage}`;
 }
 
-function spawn({ python, directory, endpoint, extraArguments, module }: WorkerProcessOptions) {
-  return execa(python, ["-m", module, "--connect", endpoint, ...extraArguments], {
+function spawn({ python, source, directory, endpoint, extraArguments, module }: WorkerProcessOptions) {
+  return execa(python, [...runsModule(module, directory), "--connect", endpoint, ...extraArguments], {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "pipe",
@@ -97,7 +95,8 @@ function spawn({ python, directory, endpoint, extraArguments, module }: WorkerPr
     cleanup: false,
     buffer: false, // a chatty worker would be killed at maxBuffer
     reject: false,
-    env: workerVariables(directory),
+    env: isolatedVariables(source),
+    extendEnv: false,
     windowsHide: true,
   });
 }

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { cacheDirectory, locateEnvironment, type Machine, packageRoot } from "../../src/python/location.ts";
 
@@ -11,6 +11,18 @@ describe("where the environment lies", () => {
     expect(locateEnvironment(packageRoot, "0".repeat(64), linux)).toBe(
       join(packageRoot, "python-worker", ".venv"),
     );
+  });
+
+  test("but not within a clone whose path PATH could not hold", () => {
+    const clone = mkdtempSync(join(tmpdir(), `zipar${delimiter}clone-`));
+    mkdirSync(join(clone, "src"));
+    try {
+      expect(locateEnvironment(clone, "a".repeat(64), linux)).toBe(
+        `/home/ada/.cache/zipar/python-${"a".repeat(16)}`,
+      );
+    } finally {
+      rmSync(clone, { recursive: true });
+    }
   });
 
   test("for an installed package, in the cache, with one place for each lock", () => {
@@ -34,6 +46,7 @@ describe("where the environment lies", () => {
       "/home/ada/.cache/zipar",
     );
     expect(cacheDirectory({ ...linux, platform: "darwin" })).toBe("/home/ada/Library/Caches/zipar");
+    expect(cacheDirectory({ ...linux, home: undefined })).toBe(undefined);
     const windows: Machine = { ...linux, platform: "win32", variables: { LOCALAPPDATA: "/local" } };
     expect(cacheDirectory(windows)).toBe("/local/zipar/Cache");
   });

@@ -12,6 +12,7 @@ export function fakeWorker(behaviour: string): WorkerSource {
   if (!environment.installed) throw new Error(environment.reason);
   const program = {
     python: environment.python,
+    source: environment.source,
     directory: join(FIXTURES, "fake-worker"),
     module: "zipar_worker",
     extraArguments: [behaviour],

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { execa } from "execa";
 import { resolvePythonEnvironment } from "../../src/python/environment.ts";
-import { workerVariables } from "../../src/python/worker-variables.ts";
+import { workerFiles } from "../../src/python/location.ts";
 
 export const PACKAGE_ROOT = join(import.meta.dirname, "../..");
 
@@ -11,7 +11,7 @@ export async function runPython(options: readonly string[]): Promise<string> {
   if (!environment.installed) throw new Error(environment.reason);
   const { stdout } = await execa(environment.python, options, {
     cwd: PACKAGE_ROOT,
-    env: workerVariables(),
+    env: { PYTHONPATH: workerFiles().directory },
   });
   return stdout;
 }

@@ -7,7 +7,7 @@ import * as zmq from "zeromq";
 import type { EngineOptions, RemoteWorkerOptions } from "../../src/index.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages.ts";
 import { resolvePythonEnvironment } from "../../src/python/environment.ts";
-import { workerFiles } from "../../src/python/location.ts";
+import { isolatedVariables, runsModule } from "../../src/python/isolation.ts";
 import { KEY_FILES, readPublicKey, readSecretKey, readToken } from "../../src/worker/remote/key-files.ts";
 import { type MadeKeys, makeKeys } from "../../src/worker/remote/make-keys.ts";
 
@@ -63,9 +63,18 @@ export function startRemoteWorker(
   if (!environment.installed) throw new Error(environment.reason);
   const child = execa(
     environment.python,
-    ["-m", "zipar_worker", "--dial", endpoint, "--stub", JSON.stringify(stub), "--with-parent", ...options],
+    [
+      ...runsModule("zipar_worker"),
+      "--dial",
+      endpoint,
+      "--stub",
+      JSON.stringify(stub),
+      "--with-parent",
+      ...options,
+    ],
     {
-      env: { PYTHONPATH: workerFiles().directory, ZIPAR_TOKEN: token },
+      env: { ...isolatedVariables(environment.source), ZIPAR_TOKEN: token },
+      extendEnv: false,
       stdin: "pipe",
       reject: false,
       buffer: false,

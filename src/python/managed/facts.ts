@@ -20,11 +20,20 @@ const markerSchema = z.object({
 export function readEnvironmentFacts(environment: string): EnvironmentFacts {
   const marker = readMarker(environment);
   return {
-    exists: existsSync(environment) && readdirSync(environment).length > 0,
+    exists: existsSync(environment) && !isEmpty(environment),
     marker,
     interpreter: interpreterName(environment),
     entries: marker ? listEntries(environment, marker) : new Set(),
   };
+}
+
+/** A folder that cannot be read is not. */
+function isEmpty(folder: string): boolean {
+  try {
+    return readdirSync(folder).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 /** What the environment's Python is a link to, e.g. `python3.12`. */

@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ZiparError } from "../../errors.ts";
 import { interpreterOf } from "../location.ts";
@@ -12,7 +11,7 @@ import { listSome } from "./list-some.ts";
 import { type LockedPackage, parseLock, pinOf, withoutTorch } from "./requirements-lock.ts";
 import type { EnvironmentMarker } from "./state.ts";
 import { describeSize } from "./torch-size.ts";
-import { bootstrapUv, findOwnUv, ownUvPath, readUvSettings } from "./uv.ts";
+import { baseOf, bootstrapUv, findOwnUv, ownUvPath, readUvSettings } from "./uv.ts";
 import type { UvSettings } from "./uv-settings.ts";
 
 /** Brings a virtual environment to what the lock says, checks it, and only then marks it as complete. */
@@ -26,7 +25,7 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     const python = interpreterOf(directory);
     await forgetDamagedPackages(directory);
     const uv = userUv ?? (await provideOwnUv(job));
-    const settings = await readUvSettings(directory, machine);
+    const settings = await readUvSettings(await baseOf(directory, machine), machine);
     const lock = testTools ? files.testLock : files.runLock;
     const packages = parseLock(await readFile(lock, "utf8"));
     const message = hasTorch(directory, before, torchBackend)
@@ -38,7 +37,7 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     const sync = () =>
       torchBackend === null
         ? syncPackages({ uv, python, locks: [lock, ...locks], settings, run })
-        : syncWithOtherTorch({ uv, python, packages, torchBackend, locks, settings, run });
+        : syncWithOtherTorch({ uv, python, packages, torchBackend, locks, settings, run, directory });
     await sync();
     const stillDamaged = await forgetDamagedPackages(directory);
     if (stillDamaged.length > 0) {
@@ -52,7 +51,7 @@ export async function fillEnvironment(job: InstallJob): Promise<void> {
     }
     onProgress({ step: "check", message: "checking that the worker's packages can be imported" });
     const marker = await describeEnvironment(job, testTools, torchBackend);
-    await probePython(python, job.root, job.signal);
+    await probePython({ python, source: "managed" }, job.root, job.signal);
     await writeMarker(directory, marker);
   } catch (error) {
     if (before && isUntouched(directory, before)) await writeMarker(directory, before);
@@ -84,11 +83,11 @@ function hasTorch(
   return [...listEntries(directory, { sitePackages })].some((name) => /^torch-.*\.dist-info$/.test(name));
 }
 
-async function provideOwnUv({ directory, files, run, onProgress }: InstallJob): Promise<string> {
-  const own = await findOwnUv(directory, await readFile(files.uvLock, "utf8"));
+async function provideOwnUv({ directory, files, machine, run, onProgress }: InstallJob): Promise<string> {
+  const own = await findOwnUv(directory, await readFile(files.uvLock, "utf8"), machine.variables);
   if (own) return own;
   onProgress({ step: "uv", message: "no uv on PATH: getting it from PyPI into the environment" });
-  return bootstrapUv(directory, files.uvLock, run);
+  return bootstrapUv(directory, files.uvLock, machine, run);
 }
 
 interface Sync {
@@ -115,11 +114,12 @@ async function syncPackages({ uv, python, locks, settings, run }: Sync): Promise
 interface SyncWithOtherTorch extends Sync {
   readonly packages: readonly LockedPackage[];
   readonly torchBackend: string;
+  readonly directory: string;
 }
 
 /** Installs the pinned PyTorch without its hashes, which hold for one build only, and all else with. */
 async function syncWithOtherTorch(sync: SyncWithOtherTorch): Promise<void> {
-  const { uv, python, settings, packages, torchBackend, run } = sync;
+  const { uv, python, settings, packages, torchBackend, run, directory } = sync;
   const installTorch = (...parameters: readonly string[]) => {
     const choice = ["--torch-backend", torchBackend, ...settings.parameters, ...parameters];
     return run(
@@ -130,7 +130,7 @@ async function syncWithOtherTorch(sync: SyncWithOtherTorch): Promise<void> {
   };
   // An index that cannot be reached shows here, before the PyTorch that is there goes.
   await installTorch("--dry-run", "--reinstall-package", "torch");
-  const folder = await mkdtemp(join(tmpdir(), "zipar-"));
+  const folder = await mkdtemp(join(directory, "zipar-"));
   try {
     const rest = join(folder, "requirements.lock");
     await writeFile(rest, withoutTorch(packages));

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { reasonOf } from "../../errors.ts";
+import { reasonOf, ZiparError } from "../../errors.ts";
+import { isolatedVariables } from "../isolation.ts";
 import { throwIfCancelled } from "../throw-if-cancelled.ts";
 import { readEnvironmentFacts } from "./facts.ts";
 import { fillEnvironment } from "./fill.ts";
@@ -10,7 +11,7 @@ import { removeLeftover, replaceEnvironment } from "./replace.ts";
 import { createRunProgram } from "./run-program.ts";
 import { withSetupLock } from "./setup-lock.ts";
 import { type EnvironmentState, environmentState } from "./state.ts";
-import { findUv } from "./uv.ts";
+import { findUv, uvCacheVariables } from "./uv.ts";
 
 export interface InstallRequest extends Omit<InstallJob, "userUv" | "run"> {
   /** Makes the environment anew even when it is complete. */
@@ -34,7 +35,26 @@ export async function installManagedEnvironment(request: InstallRequest): Promis
     await mendEnvironment(await openJob(request), state);
     return true;
   };
-  return withSetupLock(directory, onWait, work, request.signal);
+  return withSetupLock(directory, onWait, work, request.signal).catch((cause: unknown) => {
+    throw isOfFileSystem(cause) ? cannotWrite(request, cause) : cause;
+  });
+}
+
+function isOfFileSystem(cause: unknown): cause is NodeJS.ErrnoException {
+  return cause instanceof Error && "syscall" in cause && "path" in cause;
+}
+
+function cannotWrite({ directory, root }: InstallRequest, cause: Error): ZiparError {
+  const place = directory.startsWith(root)
+    ? "Make that folder writable"
+    : "Set XDG_CACHE_HOME or HOME to a folder that can be written";
+  return new ZiparError({
+    code: "python-environment",
+    message:
+      `The Python environment ${directory} cannot be written (${cause.message}). ${place}, or set ZIPAR_PYTHON to an ` +
+      "interpreter of your own in which the worker's packages are installed.",
+    cause,
+  });
 }
 
 /** The quick look, and beyond it every single file of every package. */
@@ -54,8 +74,10 @@ export async function inspectEnvironment({
 
 async function openJob(request: InstallRequest): Promise<InstallJob> {
   const run = createRunProgram({
-    variables: request.machine.variables,
-    directory: request.files.directory,
+    variables: {
+      ...isolatedVariables("managed", request.machine.variables),
+      ...uvCacheVariables(request.machine),
+    },
     onTerminal: request.onTerminal,
     signal: request.signal,
     onLine: (line) => {

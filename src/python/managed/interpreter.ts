@@ -1,9 +1,11 @@
-import { execa } from "execa";
 import { ZiparError } from "../../errors.ts";
+import { askProgram } from "../ask-program.ts";
+import { isolatedVariables, type Variables } from "../isolation.ts";
 import { findCommand, type Machine } from "../location.ts";
 
 /** Minor versions of Python 3 that the locked packages have wheels for. */
 export const PYTHON_MINORS = { oldest: 11, newest: 14 } as const;
+export const PYTHON_RANGE = `3.${PYTHON_MINORS.oldest} to 3.${PYTHON_MINORS.newest} (64-bit CPython)`;
 
 export interface Interpreter {
   readonly path: string;
@@ -24,18 +26,18 @@ interface Finding {
 }
 
 const selfDescription =
-  "import json, sys; print(json.dumps({'path': sys.executable, 'version': list(sys.version_info[:3]), " +
-  "'implementation': sys.implementation.name, 'wide': sys.maxsize > 2**32}))";
+  "import json, platform, sys; print(json.dumps({'path': sys.executable, 'version': list(sys.version_info[:3]), " +
+  "'implementation': platform.python_implementation().lower(), 'wide': sys.maxsize > 2**32}))";
 
-/** The first Python on PATH that can run the worker. */
-export async function findInterpreter(machine: Machine): Promise<Interpreter> {
+/** The first Python on PATH that can run the worker, or the error that says what was found instead. */
+export async function findInterpreter(machine: Machine): Promise<Interpreter | ZiparError> {
   const findings: Finding[] = [];
   for (const candidate of candidates(machine)) {
     const finding = await tryCandidate(candidate, machine);
     if (finding?.interpreter) return finding.interpreter;
     if (finding) findings.push(finding);
   }
-  throw new ZiparError({
+  return new ZiparError({
     code: "python-environment",
     message: noInterpreterMessage(findings, machine.platform),
     details: { tried: findings.map(({ label, objection }) => `${label}: ${objection}`) },
@@ -62,16 +64,22 @@ async function tryCandidate(
   const path = findCommand(command, machine);
   if (!path) return undefined;
   const label = [command, ...parameters].join(" ");
-  const outcome = await execa(path, [...parameters, "-c", selfDescription], {
-    reject: false,
-    stdin: "ignore",
-    timeout: 30_000,
-    env: machine.variables,
-    extendEnv: false,
-  });
+  return {
+    label,
+    ...(await describeInterpreter(path, parameters, isolatedVariables("managed", machine.variables))),
+  };
+}
+
+/** What an interpreter says of itself. It may be of any version, or none at all: Python 2 does not know `-I`. */
+export async function describeInterpreter(
+  path: string,
+  parameters: readonly string[],
+  variables: Variables,
+): Promise<{ interpreter: Interpreter } | { objection: string }> {
+  const answer = await askProgram(path, [...parameters, "-E", "-s", "-c", selfDescription], variables);
   // A pyenv or Windows Store stand-in without a Python behind it.
-  if (outcome.failed) return { label, objection: "does not run" };
-  return { label, ...checkInterpreter(outcome.stdout) };
+  if (answer.failed) return { objection: `does not run (${answer.complaint})` };
+  return checkInterpreter(answer.stdout);
 }
 
 /** Pure: reads what `selfDescription` printed. */
@@ -92,7 +100,6 @@ export function checkInterpreter(output: string): { interpreter: Interpreter } |
 }
 
 function noInterpreterMessage(findings: readonly Finding[], platform: NodeJS.Platform): string {
-  const range = `3.${PYTHON_MINORS.oldest} to 3.${PYTHON_MINORS.newest}`;
   const found =
     findings.length === 0
       ? "No Python was found on PATH."
@@ -104,7 +111,7 @@ function noInterpreterMessage(findings: readonly Finding[], platform: NodeJS.Pla
         ? "winget install Python.Python.3.12"
         : "on Debian and Ubuntu: apt install python3 python3-venv";
   return (
-    `zipar needs Python ${range} (64-bit CPython) to run PyTorch. ${found} Install one (${remedy}), ` +
+    `zipar needs Python ${PYTHON_RANGE} to run PyTorch. ${found} Install one (${remedy}), ` +
     "or set ZIPAR_PYTHON to an interpreter in which the worker's packages are installed."
   );
 }

@@ -1,5 +1,7 @@
 import { execa } from "execa";
 import { ZiparError } from "../../errors.ts";
+import { NEUTRAL_DIRECTORY } from "../ask-program.ts";
+import type { Variables } from "../isolation.ts";
 import { throwIfCancelled } from "../throw-if-cancelled.ts";
 
 /** Runs a program of the set-up to its end. */
@@ -10,8 +12,7 @@ export type RunProgram = (
 ) => Promise<void>;
 
 export interface RunProgramOptions {
-  readonly variables: Readonly<Record<string, string | undefined>>;
-  readonly directory: string;
+  readonly variables: Variables;
   /** Leaves this process's terminal to the program, which then draws its own progress bars. */
   readonly onTerminal: boolean;
   readonly onLine: (line: string) => void;
@@ -24,7 +25,7 @@ const keptLineCount = 12;
 export function createRunProgram(options: RunProgramOptions): RunProgram {
   return async (path, parameters, variables = {}) => {
     const settings = {
-      cwd: options.directory,
+      cwd: NEUTRAL_DIRECTORY,
       env: { ...options.variables, ...variables },
       extendEnv: false,
       reject: false,

@@ -1,3 +1,5 @@
+import type { Variables } from "../isolation.ts";
+
 /** pip's settings by option name, as `pip config list` shows them. */
 export type PipSettings = Readonly<Record<string, string>>;
 
@@ -18,8 +20,6 @@ export function pipVariables(variables: Variables): PipSettings {
     if (name.startsWith("PIP_") && value) settings[name.slice(4).toLowerCase().replaceAll("_", "-")] = value;
   return settings;
 }
-
-type Variables = Readonly<Record<string, string | undefined>>;
 
 export interface UvSettings {
   readonly variables: Readonly<Record<string, string>>;
@@ -42,6 +42,8 @@ const uvIndexVariables = [
   "UV_FIND_LINKS",
 ];
 
+const proxyVariables = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
+
 /**
  * Pure. uv does not read pip's settings. A machine that is set up for pip alone (a company's index, a folder of
  * wheels, a certificate) should serve too, so they are handed to uv where uv has none of its own.
@@ -57,6 +59,14 @@ export function uvSettingsFromPip({
     if (value && variables[name] === undefined) added[name] = value;
   };
   add("SSL_CERT_FILE", pip.cert);
+  add("SSL_CLIENT_CERT", pip["client-cert"]);
+  add("UV_HTTP_TIMEOUT", pip.timeout ?? pip["default-timeout"]);
+  if (pip.proxy && !proxyVariables.some((name) => variables[name] || variables[name.toLowerCase()])) {
+    // pip takes it for both, and forgives a missing scheme.
+    const proxy = pip.proxy.includes("://") ? pip.proxy : `http://${pip.proxy}`;
+    add("HTTPS_PROXY", proxy);
+    add("HTTP_PROXY", proxy);
+  }
   if (uvHasConfigFile || uvIndexVariables.some((name) => variables[name] !== undefined))
     return { variables: added, parameters: [] };
   const links = words(pip["find-links"]).filter((link) => link.includes("://") || folderExists(link));

@@ -44,6 +44,26 @@ describe("handing pip's settings to uv", () => {
     });
   });
 
+  test("the proxy, the client's certificate and the patience go over, also where uv has indexes of its own", () => {
+    const pip = { proxy: "proxy.test:3128", "client-cert": "/client.pem", timeout: "60" };
+    expect(uvSettingsFromPip({ ...input, pip, uvHasConfigFile: true }).variables).toEqual({
+      HTTPS_PROXY: "http://proxy.test:3128",
+      HTTP_PROXY: "http://proxy.test:3128",
+      SSL_CLIENT_CERT: "/client.pem",
+      UV_HTTP_TIMEOUT: "60",
+    });
+    expect(pipVariables({ PIP_PROXY: "http://proxy.test" })).toEqual({ proxy: "http://proxy.test" });
+  });
+
+  test.each(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "http_proxy"])(
+    "not the proxy where there is %s",
+    (name) => {
+      const pip = { proxy: "http://proxy.test" };
+      const variables = { [name]: "http://mine.test" };
+      expect(uvSettingsFromPip({ ...input, pip, variables }).variables).toEqual({});
+    },
+  );
+
   test("uv's own indexes come first, in its variables or its files", () => {
     const pip = { "index-url": "https://one.test/simple" };
     const variables = { UV_INDEX_URL: "https://mine.test/simple" };
