@@ -5,6 +5,7 @@ export type ZiparErrorCode =
   | "checkpoint"
   | "device"
   | "python-environment"
+  | "native-module"
   | "worker-start"
   | "worker-died"
   | "worker-timeout"
@@ -54,6 +55,12 @@ export class ZiparError extends Error {
 export function withDetails(error: ZiparError, more: ZiparError["details"]): ZiparError {
   const { code, message, details, cause } = error;
   return new ZiparError({ code, message, details: { ...details, ...more }, cause });
+}
+
+/** What was thrown, as an error of ours: anything else comes from a worker of the caller's own, or is a fault of zipar. */
+export function asZiparError(cause: unknown, failed: string): ZiparError {
+  if (ZiparError.is(cause)) return cause;
+  return new ZiparError({ code: "internal", message: `${failed}: ${reasonOf(cause)}`, cause });
 }
 
 /** What something that was thrown says of itself: anything can be thrown. */

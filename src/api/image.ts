@@ -1,8 +1,9 @@
-import sharp, { type Sharp } from "sharp";
+import type { Sharp } from "sharp";
 import type { Pixels } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
 import { encodePicture, type ImageFormat } from "../picture/encode.ts";
 import type { PictureSettings } from "../picture/settings.ts";
+import { loadSharp } from "../system/native-modules.ts";
 import { writeWhole } from "../system/write-whole.ts";
 import { imageFormatOf } from "./image-format.ts";
 
@@ -59,8 +60,15 @@ export class GeneratedImage {
     await writeWhole(path, await this.encode(imageFormatOf(path), options));
   }
 
-  /** For further processing with sharp. */
+  /**
+   * For further processing with sharp.
+   * @throws ZiparError `native-module` where sharp cannot be loaded
+   */
   toSharp(): Sharp {
-    return sharp(this.pixels, { raw: { width: this.width, height: this.height, channels: 3 } });
+    const { buffer, byteOffset, byteLength } = this.pixels;
+    // A view of ours: sharp does not know the arrays of another realm, such as jsdom's
+    return loadSharp()(Buffer.from(buffer, byteOffset, byteLength), {
+      raw: { width: this.width, height: this.height, channels: 3 },
+    });
   }
 }

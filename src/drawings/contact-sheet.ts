@@ -1,5 +1,6 @@
-import sharp, { type OverlayOptions, type Sharp } from "sharp";
+import type { OverlayOptions, Sharp } from "sharp";
 import type { GeneratedImage } from "../api/image.ts";
+import { loadSharp } from "../system/native-modules.ts";
 import { renderLabel } from "./label.ts";
 
 export interface SheetRow {
@@ -46,7 +47,7 @@ export async function drawContactSheet(
       });
     }
   }
-  return sharp({
+  return loadSharp()({
     create: {
       width: GAP + columnLabels.length * (width + GAP),
       height: top + rows.length * rowHeight,

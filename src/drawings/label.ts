@@ -1,4 +1,4 @@
-import sharp from "sharp";
+import { loadSharp } from "../system/native-modules.ts";
 import { FONT_FAMILY, FONT_FILE } from "./font.ts";
 
 export interface Label {
@@ -10,7 +10,7 @@ export interface Label {
 /** Text as a picture. It brings its own font: servers often have none. */
 export async function renderLabel(text: string, points: number, color = "#222222"): Promise<Label> {
   const escaped = text.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
-  const { data, info } = await sharp({
+  const { data, info } = await loadSharp()({
     text: {
       text: `<span foreground="${color}">${escaped}</span>`,
       font: `${FONT_FAMILY} ${points}`,

@@ -1,4 +1,5 @@
-import sharp, { type Sharp } from "sharp";
+import type { Sharp } from "sharp";
+import { loadSharp } from "../system/native-modules.ts";
 import { FONT_FAMILY } from "./font.ts";
 import { renderLabel } from "./label.ts";
 
@@ -8,5 +9,5 @@ const DENSITY = 144;
 /** An SVG whose text is set in `FONT_FAMILY`, as a picture; it needs no installed font. */
 export async function renderSvg(svg: string): Promise<Sharp> {
   await renderLabel(FONT_FAMILY, 10); // makes the font known to the SVG renderer, which cannot be given a file
-  return sharp(Buffer.from(svg), { density: DENSITY });
+  return loadSharp()(Buffer.from(svg), { density: DENSITY });
 }

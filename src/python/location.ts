@@ -1,10 +1,10 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join, resolve, sep } from "node:path";
-import { fileURLToPath } from "node:url";
+import { ownPath, packageRootOf } from "../system/own-files.ts";
 
 /** Root of the package: the same from `src/python` and from `dist/python`. */
-export const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
+export const packageRoot = packageRootOf(import.meta.url);
 
 /** Files of the Python side that set-up needs. */
 export interface WorkerFiles {
@@ -15,8 +15,9 @@ export interface WorkerFiles {
   readonly uvLock: string;
 }
 
+/** @throws ZiparError `python-environment` where zipar was bundled or packed without them */
 export function workerFiles(root: string = packageRoot): WorkerFiles {
-  const directory = join(root, "python-worker");
+  const directory = ownPath(root, "python-worker");
   return {
     directory,
     runLock: join(directory, "requirements.lock"),

@@ -1,12 +1,8 @@
 import type { WorkerSource } from "../decode/worker-source.ts";
 import { parseOptions } from "../options/parse.ts";
-import { requirePython } from "../python/environment.ts";
-import { workerFiles } from "../python/location.ts";
 import { type StubOptions, stubOptionsSchema } from "../stub/options.ts";
-import { launch } from "./launch.ts";
 import type { SourceResolver } from "./load-request.ts";
 import { resolveModelReference, resolvePartReference } from "./model-reference.ts";
-import type { WorkerProgram } from "./process.ts";
 import { socketSource } from "./socket-source.ts";
 
 /** The PyTorch worker, in a process of its own. */
@@ -27,13 +23,11 @@ export function localWorker(
   weights: SourceResolver["weights"],
   module = "zipar_worker",
 ): WorkerSource {
-  return socketSource((...conversation) => launch(installedWorker(extraArguments, module), ...conversation), {
-    weights,
-    part: resolvePartReference,
-  });
-}
-
-/** @throws ZiparError `python-environment` */
-function installedWorker(extraArguments: readonly string[], module: string): WorkerProgram {
-  return { ...requirePython(), directory: workerFiles().directory, module, extraArguments };
+  return socketSource(
+    async (...conversation) => {
+      const { launchInstalled } = await import("./launch-installed.ts"); // not before: importing zipar stays quick
+      return launchInstalled(extraArguments, module, ...conversation);
+    },
+    { weights, part: resolvePartReference },
+  );
 }

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { ZiparError } from "../errors.ts";
 import type { Source } from "../protocol/messages.ts";
 import { packageRoot } from "../python/location.ts";
+import { ownPath } from "../system/own-files.ts";
 
 /** `owner/name`, then perhaps a path within the repository, then perhaps `@` and a branch, tag or commit. */
 const HUB_REFERENCE = /^([\w.-]+\/[\w.-]+)(?:\/([^@\\:]+))?(?:@(.+))?$/;
@@ -14,7 +15,7 @@ const WEIGHTS_FILE = /\.(pt|pth|bin|ckpt|safetensors)$/i;
  * @throws ZiparError `model-not-found`
  */
 export function resolveModelReference(reference: string): Source {
-  if (reference === "demo") return { type: "path", path: resolve(packageRoot, "checkpoints", "demo") };
+  if (reference === "demo") return { type: "path", path: ownPath(packageRoot, "checkpoints", "demo") };
   return resolveReference(
     reference,
     "checkpoint",

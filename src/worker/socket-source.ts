@@ -2,7 +2,6 @@ import type { WorkerOptions, WorkerSource } from "../decode/worker-source.ts";
 import type { RequestBody } from "../protocol/requests.ts";
 import type { Conversation, FirstRequest } from "./conversation.ts";
 import { describeRequest, initRequest, type SourceResolver } from "./load-request.ts";
-import { SocketWorker } from "./socket.ts";
 
 /** Gets hold of a worker and has it answer its first request. */
 export type OpenConversation = <First extends FirstRequest>(
@@ -14,7 +13,9 @@ export type OpenConversation = <First extends FirstRequest>(
 export function socketSource(open: OpenConversation, resolve: SourceResolver): WorkerSource {
   return {
     async open(options) {
-      return new SocketWorker(await open(options, initRequest(options, resolve)));
+      const conversation = await open(options, initRequest(options, resolve));
+      const { SocketWorker } = await import("./socket.ts"); // not before: importing zipar stays quick
+      return new SocketWorker(conversation);
     },
     async describe(options) {
       const { reply, stop } = await open(options, describeRequest(options, resolve));

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import * as zmq from "zeromq";
 import { LIMITS } from "../protocol/messages.ts";
+import { loadZeromq } from "../system/native-modules.ts";
 import {
   makeTemporaryDirectory,
   SOCKET_FILE,
@@ -57,7 +57,7 @@ export function routerOptions(heartbeatTimeoutMs: number) {
  * once the link stands; where no folder can hold one, a port of this machine, where the token keeps strangers out.
  */
 export function localTransports(heartbeatTimeoutMs: number): readonly Transport[] {
-  zmq.context.blocky = false;
+  loadZeromq().context.blocky = false;
   const loopback = { bind: () => bindLoopback(heartbeatTimeoutMs) };
   // Windows has no ipc transport in libzmq's default build
   if (process.platform === "win32") return [loopback];
@@ -77,7 +77,7 @@ async function bindPrivately(
   endpoint: string,
 ): Promise<BoundSocket> {
   const removeDirectory = makeTemporaryDirectory(directory);
-  const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
+  const socket = new (loadZeromq().Router)(routerOptions(heartbeatTimeoutMs));
   try {
     await socket.bind(endpoint);
   } catch (error) {
@@ -89,7 +89,7 @@ async function bindPrivately(
 }
 
 async function bindLoopback(heartbeatTimeoutMs: number): Promise<BoundSocket> {
-  const socket = new zmq.Router(routerOptions(heartbeatTimeoutMs));
+  const socket = new (loadZeromq().Router)(routerOptions(heartbeatTimeoutMs));
   await socket.bind("tcp://127.0.0.1:*");
   return { socket, endpoint: socket.lastEndpoint as string, isPublic: true, stopListening() {} };
 }

@@ -1,5 +1,6 @@
-import * as zmq from "zeromq";
+import type * as zmq from "zeromq";
 import { reasonOf, ZiparError } from "../../errors.ts";
+import { loadZeromq } from "../../system/native-modules.ts";
 import { type BoundSocket, type MessageSocket, routerOptions } from "../transport.ts";
 import { bindWithRetries } from "./bind-with-retries.ts";
 import type { ListenAddress } from "./listen-address.ts";
@@ -54,7 +55,7 @@ export class RemoteListener {
     onClose: () => void,
   ): Promise<RemoteListener> {
     const domain = `zipar-${++lastDomain}`;
-    const socket = new zmq.Router({
+    const socket = new (loadZeromq().Router)({
       ...routerOptions(heartbeatTimeoutMs),
       context: zapHandler.context,
       receiveTimeout: RECEIVE_TIMEOUT_MS,

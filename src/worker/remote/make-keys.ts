@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import * as zmq from "zeromq";
 import { ZiparError } from "../../errors.ts";
+import { loadZeromq } from "../../system/native-modules.ts";
 import { writeFailure } from "../../system/write-failure.ts";
 import { KEY_FILES, readPublicKey, readToken } from "./key-files.ts";
 
@@ -45,7 +45,7 @@ export function makeKeys(folder: string, workerName = "worker"): MadeKeys {
 }
 
 function makeEngine(engine: string): void {
-  const { publicKey, secretKey } = zmq.curveKeyPair();
+  const { publicKey, secretKey } = loadZeromq().curveKeyPair();
   makeFolder(engine);
   makeFolder(join(engine, KEY_FILES.knownWorkers));
   writePrivately(join(engine, KEY_FILES.enginePublic), publicKey);
@@ -54,7 +54,7 @@ function makeEngine(engine: string): void {
 }
 
 function makeWorker(worker: string, known: string, engine: string): void {
-  const { publicKey, secretKey } = zmq.curveKeyPair();
+  const { publicKey, secretKey } = loadZeromq().curveKeyPair();
   const token = readToken(join(engine, KEY_FILES.token));
   const enginePublic = readPublicKey(join(engine, KEY_FILES.enginePublic));
   makeFolder(worker);

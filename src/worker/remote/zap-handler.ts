@@ -1,4 +1,5 @@
-import * as zmq from "zeromq";
+import type * as zmq from "zeromq";
+import { loadZeromq } from "../../system/native-modules.ts";
 import { bindWithRetries } from "./bind-with-retries.ts";
 import { encodeZ85 } from "./z85.ts";
 
@@ -24,11 +25,16 @@ export type Admits = (dialIn: DialIn) => boolean;
  * expected, because its socket keeps Node alive. Without it libzmq admits nobody: all sockets set `zapEnforceDomain`.
  */
 class ZapHandler {
-  /** Of its own: the default context may have another library's handler. Its threads last as long as the process. */
-  readonly context = new zmq.Context({ blocky: false });
   readonly #expected = new Map<string, Admits>();
+  #context: zmq.Context | undefined;
   #socket: zmq.Reply | undefined;
   #opening: Promise<void> = Promise.resolve();
+
+  /** Of its own: the default context may have another library's handler. Its threads last as long as the process. */
+  get context(): zmq.Context {
+    this.#context ??= new (loadZeromq().Context)({ blocky: false });
+    return this.#context;
+  }
 
   /** Answers for a domain until the returned function is called, which may be called twice. */
   async expect(domain: string, admits: Admits): Promise<() => void> {
@@ -43,7 +49,7 @@ class ZapHandler {
 
   async #open(): Promise<void> {
     if (this.#socket !== undefined) return;
-    const socket = new zmq.Reply({ context: this.context, linger: 0 });
+    const socket = new (loadZeromq().Reply)({ context: this.context, linger: 0 });
     await bindWithRetries(socket, ENDPOINT);
     this.#socket = socket;
     this.#serve(socket).catch(() => this.#close()); // it was closed, or is broken
