@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { StartProgress, WorkerSource } from "../decode/worker-source.ts";
 import { type Logger, silentLogger } from "../logger.ts";
 import { LIMITS } from "../protocol/messages.ts";
+import { isAbortSignal } from "../system/abort-signal.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { pixelSizeSchema } from "./generate-options.ts";
 
@@ -71,9 +72,16 @@ export const engineSchema = z.strictObject({
     )
     .optional(),
   logger: z
-    .custom<Logger>((value) => typeof (value as Logger | null)?.debug === "function")
+    .custom<Logger>(isLogger, "expected an object with the functions `debug`, `info` and `warn`")
     .default(silentLogger),
-  onProgress: z.custom<(progress: StartProgress) => void>((value) => typeof value === "function").optional(),
+  onProgress: z
+    .custom<(progress: StartProgress) => void>((value) => typeof value === "function", "expected a function")
+    .optional(),
   /** Cancels the start. */
-  signal: z.instanceof(AbortSignal).optional(),
+  signal: z.custom<AbortSignal>(isAbortSignal, "expected an AbortSignal").optional(),
 });
+
+function isLogger(value: unknown): boolean {
+  const logger = value as Partial<Logger> | null | undefined;
+  return [logger?.debug, logger?.info, logger?.warn].every((method) => typeof method === "function");
+}

@@ -5,27 +5,30 @@ import { WorkerPool } from "../decode/pool.ts";
 import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, WorkerStats } from "../decode/worker.ts";
-import { reasonOf, ZiparError } from "../errors.ts";
+import { asZiparError, reasonOf, ZiparError } from "../errors.ts";
 import { describePicture } from "../picture/describe.ts";
 import type { PictureSettings } from "../picture/settings.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
 import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
+import { onAbort } from "../system/abort-signal.ts";
 import { traceLines } from "../trace/record.ts";
 import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
 import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
 import { checkAlike, type OpenedWorker, type OpenedWorkers, openWorkers } from "./open-workers.ts";
+import { userFunction, userLogger } from "./user-function.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
  * @throws ZiparError `invalid-options`, `model-not-found`, `python-environment`, `worker-start`, `worker-died`,
- *   `worker-timeout`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `cancelled`
+ *   `worker-timeout`, `protocol-version`, `checkpoint`, `device`, `out-of-memory`, `native-module`, `cancelled`
  */
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const startedAt = performance.now();
-  const resolved = resolveEngineOptions(options);
+  const given = resolveEngineOptions(options);
+  const resolved = { ...given, logger: userLogger(given.logger) };
   const workers = await openWorkers(resolved);
   return new Engine(workers, resolved, performance.now() - startedAt);
 }
@@ -101,11 +104,14 @@ export class Engine implements AsyncDisposable {
     const requested = resolveGeneration(options, this.card, () => randomInt(2 ** 32));
     const leaving = new AbortController();
     const { signal: given } = requested;
-    const signal = given === undefined ? leaving.signal : AbortSignal.any([given, leaving.signal]);
-    return new Generation(
-      (emit) => this.#decode({ ...requested, signal }, emit),
-      () => leaving.abort(),
-    );
+    // Not AbortSignal.any: some jsdom lacks it, and a signal that outlives many generations would keep something of each.
+    const unfollow = given === undefined ? () => {} : onAbort(given, () => leaving.abort(given.reason));
+    const leave = () => leaving.abort();
+    return new Generation((emit) => {
+      const decoding = this.#decode({ ...requested, signal: leaving.signal }, emit, leave);
+      decoding.then(unfollow, unfollow);
+      return decoding;
+    }, leave);
   }
 
   /**
@@ -168,7 +174,11 @@ export class Engine implements AsyncDisposable {
     }
   }
 
-  #decode(options: ResolvedGeneration, emit: (event: GenerationEvent) => void): Promise<GenerationResult> {
+  #decode(
+    options: ResolvedGeneration,
+    emit: (event: GenerationEvent) => void,
+    leave: () => void,
+  ): Promise<GenerationResult> {
     const { worker } = this.#first;
     const branchCount = options.sampling.guidanceScale === 1 ? 1 : this.card.branches.length;
     const { model, vq, textEncoder } = this.#options;
@@ -176,7 +186,12 @@ export class Engine implements AsyncDisposable {
     const maker = { model, vq, textEncoder, card, device, dtype };
     let startedAt = performance.now();
     let restarts = 0;
+    const trace = options.trace && userFunction(options.trace, leave);
     return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => {
+        const failure = trace?.failure();
+        reject(failure === undefined ? asZiparError(error, "the generation failed") : failure.cause);
+      };
       const job: DecodeJob = {
         options,
         onStart() {
@@ -184,9 +199,9 @@ export class Engine implements AsyncDisposable {
         },
         onStep(state, step) {
           const { cells, drafts } = step.outcome;
-          if (options.trace !== undefined) {
+          if (trace !== undefined) {
             for (const line of traceLines(worker, options, state, step, performance.now() - startedAt))
-              options.trace(line);
+              trace.call(line);
           }
           for (const draft of drafts) emit(draft);
           emit({
@@ -213,9 +228,13 @@ export class Engine implements AsyncDisposable {
           const wallMs = performance.now() - startedAt;
           const settings = describePicture(maker, options, state.forwardCount);
           const image = pixels === undefined ? undefined : new GeneratedImage(pixels, settings);
-          resolve(new GenerationResult(describeResult(options, settings, state, wallMs, restarts), image));
+          const fields = describeResult(options, settings, state, wallMs, restarts);
+          const result = new GenerationResult(fields, image);
+          const end = () => (trace?.failure() === undefined ? resolve(result) : fail(undefined));
+          if (trace === undefined) end();
+          else trace.settled().then(end);
         },
-        onError: reject,
+        onError: fail,
       };
       this.#pool.submit(job, branchCount);
     });

@@ -6,6 +6,7 @@ import { LIMITS, MAX_INDEX, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
 import { ALWAYS_GUIDED } from "../schedule/guidance-interval.ts";
 import type { Window } from "../schedule/window.ts";
+import { isAbortSignal } from "../system/abort-signal.ts";
 import { resolveCardGrid } from "./image-size.ts";
 import { resolveClass } from "./resolve-class.ts";
 
@@ -124,11 +125,14 @@ export const generateSchema = z.strictObject({
   refreshRowEnds: z.boolean().default(false),
   /** Expert: the token that opens a row early in families without row-end tokens; see `SurrogateRule`. */
   surrogate: z.enum(["two-rows-up", "above", "newest"]).default("two-rows-up"),
-  /** Called with each line of the run's trace (JSON, without its line break): the header, then one per forward. */
+  /**
+   * Called with each line of the run's trace (JSON, without its line break): the header, then one per forward. Promises that
+   * it returns are waited for before the result.
+   */
   trace: z
     .custom<(line: string) => void>((value) => typeof value === "function", "expected a function")
     .optional(),
-  signal: z.instanceof(AbortSignal).optional(),
+  signal: z.custom<AbortSignal>(isAbortSignal, "expected an AbortSignal").optional(),
 });
 
 export type PlanOptions = z.input<typeof planSchema>;

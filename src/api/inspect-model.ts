@@ -1,6 +1,8 @@
 import type { ModelDescription } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
+import { startUnder } from "./start.ts";
+import { userLogger } from "./user-function.ts";
 
 export type InspectOptions = Omit<EngineOptions, "maxImages" | "maxQueue">;
 
@@ -21,15 +23,16 @@ export interface MemoryEstimate {
  */
 export async function inspectModel(options: InspectOptions = {}): Promise<ModelDescription> {
   const resolved = resolveEngineOptions(options);
-  const { worker: source } = resolved;
-  if (source.describe === undefined) {
+  const { worker } = resolved;
+  const describe = worker.describe?.bind(worker);
+  if (describe === undefined) {
     throw new ZiparError({
       code: "invalid-options",
       message:
         "inspectModel: this worker cannot describe a model without loading it; use createEngine and its card",
     });
   }
-  return source.describe(resolved);
+  return startUnder({ ...resolved, logger: userLogger(resolved.logger) }, describe);
 }
 
 /** Weights and K/V cache of so many images decoded together; what a forward needs in passing comes on top. */

@@ -1,8 +1,8 @@
 import type { Worker } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
-import { requirePython } from "../python/environment.ts";
-import { probePython } from "../python/probe.ts";
+import { onAbort } from "../system/abort-signal.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";
+import { startUnder } from "./start.ts";
 
 export interface OpenedWorker {
   readonly worker: Worker;
@@ -27,9 +27,8 @@ export async function openWorkers(options: ResolvedEngineOptions): Promise<Opene
   const { devices, min } = await placesOf(options);
   const abandoned = new AbortController();
   const abandon = () => abandoned.abort();
-  const forward = () => abandoned.abort(options.signal?.reason);
-  options.signal?.addEventListener("abort", forward);
-  if (options.signal?.aborted) forward();
+  const { signal } = options;
+  const unfollow = signal === undefined ? () => {} : onAbort(signal, () => abandoned.abort(signal.reason));
   const opening = devices.map((device, k) => openOne(options, device, k, devices.length, abandoned.signal));
   try {
     const first = await firstOf(opening, min);
@@ -43,7 +42,7 @@ export async function openWorkers(options: ResolvedEngineOptions): Promise<Opene
       if (outcome.status === "fulfilled") await outcome.value.worker.stop();
     throw error;
   } finally {
-    options.signal?.removeEventListener("abort", forward);
+    unfollow();
   }
 }
 
@@ -55,7 +54,12 @@ async function openOne(
   abandoned: AbortSignal,
 ): Promise<OpenedWorker> {
   const own = { ...options, device, onProgress: progressOf(options, k, count) };
-  const open = (signal: AbortSignal) => options.worker.open({ ...own, signal });
+  const open = (signal: AbortSignal) =>
+    startUnder(
+      { ...own, signal },
+      (started) => options.worker.open(started),
+      (worker) => worker.stop(),
+    );
   return { worker: await open(abandoned), open };
 }
 
@@ -103,6 +107,8 @@ function everyOne(devices: readonly string[]) {
 }
 
 async function allCudaDevices(): Promise<readonly string[]> {
+  const { requirePython } = await import("../python/environment.ts"); // not before: importing zipar stays quick
+  const { probePython } = await import("../python/probe.ts");
   const { cudaDevices } = await probePython(requirePython());
   if (cudaDevices.length > 0) return cudaDevices.map((_, index) => `cuda:${index}`);
   throw new ZiparError({

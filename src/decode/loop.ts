@@ -45,7 +45,8 @@ export class DecodeLoop {
   readonly #admission: Admission;
   readonly #pixels: PixelQueue;
   readonly #stepper: Stepper;
-  readonly #closing = new AbortController();
+  /** What it was closed with. */
+  #closed: { readonly error: unknown } | undefined;
   #idleWork: readonly { run(): Promise<void>; fail(error: unknown): void }[] = [];
   #nextSequence = 1;
   #running: Promise<void> | undefined;
@@ -131,7 +132,7 @@ export class DecodeLoop {
    * Rejects with what `work` rejects with, which the loss of the worker makes it do, and when the loop is closed.
    */
   whenIdle<Value>(work: IdleWork<Value>): Promise<Value> {
-    this.#closing.signal.throwIfAborted();
+    if (this.#closed !== undefined) throw this.#closed.error;
     return new Promise((resolve, reject) => {
       const run = async () => {
         try {
@@ -147,7 +148,7 @@ export class DecodeLoop {
 
   /** Fails what it holds; it takes nothing any more. */
   close(error: unknown): void {
-    this.#closing.abort(error);
+    this.#closed ??= { error };
     this.#failAll(error);
   }
 
@@ -172,7 +173,7 @@ export class DecodeLoop {
   }
 
   #hasWork(): boolean {
-    if (this.#closing.signal.aborted) return false;
+    if (this.#closed !== undefined) return false;
     const mustReplace = this.state === "lost" && this.#team.hasWork();
     return this.hasOwnWork() || mustReplace || this.#team.isTurnOf(this);
   }

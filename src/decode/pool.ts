@@ -12,7 +12,8 @@ export class WorkerPool implements Team {
   readonly queue: ImageQueue;
   #loops: readonly DecodeLoop[];
   readonly #logger: Logger;
-  readonly #closing = new AbortController();
+  /** What it was closed with. */
+  #closed: { readonly error: unknown } | undefined;
 
   /** @param queueLimit images that may wait though there is no room for them */
   constructor(supervisors: readonly Supervisor[], queueLimit: number, logger: Logger) {
@@ -26,19 +27,19 @@ export class WorkerPool implements Team {
   }
 
   get isClosed(): boolean {
-    return this.#closing.signal.aborted;
+    return this.#closed !== undefined;
   }
 
   /** A worker more. @throws what the pool was closed with */
   join(supervisor: Supervisor): void {
-    this.#closing.signal.throwIfAborted();
+    this.#checkOpen();
     this.#loops = [...this.#loops, new DecodeLoop(supervisor, this)];
     this.wake();
   }
 
   /** @throws ZiparError `queue-full`, or what the pool was closed with */
   submit(job: DecodeJob, branchCount: number): void {
-    this.#closing.signal.throwIfAborted();
+    this.#checkOpen();
     const image: Image = { job, branchCount, state: undefined, lossCount: 0, hasLeft: false };
     this.queue.add(
       image,
@@ -57,10 +58,9 @@ export class WorkerPool implements Team {
 
   /** Fails every image; nothing can be submitted any more. */
   close(error: unknown): void {
-    this.#closing.abort(error);
-    const { reason } = this.#closing.signal;
-    this.queue.failAll(reason);
-    for (const loop of this.loops) loop.close(reason);
+    this.#closed ??= { error };
+    this.queue.failAll(this.#closed.error);
+    for (const loop of this.loops) loop.close(this.#closed.error);
   }
 
   hasWork(): boolean {
@@ -93,6 +93,10 @@ export class WorkerPool implements Team {
     }
     this.#logger.warn(`one worker fewer: ${error instanceof Error ? error.message : String(error)}`);
     for (const pixels of loop.returnPixels()) this.placePixels(pixels, loop);
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== undefined) throw this.#closed.error;
   }
 
   /** Images for which no worker has as many cache rows as they take. */

@@ -22,6 +22,7 @@ const FINAL: ReadonlySet<ZiparErrorCode> = new Set([
   "protocol-version",
   "cancelled",
   "engine-closed",
+  "native-module",
 ]);
 
 /** Keeps an engine supplied with a worker: the one that runs, and another one in the place of each that is lost. */
@@ -83,7 +84,7 @@ export class Supervisor {
       try {
         const startedAt = performance.now();
         this.#worker = await this.#open(this.#stopped.signal);
-        this.#stopped.signal.throwIfAborted();
+        if (this.#stopped.signal.aborted) throw engineClosed();
         this.#restartCount += 1;
         this.#logger.info(`another worker is ready after ${Math.round(performance.now() - startedAt)} ms`);
         return;
@@ -125,6 +126,10 @@ function budgetSpent(reason: Error, count: number, withinMs: number): ZiparError
     details: { ...(ZiparError.is(reason) ? reason.details : {}), restarts: count },
     cause: reason,
   });
+}
+
+function engineClosed(): ZiparError {
+  return new ZiparError({ code: "engine-closed", message: "the engine was closed" });
 }
 
 function firstLine({ message }: Error): string {

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type {
   AttentionMasses,
   ForwardStep,
@@ -69,6 +70,7 @@ export class StubWorker implements Worker {
     const results = steps.map((step) => this.#forwardSequence(step));
     this.#forwardCount += 1;
     this.#forwardMs += performance.now() - startedAt;
+    await setImmediate(); // timers, aborts and requests of the program get their turn
     return results;
   }
 

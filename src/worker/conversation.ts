@@ -1,8 +1,9 @@
 import type { WorkerOptions } from "../decode/worker-source.ts";
-import { ZiparError } from "../errors.ts";
+import { asZiparError, ZiparError } from "../errors.ts";
 import { harmless } from "../protocol/harmless.ts";
 import { PROTOCOL_VERSION } from "../protocol/messages.ts";
 import type { ReplyTo, RequestBody } from "../protocol/requests.ts";
+import { onAbort } from "../system/abort-signal.ts";
 import type { Hello, WorkerChannel } from "./channel.ts";
 import { cancelled } from "./failures.ts";
 
@@ -33,20 +34,22 @@ export async function converse<First extends FirstRequest>(
   request: RequestBody<First>,
 ): Promise<ReplyTo<First>> {
   const abort = () => channel.close(cancelled(signal?.reason));
-  signal?.addEventListener("abort", abort, { once: true });
+  const unfollow = signal && onAbort(signal, abort);
   try {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw cancelled(signal.reason);
     await checkVersion(await hello(), channel);
     const { reply } = await channel.request(request, [], ({ phase, completed, total, unit }) =>
       onProgress?.({ phase: harmless(phase), completed, total, unit }),
     );
     return withHarmlessCard(reply);
   } catch (error) {
-    const failure = signal?.aborted ? cancelled(signal.reason) : asStartFailure(error);
+    const failure = signal?.aborted
+      ? cancelled(signal.reason)
+      : asZiparError(error, "starting a worker failed");
     channel.close(failure);
     throw failure;
   } finally {
-    signal?.removeEventListener("abort", abort);
+    unfollow?.();
   }
 }
 
@@ -85,9 +88,4 @@ async function checkVersion(hello: Hello, channel: WorkerChannel): Promise<void>
     `this SDK speaks ${PROTOCOL_VERSION}; install matching versions`;
   await channel.refuse({ reason: "protocol-version", message });
   throw new ZiparError({ code: "protocol-version", message });
-}
-
-function asStartFailure(cause: unknown): ZiparError {
-  if (ZiparError.is(cause)) return cause;
-  return new ZiparError({ code: "internal", message: `starting a worker failed: ${String(cause)}`, cause });
 }
