@@ -11,6 +11,8 @@ import { parseArgs } from "node:util";
 import { packageRoot as root } from "#zipar/python/location";
 
 const largestPackage = 25e6;
+/** Fetched for the check alone. */
+const ESBUILD = "esbuild@0.25.12";
 const neededFiles = [
   "package.json",
   "README.md",
@@ -70,8 +72,8 @@ function packPackage(): string {
 
 function lintPackage(tarball: string): void {
   tool("publint/src/cli.js", ["run", tarball, "--strict"]);
-  // zipar is ESM alone.
-  tool("@arethetypeswrong/cli/dist/index.js", [tarball, "--profile", "esm-only"]);
+  // zipar is ESM alone: CommonJS gets it by `require` of an ES module.
+  tool("@arethetypeswrong/cli/dist/index.js", [tarball, "--ignore-rules", "cjs-resolves-to-esm"]);
 }
 
 function installPackage(tarball: string): void {
@@ -114,6 +116,59 @@ function installPackage(tarball: string): void {
     encoding: "utf8",
   });
   expect(types.trim() === "function function", `import "zipar" gave ${types.trim()}`);
+
+  checkBundles(project);
+  checkWithoutNativeModules(project, zipar);
+}
+
+/** zipar cannot be bundled, since Python must find its files: it has to say so, and what needs none of them has to work. */
+function checkBundles(project: string): void {
+  const program = `
+    const planned = plan({ rows: 4, columns: 6, window: 2 }).forwards;
+    createEngine({ model: "demo" }).catch(({ code, message }) => console.log(JSON.stringify({ planned, code, message })));`;
+  const names = "createEngine, plan";
+  for (const [format, source] of [
+    ["esm", `import { ${names} } from "zipar";${program}`],
+    ["cjs", `const { ${names} } = require("zipar");${program}`],
+  ] as const) {
+    const bundle = join(project, "bundle", `server.${format === "esm" ? "mjs" : "cjs"}`);
+    writeFileSync(join(project, "server.js"), source);
+    const settings = [
+      "--bundle",
+      "--platform=node",
+      "--packages=bundle",
+      `--format=${format}`,
+      "--log-level=error",
+    ];
+    const esbuild = ["exec", "--yes", `--package=${ESBUILD}`, "--", "esbuild", "server.js", ...settings];
+    npm([...esbuild, `--outfile=${bundle}`], { cwd: project });
+    const said = JSON.parse(execFileSync(process.execPath, [bundle], { cwd: project, encoding: "utf8" }));
+    const isAsExpected =
+      said.planned === 12 && said.code === "python-environment" && /--external:zipar/.test(said.message);
+    expect(isAsExpected, `bundled as ${format}, zipar said ${JSON.stringify(said)}`);
+    console.log(`bundled as ${format}, zipar says what to do`);
+  }
+}
+
+/** As where node_modules comes from another system: the packages are there, their native parts are not. */
+function checkWithoutNativeModules(project: string, zipar: (parameters: readonly string[]) => string): void {
+  for (const part of ["@img", "zeromq/build", "@msgpackr-extract"])
+    rmSync(join(project, "node_modules", part), { recursive: true, force: true });
+  zipar(["--version"]);
+  zipar(["plan", "--rows", "8", "--columns", "8", "--window", "2"]);
+  const program = `
+    import { createEngine, stubWorker } from "zipar";
+    const engine = await createEngine({ worker: stubWorker() });
+    const { image } = await engine.generate({ classLabel: 1 });
+    const codeOf = (promise) => promise.then(() => "no failure", ({ code }) => code);
+    console.log(await codeOf(image.encode()), await codeOf(createEngine({ model: "demo" })));`;
+  const codes = execFileSync(process.execPath, ["--input-type=module", "--eval", program], {
+    cwd: project,
+    env: { ...process.env, ZIPAR_PYTHON: process.execPath },
+    encoding: "utf8",
+  });
+  expect(codes.trim() === "native-module native-module", `without native modules: ${codes.trim()}`);
+  console.log("without native modules, what needs none works");
 }
 
 /** zipar's cache is a new one; uv keeps its own, or everything would be downloaded again. */

@@ -6,6 +6,7 @@ import { inspectPythonEnvironment, type PythonEnvironment } from "../python/envi
 import { packageRoot, thisMachine } from "../python/location.ts";
 import { findUv } from "../python/managed/uv.ts";
 import { type PythonProbe, probePython } from "../python/probe.ts";
+import { REMEDY, reasonAgainstSockets } from "../system/native-modules.ts";
 import type { ValuesOf } from "./option.ts";
 import type { DOCTOR } from "./options.ts";
 
@@ -57,12 +58,14 @@ function examinePackage(): Finding {
 
 /** Loads a package with a native part, which may be missing for this platform. */
 async function examineModule(name: "zeromq" | "sharp"): Promise<Finding> {
+  const reason = name === "zeromq" ? reasonAgainstSockets() : undefined;
+  if (reason !== undefined) return { name, state: "problem", found: reason };
   try {
     await import(name);
     return { name, state: "good", found: moduleVersion(name) };
   } catch (error) {
     const found = `cannot be loaded: ${firstLine(error)}`;
-    return { name, state: "problem", found, remedy: "run `npm install` again on this machine" };
+    return { name, state: "problem", found, remedy: REMEDY };
   }
 }
 

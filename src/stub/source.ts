@@ -7,7 +7,10 @@ import { StubWorker } from "./worker.ts";
 /** Images decoded together unless the engine says how many. */
 const DEFAULT_IMAGES = 8;
 
-/** A deterministic model in this process: no Python, no checkpoint. For tests of schedulers and of applications. */
+/**
+ * A deterministic model in this process: no Python, no checkpoint. For tests of schedulers and of applications. Timers and
+ * aborts get their turn between its forwards.
+ */
 export function stubWorker(options: StubOptions = {}): WorkerSource {
   const resolved = parseOptions(stubOptionsSchema, options, "stubWorker");
   return {

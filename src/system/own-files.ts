@@ -27,14 +27,14 @@ export function ownPath(root: string, ...names: readonly string[]): string {
   if (existsSync(unpacked)) return unpacked;
   throw new ZiparError({
     code: "python-environment",
-    message: unpacked === path ? bundled(root, path) : packed(path, unpacked),
+    message: unpacked === path ? bundled(path) : packed(path, unpacked),
     details: { expected: unpacked },
   });
 }
 
-function bundled(root: string, expected: string): string {
+function bundled(expected: string): string {
   return (
-    `zipar's own files were not found beside ${root}: expected ${expected}. If zipar was bundled, keep it external ` +
+    `zipar's own files were not found beside ${moduleFile(import.meta.url)}: expected ${expected}. If zipar was bundled, keep it external ` +
     '(esbuild --external:zipar, Next.js serverExternalPackages: ["zipar"], Vite ssr.external: ["zipar"]) and install it ' +
     "where the bundle runs; otherwise install zipar again."
   );

@@ -20,6 +20,7 @@ export interface Replay {
 /**
  * Runs the schedule again on a trace's recorded results, without a model, and holds every plan, verdict and committed
  * cell against the trace.
+ * Synchronous: a long trace holds up timers meanwhile.
  * @throws ZiparError `trace-mismatch` at the first difference; "expected" is what the schedule does
  */
 export function replayTrace(trace: Trace): Replay {

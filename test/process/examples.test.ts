@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -43,6 +52,18 @@ test.each(runs)("$parameters does what it says", async ({ parameters, files, say
   for (const file of files) expect(written.some((name) => name.startsWith(file))).toBe(true);
   for (const name of written) expect((await sharp(join(cwd, name)).metadata()).width).toBeGreaterThan(0);
   if (parameters[0] === "batch.mjs") expect(existsSync(join(cwd, "class-2.png"))).toBe(false);
+});
+
+test("the first example of the README runs as it stands", async () => {
+  const readme = readFileSync(join(PACKAGE_ROOT, "README.md"), "utf8");
+  const [, code = ""] = /^```js\n(.*?)^```/ms.exec(readme) ?? [];
+  const cwd = mkdtempSync(join(folder, "readme-"));
+  mkdirSync(join(cwd, "node_modules"));
+  symlinkSync(PACKAGE_ROOT, join(cwd, "node_modules", "zipar"), "junction");
+  writeFileSync(join(cwd, "first.mjs"), code);
+  const { stdout } = await execa(process.execPath, ["first.mjs"], { cwd });
+  expect(stdout).toMatch(/plainForwards: 256/);
+  expect((await sharp(join(cwd, "lighthouse.png")).metadata()).width).toBeGreaterThan(0);
 });
 
 test("every example is run", () => {

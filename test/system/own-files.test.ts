@@ -37,7 +37,7 @@ describe("the package's own files", () => {
     const root = packageRootOf(urlOf(join(make("app", "out"), "server.mjs")));
     const error = await ziparErrorOf(() => ownPath(root, "no-such-folder"));
     expect(error.code).toBe("python-environment");
-    expect(error.message).toContain(`not found beside ${root}`);
+    expect(error.message).toContain("own files were not found beside");
     expect(error.message).toContain("--external:zipar");
     expect(error.message).toContain('serverExternalPackages: ["zipar"]');
     expect(error.message).toContain("ssr.external");
