@@ -197,6 +197,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     device: "cpu",
     dtype: "float32",
     limits: { cacheRowCount: 16, slotCount: 257 },
+    warnings: ["the model runs on the CPU: no driver answers"],
   }),
   reply(
     "ready",
@@ -212,6 +213,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       device: "cuda:0 NVIDIA H100",
       dtype: "bfloat16",
       limits: { cacheRowCount: 2, slotCount: 8300 },
+      warnings: [],
     },
     [],
     "text",
@@ -227,6 +229,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     slotCount: 257,
     cacheBytesPerImage: 2 ** 31,
     freeBytes: null,
+    warnings: [],
   }),
   reply("prompt-encoded", 2, {
     promptLength: 1,
@@ -234,6 +237,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       { name: "conditional", padding: 0 },
       { name: "unconditional", padding: 3 },
     ],
+    warnings: ['the prompt is read without "🌅", which the model\'s vocabulary lacks'],
   }),
   reply("forward-done", 3, {}, [
     { name: "drawnTokens", data: Int32Array.of(511, 0, 3) },

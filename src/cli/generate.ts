@@ -1,5 +1,4 @@
 import { createEngine, type Engine } from "../api/engine.ts";
-import { type Logger, silentLogger } from "../logger.ts";
 import type { PictureSettings } from "../picture/settings.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { generateAll, throwFailure } from "./generate-all.ts";
@@ -56,7 +55,6 @@ async function start(options: Options, signal: AbortSignal): Promise<Engine> {
       ...loading,
       size: typeof options.size === "object" ? options.size : undefined,
       worker,
-      logger: loading.logger ?? (worker && warningLogger),
       maxQueue: 4096,
       signal,
       onProgress: (step) => {
@@ -68,12 +66,6 @@ async function start(options: Options, signal: AbortSignal): Promise<Engine> {
     progress.stop();
   }
 }
-
-/** Somebody has to start a remote worker: says who is turned away meanwhile. */
-const warningLogger: Logger = {
-  ...silentLogger,
-  warn: (message) => void process.stderr.write(`zipar: ${message}\n`),
-};
 
 function remoteWorkerOf(options: Options): RemoteWorkerOptions | undefined {
   const { listen, ...access } = pick(REMOTE, options);

@@ -2,7 +2,7 @@ import type { EngineOptions } from "../api/engine-options.ts";
 import { pick, type ValuesOf } from "./option.ts";
 import { LOADED, type LOG } from "./options.ts";
 import type { Progress } from "./progress.ts";
-import { stderrLogger } from "./stderr-logger.ts";
+import { stderrLogger, warningLogger } from "./stderr-logger.ts";
 
 /** The options of an engine that all commands with a model share. */
 export function loadingOptions(
@@ -12,7 +12,7 @@ export function loadingOptions(
 ) {
   return {
     ...pick(LOADED, values),
-    logger: values.verbose ? stderrLogger : undefined,
+    logger: values.verbose ? stderrLogger : warningLogger,
     onProgress: ({ phase, completed, total, unit }) => {
       if (total !== null) progress.show(label, completed, total, `${phase} (${unit})`);
     },

@@ -24,6 +24,8 @@ export const LIMITS = {
   queries: 1 << 20,
   promptCharacters: 1 << 16,
   tokenCharacters: 128,
+  warnings: 16,
+  warningCharacters: 4096,
   gridSide: 1024,
   weightsKeyCharacters: 128,
 } as const;
@@ -314,6 +316,9 @@ export const modelCardSchema = z.strictObject({
   kvBytesPerSlot: counter,
 });
 
+/** What the user should know although it is no error, a sentence each. */
+const warnings = z.array(z.string().max(LIMITS.warningCharacters)).max(LIMITS.warnings);
+
 /** Reply to `init`. */
 export const readySchema = z.strictObject({
   type: z.literal("ready"),
@@ -327,6 +332,7 @@ export const readySchema = z.strictObject({
     /** Slots per cache row. */
     slotCount: index,
   }),
+  warnings,
 });
 
 /** Reply to `describe`. */
@@ -344,6 +350,7 @@ export const describedSchema = z.strictObject({
   cacheBytesPerImage: counter,
   /** Memory that can be allocated now; null where the system does not say. */
   freeBytes: counter.nullable(),
+  warnings,
 });
 
 /** Reply to `encode-prompt`. The prompt occupies slots `0 .. promptLength-1` of every branch. */
@@ -361,6 +368,7 @@ export const promptEncodedSchema = z.strictObject({
     )
     .min(1)
     .max(4),
+  warnings,
 });
 
 /**

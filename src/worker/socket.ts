@@ -7,12 +7,14 @@ import type {
   WorkerStats,
 } from "../decode/worker.ts";
 import { ZiparError } from "../errors.ts";
+import type { Logger } from "../logger.ts";
 import { malformed, takeArray, type WireArrays } from "../protocol/codec.ts";
 import type { ForwardSequence, ModelCard } from "../protocol/messages.ts";
 import type { QueryResult } from "../schedule/step-outcome.ts";
 import type { WorkerChannel } from "./channel.ts";
 import type { Conversation } from "./conversation.ts";
 import { forwardArrays, readResults } from "./forward-arrays.ts";
+import { warnOf } from "./warn-of.ts";
 
 /**
  * A worker behind a socket, on this machine or elsewhere. The only place where a step plan becomes a message, and a
@@ -26,10 +28,11 @@ export class SocketWorker implements Worker {
   readonly cacheRowCount: number;
   readonly #conversation: Conversation<"init">;
   readonly #channel: WorkerChannel;
+  readonly #logger: Logger;
   /** All branches of each sequence whose prompt is held. */
   readonly #branches = new Map<number, readonly number[]>();
 
-  constructor(conversation: Conversation<"init">) {
+  constructor(conversation: Conversation<"init">, logger: Logger) {
     const { channel, reply: ready, pid } = conversation;
     this.card = ready.card;
     this.device = ready.device;
@@ -38,6 +41,7 @@ export class SocketWorker implements Worker {
     this.cacheRowCount = ready.limits.cacheRowCount;
     this.#conversation = conversation;
     this.#channel = channel;
+    this.#logger = logger;
   }
 
   failure(): ZiparError | undefined {
@@ -55,6 +59,7 @@ export class SocketWorker implements Worker {
       if (branches.length !== prompt.cacheRows.length)
         throw malformed(`${branches.length} branches for ${prompt.cacheRows.length} cache rows`);
     });
+    warnOf(reply, this.#logger);
     this.#branches.set(prompt.sequence, [...branches.keys()]);
     return { promptLength };
   }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ForwardStep } from "#zipar/decode/worker";
 import { ZiparError } from "#zipar/errors";
+import { silentLogger } from "#zipar/logger";
 import { decodeReply } from "#zipar/protocol/codec";
 import { packageRoot } from "#zipar/python/location";
 import type { Query } from "#zipar/schedule/step-plan";
@@ -69,7 +70,7 @@ async function read(parts: readonly Uint8Array[]): Promise<void> {
     channel: { request: async () => answer, close() {} },
     reply: { card: { codeCount: 512, branches: ["conditional"] }, limits: { cacheRowCount: 2 } },
   };
-  await new SocketWorker(conversation as unknown as Conversation<"init">).forward(STEPS);
+  await new SocketWorker(conversation as unknown as Conversation<"init">, silentLogger).forward(STEPS);
 }
 
 function goldenReplies(): readonly Message[] {

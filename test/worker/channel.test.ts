@@ -33,6 +33,7 @@ const READY: Ready = {
   device: "cpu",
   dtype: "float32",
   limits: { cacheRowCount: 2, slotCount: 9 },
+  warnings: [],
 };
 
 let channel: WorkerChannel;
@@ -65,13 +66,8 @@ async function refuseAll(count: number): Promise<readonly Record<string, unknown
 }
 
 test("every request fits the schema of the wire", async () => {
-  const worker = new SocketWorker({
-    channel,
-    reply: READY,
-    pid: undefined,
-    failure: () => undefined,
-    async stop() {},
-  });
+  const conversation = { channel, reply: READY, pid: undefined, failure: () => undefined, async stop() {} };
+  const worker = new SocketWorker(conversation, silentLogger);
   const hub = (repository: string) => ({ type: "hub", repository, path: null, revision: null }) as const;
   const resolve = { weights: hub, part: hub };
   const codes = Int32Array.of(1, 2, 3, 4);
@@ -122,4 +118,19 @@ test("what the schema refuses does not compile either", () => {
     (body) => requestSchema.safeParse({ ...body, epoch: 1, request: 1, frames: [] }).success,
   );
   expect(isAccepted).toEqual([false, false, false, true]);
+});
+
+test("what a worker wants its user to know of a prompt goes to the logger", async () => {
+  const told: string[] = [];
+  const logger = { ...silentLogger, warn: (message: string) => void told.push(message) };
+  const conversation = { channel, reply: READY, pid: undefined, failure: () => undefined, async stop() {} };
+  const worker = new SocketWorker(conversation, logger);
+  const conditioning = { type: "text", prompt: "a cat 猫", negativePrompt: null } as const;
+  const encoding = worker.encodePrompt({ sequence: 1, cacheRows: [0], rows: 2, columns: 2, conditioning });
+  const { epoch, request } = await peer.hear();
+  const branches = [{ name: "conditional", padding: 0 }];
+  const reply = { type: "prompt-encoded", epoch, request, frames: [], promptLength: 3, branches };
+  await peer.say({ ...reply, warnings: ['the prompt is read without "猫"'] });
+  expect(await encoding).toEqual({ promptLength: 3 });
+  expect(told).toEqual(['the prompt is read without "猫"']);
 });

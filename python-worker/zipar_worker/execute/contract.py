@@ -26,13 +26,17 @@ class ProgressReporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A loaded checkpoint. `device` e.g. "cpu" or "cuda:0 NVIDIA H100"; `slot_count` is slots per cache row."""
+    """A loaded checkpoint. `device` e.g. "cpu" or "cuda:0 NVIDIA H100"; `slot_count` is slots per cache row.
+
+    `warnings`, here and below: what the user should know although it is no error, a sentence each.
+    """
 
     card: ModelCard
     device: str
     dtype: TypeName
     cache_row_count: int
     slot_count: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class ModelDescription:
     slot_count: int
     cache_bytes_per_image: int
     free_bytes: int | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class EncodedPrompt:
 
     prompt_length: int
     branches: tuple[PromptBranch, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

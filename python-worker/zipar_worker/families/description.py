@@ -22,6 +22,7 @@ class Prompt:
 
     embeddings: Tensor
     branches: tuple[PromptBranch, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:

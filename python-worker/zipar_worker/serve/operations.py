@@ -21,6 +21,8 @@ from zipar_worker.wire.arrays import Array, ArrayType
 from zipar_worker.wire.codec import unsupported_version
 from zipar_worker.wire.protocol import (
     PROTOCOL_VERSION,
+    WARNING_CHARACTERS,
+    WARNING_COUNT,
     BranchReply,
     DecodeImage,
     Describe,
@@ -125,7 +127,15 @@ class Operations:
         self.session = Session(kept.executor, SequenceRegistry(loaded))
         self.note(f"serving {loaded.card.name} on {loaded.device} as {loaded.dtype}")
         limits = ReadyLimits(cache_row_count=loaded.cache_row_count, slot_count=loaded.slot_count)
-        return Answer(partial(Ready, card=loaded.card, device=loaded.device, dtype=loaded.dtype, limits=limits))
+        ready = partial(
+            Ready,
+            card=loaded.card,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            limits=limits,
+            warnings=warnings_on_the_wire(loaded.warnings),
+        )
+        return Answer(ready)
 
     def load(self, request: Init, asked: Init, report: ProgressReporter) -> KeptModel:
         placed = self.place(request)
@@ -161,6 +171,7 @@ class Operations:
             slot_count=description.slot_count,
             cache_bytes_per_image=description.cache_bytes_per_image,
             free_bytes=description.free_bytes,
+            warnings=warnings_on_the_wire(description.warnings),
         )
         return Answer(described)
 
@@ -170,7 +181,13 @@ class Operations:
         prompt = executor.encode_prompt(request)
         registry.add_(request, prompt)
         branches = tuple(BranchReply(name=branch.name, padding=branch.padding) for branch in prompt.branches)
-        return Answer(partial(PromptEncoded, prompt_length=prompt.prompt_length, branches=branches))
+        encoded = partial(
+            PromptEncoded,
+            prompt_length=prompt.prompt_length,
+            branches=branches,
+            warnings=warnings_on_the_wire(prompt.warnings),
+        )
+        return Answer(encoded)
 
     def forward(self, request: Forward, arrays: Arrays) -> Answer:
         executor, registry = self.opened()
@@ -228,6 +245,11 @@ class Operations:
         if self.session is None:
             raise WorkerError("not-ready", "no model is loaded yet; send init and wait for ready first")
         return self.session
+
+
+def warnings_on_the_wire(warnings: Sequence[str]) -> tuple[str, ...]:
+    """As many as fit, each cut to what fits."""
+    return tuple(text[:WARNING_CHARACTERS] for text in warnings[:WARNING_COUNT])
 
 
 def _arrays_of(result: ForwardResult) -> list[Array]:

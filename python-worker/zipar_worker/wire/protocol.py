@@ -22,6 +22,8 @@ IMAGE_COUNT = 1024
 QUERY_COUNT = 1 << 20
 PROMPT_CHARACTERS = 1 << 16
 TOKEN_CHARACTERS = 128
+WARNING_COUNT = 16
+WARNING_CHARACTERS = 4096
 GRID_SIDE = 1024
 
 WANT_NONE = 0
@@ -37,6 +39,10 @@ Share: TypeAlias = Annotated[float, Meta(gt=0, le=1)]
 PromptText: TypeAlias = Annotated[str, Meta(max_length=PROMPT_CHARACTERS)]
 Path: TypeAlias = Annotated[str, Meta(min_length=1)]
 Label: TypeAlias = Annotated[str, Meta(max_length=64)]
+Warnings: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(max_length=WARNING_CHARACTERS)], ...], Meta(max_length=WARNING_COUNT)
+]
+"""What the user should know although it is no error."""
 TypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 """The number type of weights and K/V."""
 
@@ -101,9 +107,12 @@ class ModelReference(Record, frozen=True, kw_only=True):
     """Which of several sets of weights in a file is meant, e.g. "ema"."""
 
 
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)\Z"
+
+
 class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     model: ModelReference
-    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)\Z")]
+    device: Annotated[str, Meta(pattern=DEVICE_PATTERN)]
     dtype: Literal["auto"] | TypeName
 
 
@@ -294,6 +303,7 @@ class Ready(ReplyHeader, frozen=True, kw_only=True, tag="ready"):
     device: str
     dtype: TypeName
     limits: ReadyLimits
+    warnings: Warnings
 
 
 class WeightsPart(Record, frozen=True, kw_only=True):
@@ -310,6 +320,7 @@ class Described(ReplyHeader, frozen=True, kw_only=True, tag="described"):
     slot_count: Index
     cache_bytes_per_image: Counter
     free_bytes: Counter | None
+    warnings: Warnings
 
 
 class BranchReply(Record, frozen=True, kw_only=True):
@@ -321,6 +332,7 @@ class BranchReply(Record, frozen=True, kw_only=True):
 class PromptEncoded(ReplyHeader, frozen=True, kw_only=True, tag="prompt-encoded"):
     prompt_length: Positive
     branches: Annotated[tuple[BranchReply, ...], Meta(min_length=1, max_length=4)]
+    warnings: Warnings
 
 
 class ForwardDone(ReplyHeader, frozen=True, kw_only=True, tag="forward-done"):
