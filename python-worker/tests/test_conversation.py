@@ -419,6 +419,8 @@ def test_the_probe_prints_one_object() -> None:
         "torch",
         "cuda",
         "cudaDevices",
+        "gpuProblem",
+        "memory",
         "zmq",
         "msgspec",
         "safetensors",

@@ -199,6 +199,37 @@ def tied_state() -> dict[str, Tensor]:
     return state | {"model.second.bias": torch.randn(1), "vision.weight": torch.randn(9)}
 
 
+def loaded_weight(stored: Tensor, dtype: torch.dtype) -> Tensor:
+    with without_weights():
+        module = nn.Linear(3, 2, bias=False)
+    load_module_(
+        module,
+        Checkpoint(Path("w.safetensors"), {"weight": stored}),
+        dtype=dtype,
+        device=torch.device("cpu"),
+        report=lambda completed, total: None,
+    )
+    return module.weight
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float64])
+def test_numbers_that_float16_makes_infinite_are_found_when_they_are_loaded(stored: torch.dtype) -> None:
+    weight = torch.tensor([[1.0, -70000.0, 2.0], [80000.0, 0.0, 65000.0]], dtype=stored)
+    with pytest.raises(
+        WorkerError, match=r"2 numbers of the tensor weight are beyond.*the largest is (80000|79872)\."
+    ) as caught:
+        loaded_weight(weight, torch.float16)
+    assert caught.value.code == "checkpoint"
+    assert "bfloat16 or float32" in caught.value.message
+    for dtype in (torch.float32, torch.bfloat16):
+        assert loaded_weight(weight, dtype).isfinite().all()
+
+
+def test_numbers_that_are_infinite_in_the_file_are_not_blamed_on_float16() -> None:
+    weight = torch.tensor([[1.0, torch.inf, 2.0], [torch.nan, 65504.0, -65504.0]])
+    assert loaded_weight(weight, torch.float16).isfinite().sum() == 4
+
+
 def test_one_key_fills_several_parameters_and_several_keys_one() -> None:
     state = tied_state()
     module = load_tied(state)

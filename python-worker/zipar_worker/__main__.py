@@ -96,7 +96,7 @@ def serve_remotely(options: argparse.Namespace) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
     from zipar_worker.serve import parent_watch
     from zipar_worker.serve.conversation import EXIT_FATAL
-    from zipar_worker.serve.remote import resolve_engine, serve_engine
+    from zipar_worker.serve.remote import check_device, resolve_engine, serve_engine
 
     if options.with_parent:
         parent_watch.die_with_parent(PARENT_ID)
@@ -106,6 +106,7 @@ def serve_remotely(options: argparse.Namespace) -> int:
         # At once, also within a kernel: there is nothing to save.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        check_device(options.device)
         engine = resolve_engine(
             options.dial,
             keys=options.keys,
@@ -144,8 +145,17 @@ def make_torch_executor() -> Executor:
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     # Importing makes 270,000 objects that stay: searching them for garbage meanwhile is a third of the time.
     gc.disable()
+    from zipar_worker.machine.threads import settle_threads_
+
+    threads = settle_threads_(os.environ)
+    import torch
+
     from zipar_worker.execute.devices import release_unused_memory
     from zipar_worker.execute.executor import TorchExecutor
+
+    torch.set_num_threads(threads.count)
+    if torch.get_num_interop_threads() != threads.count:
+        torch.set_num_interop_threads(threads.count)  # works once, before anything uses them
 
     gc.freeze()
     gc.enable()

@@ -4,11 +4,11 @@ import { type Logger, silentLogger } from "../logger.ts";
 import { LIMITS } from "../protocol/messages.ts";
 import { isAbortSignal } from "../system/abort-signal.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
+import { deviceSchema } from "./device-name.ts";
 import { pixelSizeSchema } from "./generate-options.ts";
 
-const deviceSchema = z
-  .string()
-  .regex(/^(auto|cpu|cuda(:(0|[1-9]\d?))?)$/, 'expected "auto", "cpu", "cuda" or "cuda:N", N from 0 to 99');
+const MAX_THREADS = 1024;
+const THREADS_EXPECTED = `expected "auto" or a whole number from 1 to ${MAX_THREADS}`;
 
 /** The options of `createEngine`. Apart from what resolves them, which loads native modules: the command line needs none. */
 export const engineSchema = z.strictObject({
@@ -22,6 +22,7 @@ export const engineSchema = z.strictObject({
   weightsKey: z.string().min(1).max(LIMITS.weightsKeyCharacters).optional(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: pixelSizeSchema.optional(),
+  /** `"auto"`: the GPU with the most free memory of those that the installed PyTorch can use, else the CPU. */
   device: deviceSchema.default("auto"),
   /** Workers on this device, each with the whole model. */
   workers: z.int().min(1).max(64).optional(),
@@ -33,6 +34,19 @@ export const engineSchema = z.strictObject({
     )
     .optional(),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),
+  /**
+   * Threads that each worker on this machine computes with on the CPU. `"auto"`: all workers together one for each core that
+   * they may use, and no more than their container's quota keeps busy, unless OMP_NUM_THREADS says otherwise.
+   */
+  threads: z
+    .union(
+      [
+        z.literal("auto"),
+        z.int(THREADS_EXPECTED).min(1, THREADS_EXPECTED).max(MAX_THREADS, THREADS_EXPECTED),
+      ],
+      THREADS_EXPECTED,
+    )
+    .default("auto"),
   /** Images decoded together; more wait. Default: 8, or fewer where their K/V cache would not fit. */
   maxImages: z.int().min(1).max(256).optional(),
   /** Images that may wait. */

@@ -53,7 +53,7 @@ async function openOne(
   count: number,
   abandoned: AbortSignal,
 ): Promise<OpenedWorker> {
-  const own = { ...options, device, onProgress: progressOf(options, k, count) };
+  const own = { ...options, device, workerCount: count, onProgress: progressOf(options, k, count) };
   const open = (signal: AbortSignal) =>
     startUnder(
       { ...own, signal },
@@ -109,11 +109,13 @@ function everyOne(devices: readonly string[]) {
 async function allCudaDevices(): Promise<readonly string[]> {
   const { requirePython } = await import("../python/environment.ts"); // not before: importing zipar stays quick
   const { probePython } = await import("../python/probe.ts");
-  const { cudaDevices } = await probePython(requirePython());
-  if (cudaDevices.length > 0) return cudaDevices.map((_, index) => `cuda:${index}`);
+  const { cudaDevices, gpuProblem } = await probePython(requirePython());
+  const usable = cudaDevices.flatMap(({ problem }, index) => (problem === null ? [`cuda:${index}`] : []));
+  if (usable.length > 0) return usable;
+  const why = gpuProblem === null ? "PyTorch finds none" : `${gpuProblem.found}. ${gpuProblem.remedy}`;
   throw new ZiparError({
     code: "device",
-    message: '`devices: "all"` means all CUDA devices, and PyTorch finds none; `npx zipar doctor` says why',
+    message: `\`devices: "all"\` means all CUDA devices that can be used: ${why}`,
   });
 }
 

@@ -10,6 +10,7 @@ import type { ValuesOf } from "./option.ts";
 import type { DEMO } from "./options.ts";
 import { makeFolder, writeOutput } from "./output.ts";
 import { showProgress } from "./progress.ts";
+import { warningLogger } from "./stderr-logger.ts";
 
 interface Way {
   readonly name: string;
@@ -39,10 +40,10 @@ interface Setting {
 }
 
 /** `zipar demo`: one picture of every class of the demo checkpoint, in next-token order and in fewer forwards. */
-export async function runDemo({ out, device, seed }: ValuesOf<typeof DEMO>): Promise<void> {
+export async function runDemo({ out, device, threads, seed }: ValuesOf<typeof DEMO>): Promise<void> {
   makeFolder(out);
   const signal = interruptSignal();
-  const engine = await createEngine({ model: "demo", device, signal });
+  const engine = await createEngine({ model: "demo", device, threads, signal, logger: warningLogger });
   try {
     const classes = classNamesOf(engine);
     const settings: Setting[] = [];

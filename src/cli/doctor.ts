@@ -101,23 +101,40 @@ async function examinePython(environment: PythonEnvironment): Promise<readonly F
   }
 }
 
-function describeProbe({ python, torch, cuda, cudaDevices, threads }: PythonProbe): readonly Finding[] {
-  const gpus = cudaDevices.map(
-    ({ name, memoryBytes }, index) => `cuda:${index} ${name} (${(memoryBytes / 2 ** 30).toFixed(0)} GiB)`,
-  );
-  const withoutGpu =
-    cuda === null
-      ? "cpu alone: PyTorch is a build without CUDA"
-      : "cpu alone: no NVIDIA GPU, or no driver for it";
+export function describeProbe(probe: PythonProbe): readonly Finding[] {
+  const { python, torch, cuda, threads, memory } = probe;
+  const { count, reason } = threads;
   return [
     { name: "Python", state: "good", found: python },
     { name: "PyTorch", state: "good", found: `${torch}${cuda === null ? "" : `, built for CUDA ${cuda}`}` },
+    examineDevices(probe),
+    { name: "threads", state: "good", found: `${count} on the CPU: ${reason}` },
     {
-      name: "devices",
+      name: "memory",
       state: "good",
-      found: gpus.length > 0 ? gpus.join(", ") : `${withoutGpu}; ${threads} threads`,
+      found:
+        memory === null
+          ? "how much is free is not known"
+          : `${gibibytes(memory.freeBytes, 2)} free on the CPU${memory.limit === null ? "" : `, by ${memory.limit}`}`,
     },
   ];
+}
+
+function examineDevices({ cuda, cudaDevices, gpuProblem }: PythonProbe): Finding {
+  const gpus = cudaDevices.map(({ name, memoryBytes, problem }, index) => {
+    const place = `cuda:${index} ${name} (${gibibytes(memoryBytes, 0)})`;
+    return problem === null ? place : `${place}, which cannot be used`;
+  });
+  if (gpuProblem !== null) {
+    const { found, remedy } = gpuProblem;
+    return { name: "devices", state: "warning", found: `cpu alone: ${found}`, remedy };
+  }
+  const none = cuda === null ? "; PyTorch is a build without CUDA" : "; no GPU was found";
+  return { name: "devices", state: "good", found: gpus.length > 0 ? gpus.join(", ") : `cpu alone${none}` };
+}
+
+function gibibytes(bytes: number, digits: number): string {
+  return `${(bytes / 2 ** 30).toFixed(digits)} GiB`;
 }
 
 function examineDemo(folder: string): Finding {

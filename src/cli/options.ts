@@ -21,9 +21,9 @@ import {
   whole,
 } from "./option.ts";
 import {
+  readAutoOrWhole,
   readClass,
   readInterval,
-  readLookahead,
   readSize,
   readWholes,
   readWindow,
@@ -49,7 +49,13 @@ const MODEL_FILES = {
   textEncoder: option("<ref>", TEXT_ENCODER_HELP, engine.textEncoder),
   weightsKey: option("<name>", 'which weights of a file that holds several, e.g. "ema"', engine.weightsKey),
 };
-const DEVICE = { device: preset("auto", option("<device>", "auto, cpu, cuda or cuda:N", engine.device)) };
+const DEVICE = {
+  device: preset("auto", option("<device>", "auto, cpu, cuda or cuda:N", engine.device)),
+  threads: preset(
+    "auto",
+    option("<count>", "threads that a CPU computes with: auto, or a number", engine.threads, readAutoOrWhole),
+  ),
+};
 const PLACE = { ...DEVICE, dtype: preset("auto", option("<dtype>", "", engine.dtype)) };
 /** What `createEngine` takes as it is. */
 export const LOADED = { ...MODEL_FILES, ...PLACE };
@@ -65,7 +71,7 @@ export const SAMPLING = {
     "<steps>",
     "steps ahead for which guesses are fed: auto, or a number",
     image.lookahead,
-    readLookahead,
+    readAutoOrWhole,
   ),
   guidanceScale: decimal("<scale>", "classifier-free guidance; 1 turns it off", image.guidanceScale),
   guidanceInterval: option(
@@ -243,6 +249,7 @@ export const WORKER = {
   ),
   keys: path("<folder>", "the worker's keys, made by zipar keys"),
   tokenFile: path("<file>", "by default ZIPAR_TOKEN, else the token beside the keys"),
+  threads: DEVICE.threads,
   device: { ...DEVICE.device, help: "cpu, cuda or cuda:N; auto leaves it to the engine" },
   heartbeatTimeout: whole(
     "<ms>",

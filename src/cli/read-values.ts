@@ -38,7 +38,7 @@ export function readSize(text: string): unknown {
 }
 
 /** `auto` or a number. */
-export function readLookahead(text: string): unknown {
+export function readAutoOrWhole(text: string): unknown {
   return text === "auto" ? text : readWhole(text);
 }
 

@@ -3,6 +3,7 @@ import { ZiparError } from "../errors.ts";
 import { diagnosePython } from "../python/diagnose.ts";
 import { requirePython } from "../python/environment.ts";
 import { isolatedVariables, type PythonProgram, runsModule } from "../python/isolation.ts";
+import { threadVariables } from "../python/thread-variables.ts";
 import { interruptExitCode, interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { WORKER } from "./options.ts";
@@ -42,7 +43,7 @@ async function runPython({ python, source }: PythonProgram, options: WorkerOptio
     stderr: "inherit",
     buffer: false,
     reject: false,
-    env: isolatedVariables(source),
+    env: { ...isolatedVariables(source), ...threadVariables(options) },
     extendEnv: false,
     windowsHide: true,
   });

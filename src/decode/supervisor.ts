@@ -89,7 +89,8 @@ export class Supervisor {
         this.#logger.info(`another worker is ready after ${Math.round(performance.now() - startedAt)} ms`);
         return;
       } catch (error) {
-        if (!ZiparError.is(error) || FINAL.has(error.code)) throw error;
+        if (!ZiparError.is(error) || FINAL.has(error.code) || error.details.killedForMemory === true)
+          throw error;
         reason = error;
       }
     }

@@ -24,6 +24,10 @@ export interface WorkerOptions {
   readonly size?: { readonly width: number; readonly height: number } | undefined;
   readonly device: string;
   readonly dtype: "auto" | "float32" | "bfloat16" | "float16";
+  /** That a worker of this machine computes with on a CPU; undefined: "auto". */
+  readonly threads?: "auto" | number | undefined;
+  /** Workers of the engine, which share the processors where they run on one machine; undefined: one. */
+  readonly workerCount?: number | undefined;
   /** Images decoded together; undefined: as many as fit, up to a default. */
   readonly maxImages?: number | undefined;
   readonly startTimeoutMs: number;

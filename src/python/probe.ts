@@ -11,8 +11,15 @@ const probeSchema = z.object({
   torch: z.string(),
   /** CUDA version of the build; null for one without CUDA. */
   cuda: z.string().nullable(),
-  cudaDevices: z.array(z.object({ name: z.string(), memoryBytes: z.number() })),
-  threads: z.number(),
+  /** GPUs that PyTorch sees, those that it cannot use with the reason. */
+  cudaDevices: z.array(
+    z.object({ name: z.string(), memoryBytes: z.number(), problem: z.string().nullable() }),
+  ),
+  /** Why no GPU can be used where there seems to be one. */
+  gpuProblem: z.object({ found: z.string(), remedy: z.string() }).nullable(),
+  threads: z.object({ count: z.number(), reason: z.string() }),
+  /** What is free for models on the CPU, and the limit that leaves so little; null where the system does not say. */
+  memory: z.object({ freeBytes: z.number(), limit: z.string().nullable() }).nullable(),
 });
 
 /** What the worker's interpreter says of itself. */

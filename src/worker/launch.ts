@@ -3,8 +3,10 @@ import type { WorkerOptions } from "../decode/worker-source.ts";
 import { reasonOf, withDetails, ZiparError } from "../errors.ts";
 import type { RequestBody } from "../protocol/requests.ts";
 import { diagnosePython } from "../python/diagnose.ts";
+import { memoryKillCount } from "../system/memory-kills.ts";
 import { type Hello, type Refusal, WorkerChannel } from "./channel.ts";
 import { type Conversation, converse, type FirstRequest, helloWithin } from "./conversation.ts";
+import { tailOf, workerDied } from "./death.ts";
 import { engineClosed } from "./failures.ts";
 import { WorkerProcess, type WorkerProgram } from "./process.ts";
 import { localTransports, type Transport } from "./transport.ts";
@@ -27,9 +29,13 @@ export async function launch<First extends FirstRequest>(
   const epoch = ++lastEpoch;
   const token = randomBytes(32).toString("hex");
   const spawn = (endpoint: string) =>
-    new WorkerProcess({ ...program, logger: options.logger, endpoint, token, epoch });
+    new WorkerProcess({ ...program, logger: options.logger, threadOptions: options, endpoint, token, epoch });
+  const memoryKillsBefore = memoryKillCount();
   const { channel, process } = await openChannel(localTransports(options.heartbeatTimeoutMs), spawn, options);
-  const death = process.ended.then((reason) => channel.close(workerDied(reason, process)));
+  const death = process.ended.then((reason) => {
+    const memoryKills = [memoryKillsBefore, memoryKillCount()] as const;
+    channel.close(workerDied({ reason, memoryKills, output: process.output.toString() }));
+  });
   channel.closed.then(() => process.kill()); // whatever is left of a worker that was given up
 
   const hello = () =>
@@ -102,27 +108,13 @@ function shutdownGrace(): Promise<void> {
 function saidNothing(ms: number, process: WorkerProcess): ZiparError {
   return new ZiparError({
     code: "worker-timeout",
-    message: `the worker said nothing for ${ms} ms after it was started${tailOf(process)}`,
-  });
-}
-
-function workerDied(reason: string, process: WorkerProcess): ZiparError {
-  return new ZiparError({
-    code: reason.includes("could not be started") ? "worker-start" : "worker-died",
-    message: `the worker is gone: ${reason}${tailOf(process)}`,
-    details: { output: process.output.toString() },
+    message: `the worker said nothing for ${ms} ms after it was started${tailOf(process.output.toString())}`,
   });
 }
 
 /** The error with what the worker printed last, whoever noticed its end. */
 function withOutput(error: ZiparError, process: WorkerProcess): ZiparError {
   return "output" in error.details ? error : withDetails(error, { output: process.output.toString() });
-}
-
-/** The end of what a worker printed, for an error message. */
-function tailOf(process: WorkerProcess): string {
-  const lines = process.output.toString().split("\n").slice(-12).join("\n");
-  return lines === "" ? "" : `; its last output was:\n${lines}`;
 }
 
 function cannotListen(failures: readonly unknown[]): ZiparError {

@@ -1,6 +1,7 @@
 import { execa } from "execa";
 import type { Logger } from "../logger.ts";
 import { isolatedVariables, type PythonProgram, runsModule } from "../python/isolation.ts";
+import { type ThreadOptions, threadVariables } from "../python/thread-variables.ts";
 import { OutputTail } from "./output-tail.ts";
 
 /** How long the last output of a process that has ended may take to arrive. */
@@ -20,6 +21,7 @@ export interface WorkerProcessOptions extends WorkerProgram {
   readonly endpoint: string;
   readonly token: string;
   readonly epoch: number;
+  readonly threadOptions: ThreadOptions;
   readonly logger: Logger;
 }
 
@@ -86,7 +88,8 @@ async function endOf(child: ReturnType<typeof spawn>): Promise<string> {
   return `it could not be started: ${originalMessage}`;
 }
 
-function spawn({ python, source, directory, endpoint, extraArguments, module }: WorkerProcessOptions) {
+function spawn(options: WorkerProcessOptions) {
+  const { python, source, directory, endpoint, extraArguments, module, threadOptions } = options;
   return execa(python, [...runsModule(module, directory), "--connect", endpoint, ...extraArguments], {
     stdin: "pipe",
     stdout: "pipe",
@@ -95,7 +98,7 @@ function spawn({ python, source, directory, endpoint, extraArguments, module }: 
     cleanup: false,
     buffer: false, // a chatty worker would be killed at maxBuffer
     reject: false,
-    env: isolatedVariables(source),
+    env: { ...isolatedVariables(source), ...threadVariables(threadOptions) },
     extendEnv: false,
     windowsHide: true,
   });

@@ -270,3 +270,28 @@ describe("disposing", () => {
     expect((await ziparErrorOf(() => engine.generate(request))).code).toBe("engine-closed");
   });
 });
+
+describe("where an engine runs", () => {
+  test.each([
+    ["mps", "(MPS) is not supported yet"],
+    ["mps:0", "(MPS) is not supported yet"],
+    ["cuda:0,cuda:1", "`devices` for a worker on each"],
+    ["cuda:0 cuda:1", "`devices` for a worker on each"],
+    ["gpu", 'expected "auto", "cpu", "cuda" or "cuda:N", N from 0 to 99'],
+    ["cuda:", 'expected "auto", "cpu", "cuda" or "cuda:N"'],
+    ["cuda:-1", 'expected "auto", "cpu", "cuda" or "cuda:N"'],
+    ["cpu\n", 'expected "auto", "cpu", "cuda" or "cuda:N"'],
+  ])("is no device %j", async (device, message) => {
+    const error = await ziparErrorOf(() => createEngine({ worker: stubWorker(STUB), device }));
+    expect(error.code).toBe("invalid-options");
+    expect(error.message).toContain(message);
+    expect(error.message).toContain(JSON.stringify(device));
+  });
+
+  test.each(["many", 0, -2, 1.5, 1025, Number.NaN])("is no number of threads: %s", async (threads) => {
+    const error = await ziparErrorOf(() =>
+      createEngine({ worker: stubWorker(STUB), threads: threads as number }),
+    );
+    expect(error.message).toContain('expected "auto" or a whole number from 1 to 1024');
+  });
+});

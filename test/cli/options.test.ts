@@ -36,6 +36,8 @@ describe("options are read as", () => {
     ["--size 960x544", GENERATE, { size: { width: 960, height: 544 } }],
     ["--size 16:9", GENERATE, { size: "16:9" }],
     ["--class 207", GENERATE, { class: 207 }],
+    ["--connect tcp://10.0.0.5:5555 --threads 3", WORKER, { threads: 3 }],
+    ["", GENERATE, { threads: "auto" }],
     ["--class lighthouse", GENERATE, { class: "lighthouse" }],
     ["--weights-key ema", GENERATE, { weightsKey: "ema" }],
     ["--weights-key ema", INFO, { weightsKey: "ema" }],

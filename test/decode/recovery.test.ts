@@ -224,17 +224,20 @@ describe("an end to recovering", () => {
     expect(waits[2]).toBeGreaterThanOrEqual(159);
   });
 
-  test("a start that cannot succeed is not tried again", async () => {
+  test.each([
+    { code: "checkpoint", message: "the file is gone" },
+    { code: "out-of-memory", message: "it was ended by SIGKILL", details: { killedForMemory: true } },
+  ] as const)("a start that cannot succeed is not tried again: $code", async (failure) => {
     const worker = recordingWorker(STUB);
     worker.beforeRestart = () => {
-      throw new ZiparError({ code: "checkpoint", message: "the file is gone" });
+      throw new ZiparError(failure);
     };
     worker.beforeForward = (index) => {
       if (index === 3) worker.lose();
     };
     await using engine = await createEngine({ worker: worker.source, restarts: QUICK });
     const error = await ziparErrorOf(() => engine.generate({ classLabel: 1, window: 2 }));
-    expect(error.code).toBe("checkpoint");
+    expect(error.code).toBe(failure.code);
     expect((error.details.decoded as number[][]).flat().filter((token) => token >= 0)).toHaveLength(4);
     expect(worker.startCount).toBe(2);
   });

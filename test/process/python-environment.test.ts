@@ -28,7 +28,15 @@ beforeAll(() => {
   writeFileSync(files.runLock, lockOf(tiny));
   writeFileSync(files.testLock, lockOf(tiny, "sortedcontainers"));
   copyFileSync(workerFiles().uvLock, files.uvLock);
-  const probe = { python: "3", torch: "2", cuda: null, cudaDevices: [], threads: 1 };
+  const probe = {
+    python: "3",
+    torch: "2",
+    cuda: null,
+    cudaDevices: [],
+    gpuProblem: null,
+    threads: { count: 1, reason: "1 core" },
+    memory: null,
+  };
   writeFileSync(
     join(files.directory, "zipar_worker", "__main__.py"),
     `import ${tiny}\nprint('${JSON.stringify(probe)}')\n`,

@@ -246,8 +246,10 @@ def load_module_(
             # Always a copy: a mapped tensor would change, or fault, with the file.
             parameter = torch.empty(shape, dtype=dtype, device=device)
             first = 0
-            for tensor in stored[f"{prefix}.{name}" if prefix else name]:
-                parameter[first : first + len(tensor)].copy_(tensor)
+            full_name = f"{prefix}.{name}" if prefix else name
+            for key, tensor in zip(wanted[full_name], stored[full_name], strict=True):
+                filled = parameter[first : first + len(tensor)].copy_(tensor)
+                _check_range(checkpoint.path, key, tensor, filled)
                 first += len(tensor)
                 completed += tensor.nbytes
                 report(completed, total)
@@ -323,6 +325,19 @@ def _check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], tensors: 
                 f"{path}: the tensor {key} has the shape {list(tensor.shape)}; this model needs {list(shape)}. The "
                 f"file belongs to a model of another size, or its configuration is wrong.",
             )
+
+
+def _check_range(path: Path, key: str, stored: Tensor, cast: Tensor) -> None:
+    """Raises `checkpoint` for numbers that float16 makes infinite: no other type that is used has so small a range."""
+    if cast.dtype != torch.float16 or stored.dtype == torch.float16:
+        return
+    lost = cast.isinf().cpu() & stored.isfinite()
+    if lost.any():
+        raise WorkerError(
+            "checkpoint",
+            f"{path} cannot be loaded as float16: {int(lost.sum())} numbers of the tensor {key} are beyond its range "
+            f"of 65504, the largest is {float(stored[lost].abs().max()):.6g}. Use the dtype bfloat16 or float32.",
+        )
 
 
 def _lacks_keys(checkpoint: Checkpoint, missing: list[str]) -> WorkerError:

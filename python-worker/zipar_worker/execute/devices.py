@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from zipar_worker.errors import WorkerError
+from zipar_worker.execute.gpu_choice import card_problem, choose_card, gpu_problem, usable_cards
+from zipar_worker.execute.gpu_facts import GpuFacts, gather_gpu_facts
+from zipar_worker.machine import memory
+from zipar_worker.machine.graphics import free_bytes_by_uuid
 
-_MEMORY_INFORMATION = Path("/proc/meminfo")
+
+class Placement(NamedTuple):
+    device: torch.device
+    warning: str | None
+    """What whoever left the choice to us should know of it."""
 
 
-def resolve_device(name: str) -> torch.device:
-    """CUDA for "auto" where there is any. Raises `device` for a device that is not there."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        why = "is built without CUDA" if torch.version.cuda is None else "finds no CUDA device"
-        raise WorkerError(
-            "device",
-            f"The device {name!r} is not available: PyTorch {torch.__version__} {why}. Use the device cpu or auto, or "
-            f"install a CUDA build of PyTorch and check the driver with nvidia-smi.",
-        )
-    _, _, number = name.partition(":")
-    index = int(number or 0)
-    if index >= torch.cuda.device_count():
-        raise WorkerError(
-            "device",
-            f"The device {name!r} is not available: CUDA has {torch.cuda.device_count()} devices, numbered from 0.",
-        )
+def resolve_device(name: str) -> Placement:
+    """For "auto" a GPU where there is one to be used, else the CPU. Raises `device` for a device that is not there."""
+    if name == "cpu":
+        return Placement(torch.device("cpu"), None)
+    facts = gather_gpu_facts()
+    if name.startswith("cuda:"):
+        return Placement(_numbered(name, facts), None)
+    card = choose_card(facts, free_bytes_by_uuid() if len(usable_cards(facts)) > 1 else {})
+    if card is not None:
+        return Placement(torch.device("cuda", card.index), None)
+    if name == "auto":
+        return Placement(torch.device("cpu"), _warning(facts))
+    raise _unavailable(name, facts)
+
+
+def _numbered(name: str, facts: GpuFacts) -> torch.device:
+    index = int(name.partition(":")[2])
+    card = next((card for card in facts.cards if card.index == index), None)
+    if card is None and facts.cards:
+        listed = ", ".join(f"cuda:{card.index} {card.name}" for card in facts.cards)
+        raise WorkerError("device", f"The device {name!r} is not available: expected one of {listed}.")
+    problem = card_problem(facts, card) if card is not None else None
+    if problem is not None:
+        raise WorkerError("device", f"The device {name!r} cannot be used: {problem.found}. {problem.remedy}")
+    if card is None:
+        raise _unavailable(name, facts)
     return torch.device("cuda", index)
+
+
+def _unavailable(name: str, facts: GpuFacts) -> WorkerError:
+    problem = gpu_problem(facts)
+    if problem is not None:
+        return WorkerError(
+            "device",
+            f"The device {name!r} is not available: {problem.found}. {problem.remedy} The device cpu needs no GPU.",
+        )
+    build = facts.build
+    why = "is built without CUDA" if build.cuda is None and build.hip is None else "finds no CUDA device"
+    return WorkerError(
+        "device",
+        f"The device {name!r} is not available: PyTorch {build.version} {why}. Use the device cpu or auto, or "
+        f"install a CUDA build of PyTorch and check the driver with nvidia-smi.",
+    )
+
+
+def _warning(facts: GpuFacts) -> str | None:
+    problem = gpu_problem(facts)
+    if problem is None or not problem.is_news:
+        return None
+    return f"the model runs on the CPU: {problem.found}. {problem.remedy} With the device cpu this is not said."
 
 
 def release_unused_memory() -> None:
     """Gives back to the devices what PyTorch keeps of tensors that are gone, so that it counts as free."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing where no GPU was used
 
 
 def describe_device(device: torch.device) -> str:
@@ -57,14 +94,8 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if _MEMORY_INFORMATION.exists():
-        for line in _MEMORY_INFORMATION.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
+    free = memory.free_memory()
+    return None if free is None else free.free_bytes
 
 
 @contextmanager
@@ -83,17 +114,20 @@ def naming_memory(what: str, device: torch.device) -> Iterator[None]:
 
 def _out_of_memory(what: str, device: torch.device, details: dict[str, int | None]) -> WorkerError:
     figures = " and ".join(
-        f"{_gibibytes(details[key])} {meaning}"
+        f"{memory.gibibytes(count)} {meaning}"
         for key, meaning in (("wantedBytes", "are needed"), ("freeBytes", "are free"))
-        if details.get(key) is not None
+        if (count := details.get(key)) is not None
     )
+    limit = _limit(device)
     return WorkerError(
         "out-of-memory",
-        f"Not enough memory on {device} for {what}: {figures}. Generate fewer images at a time, use a smaller model, "
-        f"or the dtype bfloat16.",
+        f"Not enough memory on {device} for {what}: {figures}{limit and f', by {limit}'}. Generate fewer images at a "
+        f"time, use a smaller model or a dtype of 16 bits{limit and ', or raise that limit'}.",
         details,
     )
 
 
-def _gibibytes(count: int | None) -> str:
-    return f"{(count or 0) / 2**30:.2f} GiB"
+def _limit(device: torch.device) -> str:
+    """What keeps the free memory below what the machine has; empty where nothing does."""
+    free = memory.free_memory() if device.type == "cpu" else None
+    return "" if free is None or free.limit is None else free.limit

@@ -23,7 +23,14 @@ from zipar_worker.execute.contract import (
     SequenceFeed,
     Stats,
 )
-from zipar_worker.execute.devices import check_memory, describe_device, free_memory, naming_memory, resolve_device
+from zipar_worker.execute.devices import (
+    Placement,
+    check_memory,
+    describe_device,
+    free_memory,
+    naming_memory,
+    resolve_device,
+)
 from zipar_worker.execute.dtypes import DTYPES, resolve_dtype
 from zipar_worker.execute.kv_cache import KvCache, stored_slots
 from zipar_worker.execute.outcome import choose, read_back
@@ -53,7 +60,7 @@ class TorchExecutor:
 
     @torch.inference_mode()
     def describe(self, request: Describe, report: ProgressReporter) -> ModelDescription:
-        opened, device, dtype = _open(request, report)
+        opened, (device, warning), dtype = _open(request, report)
         description = opened.describe(DTYPES[dtype])
         return ModelDescription(
             card=description.card,
@@ -63,11 +70,12 @@ class TorchExecutor:
             slot_count=description.slot_count,
             cache_bytes_per_image=description.branch_count * _cache_row_bytes(description, DTYPES[dtype], device),
             free_bytes=free_memory(device),
+            warnings=_told(warning),
         )
 
     @torch.inference_mode()
     def init(self, request: Init, report: ProgressReporter) -> Loaded:
-        opened, device, type_name = _open(request, report)
+        opened, (device, warning), type_name = _open(request, report)
         dtype = DTYPES[type_name]
         description = opened.describe(dtype)
         image_count = _affordable_images(request, description, dtype, device)
@@ -81,6 +89,7 @@ class TorchExecutor:
             dtype=type_name,
             cache_row_count=cache_row_count,
             slot_count=description.slot_count,
+            warnings=_told(warning),
         )
 
     def adopt(
@@ -105,7 +114,7 @@ class TorchExecutor:
     def encode_prompt(self, request: EncodePrompt) -> EncodedPrompt:
         prompt = self._family.encode_prompt(request)
         self._held[request.sequence] = HeldPrompt(prompt, request.cache_rows)
-        return EncodedPrompt(prompt.length, prompt.branches)
+        return EncodedPrompt(prompt.length, prompt.branches, prompt.warnings)
 
     @torch.inference_mode()
     def forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
@@ -187,10 +196,9 @@ class TorchExecutor:
         return Stats(torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None)
 
 
-def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedModel, torch.device, TypeName]:
+def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedModel, Placement, TypeName]:
     """The checkpoint of a request, and where and in which number type it will run."""
-    device = resolve_device(request.device)
-    dtype = resolve_dtype(request.dtype, device)
+    placement = resolve_device(request.device)
     model: ModelReference = request.model
     paths = resolve_model(model, companions_of(model.weights), report)
     options = OpenOptions(
@@ -199,7 +207,12 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedMod
         size=(model.size.width, model.size.height) if model.size else None,
         weights_key=model.weights_key,
     )
-    return open_family(paths.weights, options), device, dtype
+    opened = open_family(paths.weights, options)
+    return opened, placement, resolve_dtype(request.dtype, placement.device, opened.fits_float16)
+
+
+def _told(warning: str | None) -> tuple[str, ...]:
+    return () if warning is None else (warning,)
 
 
 def _affordable_images(request: Init, description: Description, dtype: torch.dtype, device: torch.device) -> int:

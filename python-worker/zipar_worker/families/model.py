@@ -80,6 +80,10 @@ class OpenedModel:
     prompts: PromptEncoder
     transformer: Stored[Transformer]
     image_tokenizer: Stored[ImageDecoder] | None
+    fits_float16: bool = False
+    """Whether the official code offers float16 for its activations. Others overflow in it, or nobody has shown that
+    they do not.
+    """
 
     def describe(self, dtype: torch.dtype) -> Description:
         """For weights of this number type."""

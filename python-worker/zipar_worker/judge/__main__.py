@@ -17,6 +17,7 @@ within each class; resample k chooses the same places in all sets with the same 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.judge.verdicts import judge
+from zipar_worker.machine.threads import settle_threads_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True, help="directory with the classifier")
     parser.add_argument("sets", type=Path, nargs="+", help="safetensors files with pictures and labels")
     options = parser.parse_args(arguments)
+    settle_threads_(os.environ)
+    from zipar_worker.judge.verdicts import judge
+
     try:
         judgement = judge(options.checkpoint, options.sets)
     except WorkerError as error:

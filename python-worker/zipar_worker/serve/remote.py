@@ -17,6 +17,7 @@ from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_NOBODY, Server
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.wire.key_files import WorkerKeys, read_keys, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
+from zipar_worker.wire.protocol import DEVICE_PATTERN
 
 ANSWER_TIMEOUT_MS = 10_000
 """How long the engine may take to answer the hello. It answers at once, or never."""
@@ -58,6 +59,12 @@ def resolve_engine(
         token=read_token(token_file, keys, os.environ),
         heartbeat_timeout_ms=heartbeat_timeout_ms,
     )
+
+
+def check_device(name: str) -> None:
+    """Raises `ValueError` for what is no device that a model can be on."""
+    if re.match(DEVICE_PATTERN, name) is None:
+        raise ValueError(f"expected the device auto, cpu, cuda or cuda:N, received {name!r}")
 
 
 def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: str) -> int:

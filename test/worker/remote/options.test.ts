@@ -129,3 +129,10 @@ describe("who may dial in", () => {
     expect(tokenOf({})).toBe("the environment's token");
   });
 });
+
+test("a number of threads is refused for a worker on another machine, before anybody waits for it", async () => {
+  const worker = { listen: "tcp://127.0.0.1:0", token: TOKEN };
+  const error = await ziparErrorOf(() => createEngine({ worker, threads: 4 }));
+  expect(error).toMatchObject({ code: "invalid-options" });
+  expect(error.message).toContain("zipar worker --threads");
+});

@@ -81,6 +81,7 @@ def model_of(files: Files) -> OpenedModel:
         prompts=_prompts(files, transformer),
         transformer=Stored(transformer, files.checkpoint, KEYS),
         image_tokenizer=image_tokenizer,
+        fits_float16=True,  # `--precision fp16` of the official samplers
     )
 
 
