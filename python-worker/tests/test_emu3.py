@@ -44,6 +44,7 @@ from zipar_worker.families.emu3.vq import ORIGINAL_KEYS, ImageTokenizer, adapt_v
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
+from zipar_worker.families.unreadable import reads_everything
 from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
@@ -612,7 +613,9 @@ def official_files() -> Files:
         shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in parts.items()}
     shapes["lm_head.weight"] = (184622, width)
     ids = dict(zip(SPECIAL_NAMES, (151643, 151849, 151852, 151851, 151846), strict=True))
-    vocabulary = Vocabulary(Path(), lambda text: list(text.encode()), ids, OFFICIAL_FIRST_CODE, OFFICIAL_CODES)
+    vocabulary = Vocabulary(
+        Path(), lambda text: list(text.encode()), ids, OFFICIAL_FIRST_CODE, OFFICIAL_CODES, reads_everything
+    )
     weights = Checkpoint(Path("Emu3-Gen"), {name: torch.empty(shape) for name, shape in shapes.items()})
     with without_weights():
         vq_shapes = stored_shapes(Emu3VQDecoder(Emu3VQConfig()), ORIGINAL_KEYS).values()

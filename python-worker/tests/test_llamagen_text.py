@@ -38,6 +38,7 @@ from zipar_worker.families.llamagen.text_encoder import (
     TextEncoderSettings,
     build_encoder,
     caption_tokens,
+    cleaned_prompt,
     encoder_dtype,
     open_text_encoder,
 )
@@ -98,6 +99,10 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_str(json.dumps(FIXTURE["tokenizer"]))
 
 
+def tokens_of(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    return caption_tokens(tokenizer, cleaned_prompt(prompt, CAPTION_LENGTH), CAPTION_LENGTH)
+
+
 def case_name(case: dict[str, Any]) -> str:
     return str(case["prompt"])
 
@@ -109,7 +114,7 @@ def test_captions_are_cleaned_as_by_the_official_code(caption: str, cleaned: str
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_token_ids_equal_those_of_the_official_code(case: dict[str, Any], tokenizer: Tokenizer) -> None:
-    assert caption_tokens(tokenizer, case["prompt"], CAPTION_LENGTH) == case["tokenIds"]
+    assert tokens_of(tokenizer, case["prompt"]) == case["tokenIds"]
 
 
 def test_token_ids_equal_those_of_transformers(checkpoints: dict[int, Path], tokenizer: Tokenizer) -> None:
@@ -118,7 +123,7 @@ def test_token_ids_equal_those_of_transformers(checkpoints: dict[int, Path], tok
     theirs = AutoTokenizer.from_pretrained(checkpoints[CASES[0]["seed"]] / "flan-t5-xl")
     for caption, cleaned in FIXTURE["cleaning"]:
         if cleaned and cleaned.isascii():
-            assert caption_tokens(tokenizer, caption, CAPTION_LENGTH) == theirs(cleaned).input_ids
+            assert tokens_of(tokenizer, caption) == theirs(cleaned).input_ids
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["seed"] == CASES[0]["seed"]], ids=case_name)

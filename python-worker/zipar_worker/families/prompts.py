@@ -12,6 +12,7 @@ from torch import Tensor
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter, PromptBranch
 from zipar_worker.families.description import BRANCHES, Prompt
+from zipar_worker.families.unreadable import FindLost, reads_everything, warn_of_unreadable
 from zipar_worker.wire.protocol import ClassConditioning, Grid, TextConditioning
 
 BranchIds: TypeAlias = Callable[[TextConditioning, Grid], Sequence[Sequence[int]]]
@@ -40,15 +41,26 @@ class TokenPrompts(PromptEncoder):
     Each branch counts its positions from the first token that is no padding.
     """
 
-    def __init__(self, ids: BranchIds, max_tokens: int, padding_id: int, embed: Callable[[Tensor], Tensor]) -> None:
-        """embed: int64 [...] on any device -> [..., dim] on that of the weights."""
+    def __init__(
+        self,
+        ids: BranchIds,
+        max_tokens: int,
+        padding_id: int,
+        embed: Callable[[Tensor], Tensor],
+        find_lost: FindLost = reads_everything,
+    ) -> None:
+        """embed: int64 [...] on any device -> [..., dim] on that of the weights. find_lost: in texts of users."""
         self._ids = ids
         self._max_tokens = max_tokens
         self._padding_id = padding_id
         self._embed = embed
+        self._find_lost = find_lost
 
     def encode(self, conditioning: ClassConditioning | TextConditioning, grid: Grid, branch_count: int) -> Prompt:
         assert isinstance(conditioning, TextConditioning)
+        warnings = warn_of_unreadable("prompt", conditioning.prompt, self._find_lost)
+        if conditioning.negative_prompt is not None:
+            warnings += warn_of_unreadable("negative prompt", conditioning.negative_prompt, self._find_lost)
         prompts = self._ids(conditioning, grid)[:branch_count]
         for name, ids in zip(("prompt", "negative prompt"), prompts, strict=False):
             self._check_length(name, len(ids))
@@ -59,7 +71,7 @@ class TokenPrompts(PromptEncoder):
             PromptBranch(name, padding, position_offset=padding)
             for name, padding in zip(BRANCHES, paddings, strict=False)
         )
-        return Prompt(self._embed(torch.tensor(padded)), tuple(branches))
+        return Prompt(self._embed(torch.tensor(padded)), tuple(branches), warnings)
 
     def _check_length(self, name: str, token_count: int) -> None:
         if token_count > self._max_tokens:

@@ -65,7 +65,9 @@ def model_of(files: Files) -> OpenedModel:
             vocabulary.code_count, grids, guidance_scale=_GUIDANCE_SCALE, top_k=_TOP_K, window=_WINDOW
         ),
         prompt_slots=longest_prompt,
-        prompts=TokenPrompts(branch_ids, longest_prompt, vocabulary.ids[PADDING], transformer.embed_text),
+        prompts=TokenPrompts(
+            branch_ids, longest_prompt, vocabulary.ids[PADDING], transformer.embed_text, vocabulary.find_lost
+        ),
         transformer=Stored(transformer, files.weights, files.keys, adapt),
         image_tokenizer=image_tokenizer,
     )

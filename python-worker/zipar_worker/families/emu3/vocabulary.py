@@ -22,6 +22,7 @@ import tokenizers
 
 from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.unreadable import FindLost, lost_by, reads_everything
 
 TIKTOKEN_NAME = "emu3.tiktoken"
 VISION_TOKENS_NAME = "emu3_vision_tokens.txt"
@@ -57,6 +58,7 @@ class Vocabulary:
     first_code: int
     """Id of code 0; the others follow it."""
     code_count: int
+    find_lost: FindLost
 
     def encode_prompt(self, text: str, rows: int, columns: int) -> list[int]:
         """The ids of a prompt for an image of so many tokens, up to where the image begins."""
@@ -86,7 +88,7 @@ def read_tiktoken(directory: Path) -> Vocabulary:
     def encode_text(text: str) -> list[int]:
         return encoding.encode_ordinary(unicodedata.normalize("NFC", text))
 
-    return _vocabulary(vision_path, encode_text, ids)
+    return _vocabulary(vision_path, encode_text, ids, reads_everything)
 
 
 def read_tokenizer_json(directory: Path) -> Vocabulary:
@@ -110,7 +112,7 @@ def read_tokenizer_json(directory: Path) -> Vocabulary:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
-    return _vocabulary(path, encode_text, {token.content: token.id for token in added})
+    return _vocabulary(path, encode_text, {token.content: token.id for token in added}, lost_by(tokenizer))
 
 
 class _AddedToken(msgspec.Struct):
@@ -132,7 +134,9 @@ def _read_ranks(path: Path) -> dict[bytes, int]:
     return ranks
 
 
-def _vocabulary(path: Path, encode_text: Callable[[str], list[int]], ids: Mapping[str, int]) -> Vocabulary:
+def _vocabulary(
+    path: Path, encode_text: Callable[[str], list[int]], ids: Mapping[str, int], find_lost: FindLost
+) -> Vocabulary:
     missing = [name for name in (*SPECIAL_NAMES, code_name(0), code_name(1)) if name not in ids]
     if missing:
         raise WorkerError(
@@ -150,7 +154,7 @@ def _vocabulary(path: Path, encode_text: Callable[[str], list[int]], ids: Mappin
             f"{path} names {named} visual tokens, of which only the first {code_count} have consecutive ids. The file "
             f"is damaged: download it again.",
         )
-    return Vocabulary(path, encode_text, ids, first_code, code_count)
+    return Vocabulary(path, encode_text, ids, first_code, code_count, find_lost)
 
 
 def _read(path: Path) -> bytes:

@@ -46,7 +46,9 @@ def model_of(files: Files) -> OpenedModel:
         conditioning=TextCard(negative_prompt=None, max_prompt_tokens=longest_prompt),
         defaults=sampling_defaults(config.code_count, grids, guidance_scale=_GUIDANCE_SCALE, top_k=0, window=_WINDOW),
         prompt_slots=longest_prompt,
-        prompts=TokenPrompts(branch_ids, longest_prompt, tokenizer.padding, transformer.embed_text),
+        prompts=TokenPrompts(
+            branch_ids, longest_prompt, tokenizer.padding, transformer.embed_text, tokenizer.find_lost
+        ),
         transformer=Stored(transformer, files.checkpoint, config.keys),
         image_tokenizer=Stored(image_decoder, files.checkpoint, config.image_tokenizer_keys),
     )

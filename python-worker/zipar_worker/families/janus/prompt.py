@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from zipar_worker.checkpoints.small_files import read_small_file
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.unreadable import lost_by
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -59,6 +60,7 @@ class JanusTokenizer:
         self._text = Tokenizer.from_str(json.dumps(content | {"added_tokens": text, "post_processor": None}))
         self._text.no_truncation()
         self._text.no_padding()
+        self.find_lost = lost_by(self._text)
         self.greatest_id = max([*self._control.values(), *self._text.get_vocab().values()])
 
     def encode(self, prompt: str) -> list[int]:

@@ -57,7 +57,7 @@ class CaptionPrompts(PromptEncoder):
         unconditional = self._embedding.uncond_embedding
         features: Sequence[Tensor] = (caption.features.to(unconditional.dtype), unconditional)
         embeddings = self._embedding(torch.stack(list(features[:branch_count])))
-        return Prompt(embeddings, _branches(branch_count, caption.padding))
+        return Prompt(embeddings, _branches(branch_count, caption.padding), caption.warnings)
 
 
 def _branches(count: int, padding: int) -> tuple[PromptBranch, ...]:

@@ -6,6 +6,8 @@ google/flan-t5-xl. The model itself is transformers' `T5EncoderModel`.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from zipar_worker.checkpoints.small_files import Count, decode_json, read_small_
 from zipar_worker.checkpoints.weights import Checkpoint, check_claims, load_module_, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
+from zipar_worker.families.unreadable import lost_by, warn_of_unreadable
 
 OFFICIAL_PLACES = ("flan-t5-xl", "t5-ckpt/flan-t5-xl")
 """Where the directory lies, seen from the directory of the weights."""
@@ -31,6 +34,7 @@ MAXIMAL_CHARACTERS = 4096
 
 _SOURCE = "google/flan-t5-xl"
 _SOUGHT = Sought(("encoder.final_layer_norm.weight",))
+_LISTED_WORDS = 8
 
 
 class TextEncoderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class Caption:
 
     features: Tensor
     padding: int
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +109,20 @@ class TextEncoder:
         self._caption_length = caption_length
         self._pad_id = pad_id
         self._device = device
+        self._find_lost = lost_by(tokenizer)
 
     def encode(self, prompt: str) -> Caption:
-        """Raises `prompt` where it is too long, or where cleaning leaves nothing of it."""
-        tokens = caption_tokens(self._tokenizer, prompt, self._caption_length)
+        """Raises `prompt` where it is too long, and where nothing of it is left or can be read."""
+        text = cleaned_prompt(prompt, self._caption_length)
+        warnings = (*warn_of_cut_words(prompt, text), *warn_of_unreadable("prompt", text, self._find_lost))
+        tokens = caption_tokens(self._tokenizer, text, self._caption_length)
         padding = self._caption_length - len(tokens)
         # Padded to its full length on the right, as in the official code, although no token sees the padding.
         token_ids = torch.tensor([tokens + [self._pad_id] * padding]).to(self._device)
         mask = torch.tensor([[1] * len(tokens) + [0] * padding]).to(self._device)
         features: Tensor = self._model(input_ids=token_ids, attention_mask=mask).last_hidden_state[0]
-        return Caption(torch.cat((torch.zeros_like(features[len(tokens) :]), features[: len(tokens)])), padding)
+        shifted = torch.cat((torch.zeros_like(features[len(tokens) :]), features[: len(tokens)]))
+        return Caption(shifted, padding, warnings)
 
 
 def encoder_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -121,11 +130,8 @@ def encoder_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if dtype == torch.float16 else dtype
 
 
-def caption_tokens(tokenizer: Tokenizer, prompt: str, caption_length: int) -> list[int]:
-    """Token ids of the cleaned prompt and the end mark. Raises `prompt`.
-
-    The official code cuts longer captions off without a word; here they are refused, so that no word is lost unnoticed.
-    """
+def cleaned_prompt(prompt: str, caption_length: int) -> str:
+    """What the encoder is given of it. Raises `prompt`."""
     if len(prompt) > MAXIMAL_CHARACTERS:
         raise WorkerError(
             "prompt",
@@ -142,6 +148,29 @@ def caption_tokens(tokenizer: Tokenizer, prompt: str, caption_length: int) -> li
             f"Nothing is left of the prompt {prompt[:80]!r} after LlamaGen's cleaning of captions, which removes "
             f"markup, addresses, file names, long numbers and Chinese characters. Describe the image in English.",
         )
+    return caption
+
+
+def warn_of_cut_words(prompt: str, caption: str) -> tuple[str, ...]:
+    """A sentence where words of a prompt did not outlive its cleaning."""
+    kept = Counter(_words(caption))
+    cut = []
+    for word in _words(prompt):
+        if kept[word] == 0:
+            cut.append(word)
+        kept[word] -= 1
+    if not cut:
+        return ()
+    listed = ", ".join(f'"{word[:40]}"' for word in cut[:_LISTED_WORDS])
+    more = f" and {len(cut) - _LISTED_WORDS} more" if len(cut) > _LISTED_WORDS else ""
+    return (f'LlamaGen\'s cleaning of captions takes {listed}{more} out of the prompt; what is read is "{caption}"',)
+
+
+def caption_tokens(tokenizer: Tokenizer, caption: str, caption_length: int) -> list[int]:
+    """Token ids of a cleaned prompt and the end mark. Raises `prompt`.
+
+    The official code cuts longer captions off without a word; here they are refused, so that no word is lost unnoticed.
+    """
     tokens: list[int] = tokenizer.encode(caption).ids
     if len(tokens) > caption_length:
         raise WorkerError(
@@ -165,6 +194,11 @@ def open_text_encoder(weights: Path, given: Path | None) -> OpenedTextEncoder:
     )
     check_claims(directory / "config.json", checkpoint, parts=settings.num_layers, widths=widths)
     return OpenedTextEncoder(directory, settings, checkpoint, _read_tokenizer(directory, settings))
+
+
+def _words(text: str) -> list[str]:
+    """In lower case, low lines counted as spaces: cleaning changes both."""
+    return re.findall(r"[^\W_]+", text.lower())
 
 
 def _beside(weights: Path) -> Path:

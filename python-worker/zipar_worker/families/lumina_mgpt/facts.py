@@ -72,7 +72,9 @@ def model_of(files: Files) -> OpenedModel:
             len(vocabulary.codes), grids, guidance_scale=_GUIDANCE_SCALE, top_k=_TOP_K, window=window
         ),
         prompt_slots=MAXIMAL_PROMPT_TOKENS,
-        prompts=TokenPrompts(branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text),
+        prompts=TokenPrompts(
+            branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text, files.tokenizer.find_lost
+        ),
         transformer=Stored(transformer, files.checkpoint, KEYS, adapt),
         image_tokenizer=image_tokenizer,
     )

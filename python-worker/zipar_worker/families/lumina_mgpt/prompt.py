@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.unreadable import lost_by
 
 PIXELS_PER_SIZE_UNIT = 32
 """Width and height are told to the model in units of this many pixels."""
@@ -86,6 +87,7 @@ class PromptTokenizer:
             raise WorkerError("checkpoint", f"{path} is no tokenizer that can be used: {error}") from error
         self._plain.no_truncation()
         self._plain.no_padding()
+        self.find_lost = lost_by(self._plain)
         unknown = content["model"].get("unk_token")
         added = {token["content"] for token in content.get("added_tokens", [])}
         self._control_names = {
