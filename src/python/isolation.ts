@@ -3,7 +3,8 @@ import { homeDirectory, packageRoot, workerFiles } from "./location.ts";
 
 /**
  * How every Python of zipar is started: isolated. The working directory, the user's own packages and the PYTHON*
- * variables, which are meant for other programs, would put modules of their own in the place of ours.
+ * variables, which are meant for other programs, would put modules of their own in the place of ours. Among them are
+ * those about bytecode: it is always kept beside the sources, or every start would compile PyTorch's anew.
  */
 const ISOLATED = ["-I", "-u", "-X", "utf8"] as const;
 

@@ -22,9 +22,9 @@ const tiny = "iniconfig";
 
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), "zipar-environment-"));
-  const files = workerFiles(root);
   mkdirSync(join(root, "src"));
-  mkdirSync(join(files.directory, "zipar_worker"), { recursive: true });
+  mkdirSync(join(root, "python-worker", "zipar_worker"), { recursive: true });
+  const files = workerFiles(root);
   writeFileSync(files.runLock, lockOf(tiny));
   writeFileSync(files.testLock, lockOf(tiny, "sortedcontainers"));
   copyFileSync(workerFiles().uvLock, files.uvLock);
@@ -154,6 +154,32 @@ test("no Python at all is an error that says what to install", async () => {
     /needs Python 3\.11 to 3\.14.*No Python was found on PATH/s,
   );
 });
+
+test.runIf(process.platform !== "win32")(
+  "no Python, but uv: uv is to bring one, and its reason is told where it cannot",
+  async () => {
+    const folder = join(root, "uv-alone");
+    mkdirSync(folder);
+    const log = join(folder, "log");
+    const script = `#!/bin/sh
+if [ "$1" = --version ]; then echo "uv 0.13.9"; exit; fi
+echo "$PWD $HTTPS_PROXY $*" >> "${log}"
+echo "no way out" >&2
+exit 2
+`;
+    writeFileSync(join(folder, "uv"), script, { mode: 0o755 });
+    const proxies = Object.keys(process.env).filter((name) => /_proxy$/i.test(name));
+    const none = Object.fromEntries(proxies.map((name) => [name, undefined]));
+    const failed = setUp({ ...none, PATH: folder, PIP_PROXY: "http://proxy.test", force: true });
+    await expect(failed).rejects.toThrow(
+      /No Python was found on PATH.*uv could not get one either.*no way out/s,
+    );
+    expect(lines.join("\n")).toContain("uv brings Python 3.12");
+    expect(readFileSync(log, "utf8")).toBe(
+      `/ http://proxy.test venv --quiet --python 3.12 ${environmentDirectory()}\n`,
+    );
+  },
+);
 
 interface SetUp extends Record<string, unknown> {
   readonly includeTestTools?: boolean;

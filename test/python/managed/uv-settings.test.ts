@@ -1,5 +1,7 @@
+import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
-import { isRecentUv } from "../../../src/python/managed/uv.ts";
+import type { Machine } from "../../../src/python/location.ts";
+import { isRecentUv, uvCacheVariables } from "../../../src/python/managed/uv.ts";
 import { parsePipConfig, pipVariables, uvSettingsFromPip } from "../../../src/python/managed/uv-settings.ts";
 
 const input = { variables: {}, uvHasConfigFile: false, folderExists: () => true };
@@ -81,6 +83,14 @@ describe("handing pip's settings to uv", () => {
   test("nothing set, nothing handed over", () => {
     expect(uvSettingsFromPip({ ...input, pip: {} })).toEqual({ variables: {}, parameters: [] });
   });
+});
+
+test("uv makes do without its cache where there is no place for one", () => {
+  const machine: Machine = { platform: "linux", home: undefined, variables: {} };
+  expect(uvCacheVariables(machine)).toEqual({ UV_NO_CACHE: "1" });
+  expect(uvCacheVariables({ ...machine, home: process.execPath })).toEqual({ UV_NO_CACHE: "1" });
+  expect(uvCacheVariables({ ...machine, home: tmpdir() })).toEqual({});
+  expect(uvCacheVariables({ ...machine, variables: { UV_CACHE_DIR: "/mine" } })).toEqual({});
 });
 
 test("a uv that is too old or no uv at all is not used", () => {
