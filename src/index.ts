@@ -17,6 +17,7 @@ export {
   type MemoryEstimate,
 } from "./api/inspect-model.ts";
 export { type Plan, plan } from "./api/plan.ts";
+export type { Occupancy } from "./decode/pool.ts";
 export type { RowCost } from "./decode/row-costs.ts";
 export type {
   AttentionMasses,

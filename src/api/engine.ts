@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import type { DecodeJob } from "../decode/image.ts";
 import type { DecodeLoop, IdleWork } from "../decode/loop.ts";
-import { WorkerPool } from "../decode/pool.ts";
+import { type Occupancy, WorkerPool } from "../decode/pool.ts";
 import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
 import type { Pixels, WorkerStats } from "../decode/worker.ts";
@@ -120,6 +120,11 @@ export class Engine implements AsyncDisposable {
    */
   get rowCosts(): readonly RowCost[] {
     return (this.#pool.loops[0] as DecodeLoop).rowCosts;
+  }
+
+  /** How many images are decoded and wait, and what of the K/V cache they leave free. */
+  get occupancy(): Occupancy {
+    return this.#pool.occupancy;
   }
 
   /** What the workers that run now have done since they started, together. */
@@ -297,6 +302,7 @@ function describeResult(
         window.kind === "adaptive" ? state.forwardCount : plainForwardCount(state.grid, window.size),
       guesses: { fed: state.guessCount, held: state.heldCount },
       tokens: state.tokens.length,
+      promptTokens: state.promptLength,
       nextTokenForwards,
       reduction: 1 - state.forwardCount / nextTokenForwards,
       wallMs,

@@ -44,6 +44,8 @@ export interface GenerationStats {
     readonly held: number;
   };
   readonly tokens: number;
+  /** What the prompt takes in the sequence, in slots. */
+  readonly promptTokens: number;
   /** Forwards of next-token order: one per sequence position of the image. */
   readonly nextTokenForwards: number;
   /** `1 - forwards / nextTokenForwards`. */

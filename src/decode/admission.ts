@@ -38,6 +38,10 @@ export class Admission {
     return this.#rows.rowCount;
   }
 
+  get freeRowCount(): number {
+    return this.#rows.free.length;
+  }
+
   /** Images of so many branches that could be admitted now. */
   roomFor(branchCount: number): number {
     return this.#isShortOfMemory ? 0 : Math.floor(this.#rows.free.length / branchCount);

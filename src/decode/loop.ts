@@ -91,6 +91,10 @@ export class DecodeLoop {
     return this.#admission.rowCount;
   }
 
+  get freeRowCount(): number {
+    return this.#admission.freeRowCount;
+  }
+
   /** Images of so many branches for which it has cache rows. */
   roomFor(branchCount: number): number {
     return this.#isGone ? 0 : this.#admission.roomFor(branchCount);

@@ -7,6 +7,15 @@ import { DecodeLoop, type IdleWork, type Team } from "./loop.ts";
 import type { QueuedPixels } from "./pixel-queue.ts";
 import type { Supervisor } from "./supervisor.ts";
 
+/** How far the cache rows of the workers are taken, and by how many images. */
+export interface Occupancy {
+  readonly cacheRowCount: number;
+  readonly freeCacheRowCount: number;
+  /** Images that hold cache rows. */
+  readonly liveCount: number;
+  readonly waitingCount: number;
+}
+
 /** The decode loops of an engine, one for each worker, and the queue that they share. */
 export class WorkerPool implements Team {
   readonly queue: ImageQueue;
@@ -28,6 +37,17 @@ export class WorkerPool implements Team {
 
   get isClosed(): boolean {
     return this.#closed !== undefined;
+  }
+
+  get occupancy(): Occupancy {
+    const sum = (countOf: (loop: DecodeLoop) => number) =>
+      this.loops.reduce((total, loop) => total + countOf(loop), 0);
+    return {
+      cacheRowCount: sum(({ rowCount }) => rowCount),
+      freeCacheRowCount: sum(({ freeRowCount }) => freeRowCount),
+      liveCount: sum(({ imageCount }) => imageCount),
+      waitingCount: this.queue.images.length,
+    };
   }
 
   /** A worker more. @throws what the pool was closed with */
