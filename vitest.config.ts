@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     restoreMocks: true,
     maxWorkers: "100%",
+    // What is polled for may take its time on a busy machine.
+    expect: { poll: { timeout: 60_000 } },
     projects: [
       {
         extends: true,

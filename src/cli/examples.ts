@@ -22,6 +22,10 @@ export const EXAMPLES = {
     "zipar profile",
     'zipar profile --model BAAI/Emu3-Gen --prompt "a lighthouse" "a cat" --samples 4',
   ],
+  serve: [
+    "zipar serve --model demo",
+    "zipar serve --model demo --model emu3=BAAI/Emu3-Gen --load demand --memory-budget 40",
+  ],
   worker: [
     "zipar worker --connect tcp://10.0.0.5:5555 --keys worker",
     "ZIPAR_TOKEN=... zipar worker --connect tcp://127.0.0.1:5555 --device cuda:0",

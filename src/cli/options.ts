@@ -23,6 +23,7 @@ import {
 import {
   readAutoOrWhole,
   readClass,
+  readDevices,
   readInterval,
   readSize,
   readWholes,
@@ -242,6 +243,47 @@ const engineEndpointSchema = z
     /^tcp:\/\/(\[[^\]]+\]|[^:/\s]+):[0-9]{1,5}$/,
     'expected "tcp://ADDRESS:PORT", such as "tcp://10.0.0.5:5555"',
   );
+
+const seconds = z.number().gt(0).max(86_400);
+
+export const SERVE = {
+  ...MODEL_FILES,
+  model: option(
+    "<ref...>",
+    "models, each as NAME=REF or REF; requests give the NAME; demo by default",
+    z.array(engine.model.unwrap()),
+  ),
+  size: option("<size>", 'pixels such as "384", for checkpoints that do not say', engine.size, readSize),
+  ...PLACE,
+  devices: option("<list>", "a worker on each: cuda:0,cuda:1, or all", engine.devices, readDevices),
+  maxImages: whole("<count>", "images decoded together by a worker", engine.maxImages),
+  host: preset("127.0.0.1", text("<address>", "where it listens; beyond this machine a key is needed")),
+  port: preset("7811", whole("<port>", "0: any that is free", z.int().min(0).max(65_535))),
+  apiKeyFile: path("<file>", "keys, one on each line; requests send one as a bearer token"),
+  load: preset(
+    "start",
+    option("<when>", "load models at the start or on demand", z.enum(["start", "demand"])),
+  ),
+  memoryBudget: decimal("<GiB>", "weights and K/V caches of all loaded models", z.number().gt(0)),
+  maxQueue: preset("32", whole("<count>", "images of a model that may wait; more get 429", z.int().min(0))),
+  timeout: preset("600", decimal("<seconds>", "how long a request may take", seconds)),
+  stopDeadline: preset(
+    "30",
+    decimal("<seconds>", "what running images get after SIGTERM", z.number().min(0).max(86_400)),
+  ),
+  unknownSize: preset(
+    "refuse",
+    option(
+      "<what>",
+      "a size that the model does not know is refused, or the nearest taken",
+      z.enum(["refuse", "nearest"]),
+    ),
+  ),
+  allowedHost: option("<name...>", "other names of this server in Host headers", z.array(z.string().min(1))),
+  corsOrigin: option("<origin...>", "origins whose pages may use it", z.array(z.string())),
+  publicUrl: text("<url>", "what it is reached by, for the URLs of pictures"),
+  ...LOG,
+} satisfies OptionGroup;
 
 export const WORKER = {
   connect: required(

@@ -7,7 +7,20 @@ import { orderOf } from "./generate-order.ts";
 import { likePicture } from "./like-picture.ts";
 import { explainMistake } from "./mistyped.ts";
 import { addOptions, type OptionGroup, typedNames, type ValuesOf } from "./option.ts";
-import { DEMO, DOCTOR, EVAL, GENERATE, INFO, KEYS, PLAN, PROFILE, SETUP, TRACE, WORKER } from "./options.ts";
+import {
+  DEMO,
+  DOCTOR,
+  EVAL,
+  GENERATE,
+  INFO,
+  KEYS,
+  PLAN,
+  PROFILE,
+  SERVE,
+  SETUP,
+  TRACE,
+  WORKER,
+} from "./options.ts";
 import { checkOutput } from "./output.ts";
 
 /**
@@ -105,6 +118,10 @@ export function createProgram(version: string): Command {
       checkModel(options);
       return (await import("./profile.ts")).runProfile(options);
     },
+  );
+
+  add("serve", "make images over HTTP, as OpenAI's images API does", SERVE, async (options) =>
+    (await import("./serve.ts")).runServe(options),
   );
 
   add("worker", "serve an engine on another machine, until stopped", WORKER, async (options) =>

@@ -42,6 +42,11 @@ export function readAutoOrWhole(text: string): unknown {
   return text === "auto" ? text : readWhole(text);
 }
 
+/** `all`, or devices with commas between them. */
+export function readDevices(text: string): unknown {
+  return text === "all" ? text : text.split(",");
+}
+
 /** `FROM:TO`. */
 export function readInterval(text: string): readonly unknown[] {
   return text.split(":").map(readNumber);

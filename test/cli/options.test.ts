@@ -4,7 +4,7 @@ import { exitCodeOf } from "../../src/cli/failure.ts";
 import { addOptions, type OptionGroup } from "../../src/cli/option.ts";
 import * as commands from "../../src/cli/options.ts";
 
-const { DEMO, EVAL, GENERATE, INFO, PLAN, PROFILE, WORKER } = commands;
+const { DEMO, EVAL, GENERATE, INFO, PLAN, PROFILE, SERVE, WORKER } = commands;
 
 /** What a command with these options gets from a command line. */
 function parse(group: OptionGroup, line: string): Record<string, unknown> {
@@ -50,6 +50,9 @@ describe("options are read as", () => {
     ["--rows 3 --columns 4 --window 2", PLAN, { rows: 3, columns: 4, window: 2, rowEnd: "none" }],
     ["--windows full,4,adaptive:2", EVAL, { windows: ["full", 4, { kind: "adaptive", min: 2 }] }],
     ["--prompt cat dog --prompt cow", PROFILE, { prompt: ["cat", "dog", "cow"] }],
+    ["", SERVE, { host: "127.0.0.1", port: 7811, load: "start", maxQueue: 32, unknownSize: "refuse" }],
+    ["--model demo --model b=x.pt", SERVE, { model: ["demo", "b=x.pt"] }],
+    ["--cors-origin https://a --cors-origin https://b", SERVE, { corsOrigin: ["https://a", "https://b"] }],
     ["--connect tcp://a:1 --heartbeat-timeout 500", WORKER, { heartbeatTimeout: 500 }],
   ])("%s", (line, group, values) => {
     expect(parse(group, line)).toMatchObject(values);
@@ -87,6 +90,9 @@ describe("bad values exit with 2 and say the option, what was received and what 
     ["--top-k 1.5", GENERATE, "--top-k <k>' argument '1.5'", "Expected a whole number."],
     ["--top-p 2", GENERATE, "--top-p <p>' argument '2'", "at most 1"],
     ["--count 4097", GENERATE, "--count <count>' argument '4097'", "at most 4096"],
+    ["--port 65536", SERVE, "--port <port>' argument '65536'", "at most 65535"],
+    ["--timeout 0", SERVE, "--timeout <seconds>' argument '0'", "more than 0"],
+    ["--load later", SERVE, "--load <when>' argument 'later'", 'Expected "start" or "demand"'],
     ["--device tpu", DEMO, "--device <device>' argument 'tpu'", '"cuda:N"'],
     ["--dtype int8", GENERATE, "--dtype <dtype>' argument 'int8'", '"bfloat16" or "float16"'],
     ["--images 4,0", INFO, "--images <counts>' argument '4,0'", "0: expected at least 1"],
