@@ -11,10 +11,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
-
-from tokenizers import Encoding, Tokenizer
+from typing import TYPE_CHECKING
 
 from zipar_worker.errors import WorkerError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 _LISTED = 12
 _WORD = re.compile(r"\w+")

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import tiktoken
-import tokenizers
 
 from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
@@ -77,6 +75,8 @@ def code_name(code: int) -> str:
 
 def read_tiktoken(directory: Path) -> Vocabulary:
     """Raises `checkpoint` where a file is missing or is no vocabulary of Emu3's."""
+    import tiktoken
+
     path = directory / TIKTOKEN_NAME
     ranks = _read_ranks(path)
     vision_path = directory / VISION_TOKENS_NAME
@@ -93,13 +93,15 @@ def read_tiktoken(directory: Path) -> Vocabulary:
 
 def read_tokenizer_json(directory: Path) -> Vocabulary:
     """Raises `checkpoint` where the file is missing or is no vocabulary of Emu3's."""
+    from tokenizers import Tokenizer
+
     path = directory / TOKENIZER_JSON_NAME
     try:
         content = decode_json(_read(path), dict[str, object])
         added = msgspec.convert(content.get("added_tokens"), list[_AddedToken])
         # Without them the tokenizer knows no special tokens that it could find in a text.
         ordinary = content | {"added_tokens": [], "post_processor": None, "padding": None, "truncation": None}
-        tokenizer = tokenizers.Tokenizer.from_str(msgspec.json.encode(ordinary).decode())
+        tokenizer = Tokenizer.from_str(msgspec.json.encode(ordinary).decode())
     # The library raises bare `Exception`s.
     except WorkerError:
         raise

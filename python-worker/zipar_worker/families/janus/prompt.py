@@ -15,8 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from zipar_worker.checkpoints.small_files import read_small_file
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.unreadable import lost_by
@@ -43,6 +41,8 @@ class JanusTokenizer:
 
     def __init__(self, path: Path) -> None:
         """path: a `tokenizer.json`. Raises `checkpoint` where it is damaged or lacks a token that prompts need."""
+        from tokenizers import Tokenizer
+
         content = _read(path)
         added: list[dict[str, Any]] = content.get("added_tokens", [])
         control = [token for token in added if token["special"] or token["content"] in _CONTROL]
@@ -88,6 +88,8 @@ class JanusTokenizer:
 
 def _read(path: Path) -> dict[str, Any]:
     """The file's JSON, once it is known to be a tokenizer."""
+    from tokenizers import Tokenizer
+
     if not path.is_file():
         raise WorkerError(
             "checkpoint",

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import torch
 from msgspec import Meta
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from zipar_worker.checkpoints.choose_weights import Sought
@@ -25,6 +24,9 @@ from zipar_worker.checkpoints.weights import Checkpoint, check_claims, load_modu
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ProgressReporter
 from zipar_worker.families.unreadable import lost_by, warn_of_unreadable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 OFFICIAL_PLACES = ("flan-t5-xl", "t5-ckpt/flan-t5-xl")
 """Where the directory lies, seen from the directory of the weights."""
@@ -227,6 +229,8 @@ def _read_settings(directory: Path) -> TextEncoderSettings:
 
 
 def _read_tokenizer(directory: Path, settings: TextEncoderSettings) -> Tokenizer:
+    from tokenizers import Tokenizer
+
     path = directory / "tokenizer.json"
     if not path.is_file():
         raise WorkerError("checkpoint", f"The tokenizer {path} is missing. Download tokenizer.json of {_SOURCE}.")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tokenizers import Tokenizer
 
 from zipar_worker.checkpoints.small_files import decode_json, read_small_file
 from zipar_worker.errors import WorkerError
@@ -74,6 +73,8 @@ class PromptTokenizer:
 
     def __init__(self, path: Path) -> None:
         """path: a file in the format of the `tokenizers` library. Raises `checkpoint`."""
+        from tokenizers import Tokenizer
+
         self.path = path
         content = read_tokenizer_file(path)
         names = _names(path, content)

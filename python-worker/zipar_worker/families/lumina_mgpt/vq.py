@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from zipar_worker.checkpoints.small_files import Count, read_small_file
@@ -93,6 +92,8 @@ def open_image_tokenizer(
 
 def _read_config(path: Path) -> ChameleonVQConfig:
     """`vqgan.yaml`. Raises `checkpoint`."""
+    import yaml
+
     try:
         content = yaml.safe_load(read_small_file(path, _MAXIMAL_YAML_BYTES))
         params = msgspec.convert(content, _VqFile).model.params
