@@ -130,7 +130,7 @@ def run_in_steps(case: Case, ours: Decoder, embeddings: Tensor) -> Tensor:
         step = cache.open_step_((0, 1), torch.tensor([0, 1]), slots, steps, end)
         paddings = torch.zeros(2, dtype=torch.int64)
         mask = visible_slots(slots, paddings, runs, steps, step.slot_steps(), trash_slot=LENGTH)
-        parts.append(run(case, ours, embeddings[:, first:end], slots, StepAttention(step, mask)))
+        parts.append(run(case, ours, embeddings[:, first:end], slots, StepAttention(step, mask, case.ours.head_count)))
     return torch.cat(parts, dim=1)
 
 

@@ -7,6 +7,7 @@ value on the host, which is what a hidden synchronisation is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ class UploadCounter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         from_host = any(isinstance(arg, Tensor) and arg.dim() > 0 and arg.device.type == "cpu" for arg in args)
         self.count += from_host and isinstance(result, Tensor) and result.device.type == "cuda"
+        return result
+
+
+class MaskCounter(TorchDispatchMode):
+    """Counts the tensors of [.., queries, keys] that are made, bool or not: scores stay within the attention."""
+
+    def __init__(self, key_count: int) -> None:
+        super().__init__()
+        self.count = 0
+        self._key_count = key_count
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += isinstance(result, Tensor) and result.dim() == 4 and result.shape[-1] == self._key_count
         return result
 
 
@@ -110,6 +127,21 @@ def test_sequences_of_different_kinds_share_a_step() -> None:
         outcome: Any = executor.forward(forward_request(executor, feeds))
     assert outcome.shape == (2 * (3 + 2 * 2) + SMALL.vocabulary_size,)
     assert uploads.count == 2
+
+
+@pytest.mark.usefixtures("fake_mode")
+def test_a_layer_makes_no_mask_of_its_own() -> None:
+    """Of bools PyTorch makes numbers in each layer, and heads that share K and V would each ask for a copy."""
+    counts = []
+    for layer_count in (1, 3):
+        config = replace(SMALL, layer_count=layer_count)
+        executor = make_executor(config, cache_row_count=2)
+        prefill(executor, config, 1, (0, 1))
+        feed = Feed(1, [(3, 1, DRAW), (3, 2, DRAW)], [(0, 3)], [0.1, 0.2], 2.0, 1.0, 5)
+        with MaskCounter(key_count=64) as masks:
+            executor.forward(forward_request(executor, [feed]))
+        counts.append(masks.count)
+    assert 0 < counts[0] == counts[1]
 
 
 @pytest.mark.usefixtures("fake_mode")

@@ -79,7 +79,7 @@ def _step(config: DecoderConfig, options: argparse.Namespace) -> tuple[StepAtten
     mask = torch.arange(options.slots) <= slots[:, None, :, None]
     rows = tuple(range(options.rows))
     step = cache.open_step_(rows, torch.tensor(rows), slots, torch.zeros_like(slots), options.slots)
-    return StepAttention(step, mask), slots
+    return StepAttention(step, mask, config.head_count), slots
 
 
 def _ours(config: DecoderConfig) -> Decoder:

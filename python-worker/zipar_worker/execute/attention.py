@@ -26,17 +26,20 @@ class Attention(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class StepAttention:
-    """Attention of a forward. mask: bool [B, 1, Q, K], True where a query sees a slot."""
+    """Attention of a forward. Its mask is made once: of bools PyTorch would make one again in every layer."""
 
-    cache: KvStep
-    mask: Tensor
+    def __init__(self, step: KvStep, visible: Tensor, head_count: int) -> None:
+        """visible: bool [B, 1, Q, K], True where a query sees a slot; head_count: of queries, in a layer."""
+        self._step = step
+        pool = step.cache.keys[0]
+        mask = torch.zeros(visible.shape, dtype=pool.dtype, device=pool.device).masked_fill_(~visible, -torch.inf)
+        self._mask = mask.repeat(1, 1, head_count // pool.shape[2], 1)
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         advance_()
-        all_keys, all_values = self.cache.update_(layer, keys, values)
-        return attend(queries, all_keys, all_values, self.mask)
+        all_keys, all_values = self._step.update_(layer, keys, values)
+        return attend(queries, all_keys, all_values, self._mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,10 @@ class ProfileAttention:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention. queries: [B, Q, heads, D]; keys, values: [B, K, kv heads, D]; mask: [B, 1, Q, K] -> [B, Q, heads, D]
+    """Attention. queries: [B, Q, heads, D]; keys, values: [B, K, kv heads, D] -> [B, Q, heads, D]
 
-    Where several heads share K and V they are folded into the query axis, so that K and V are never repeated.
+    Where G heads share K and V they are folded into the query axis, so that K and V are never repeated.
+    mask: [B, 1, G * Q, K] of the queries' number type, which is added to the scores.
     """
     batch, query_count, head_count, head_dim = queries.shape
     kv_head_count = keys.shape[2]
@@ -72,7 +76,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tenso
         by_group.reshape(batch, kv_head_count, group_size * query_count, head_dim),
         keys.transpose(1, 2),
         values.transpose(1, 2),
-        attn_mask=mask.repeat(1, 1, group_size, 1) if group_size > 1 else mask,
+        attn_mask=mask,
     )
     by_query = attended.view(batch, kv_head_count, group_size, query_count, head_dim).permute(0, 3, 1, 2, 4)
     return by_query.reshape(batch, query_count, head_count, head_dim)

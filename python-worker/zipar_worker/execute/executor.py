@@ -137,7 +137,8 @@ class TorchExecutor:
             cache.slot_steps(),
             trash_slot=self._cache.trash_slot,
         )
-        hidden = self._family.transform(self._embed(step), step.positions, StepAttention(cache, mask))
+        attention = StepAttention(cache, mask, self._description.head_count)
+        hidden = self._family.transform(self._embed(step), step.positions, attention)
         if len(step.logit_rows) == 0:
             return hidden.new_empty(0, dtype=torch.float32)
         logits = self._family.logits(hidden.flatten(0, 1).index_select(0, step.logit_rows))
