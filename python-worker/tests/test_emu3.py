@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3VQVAE, Emu3VQVAEConfig
 
+from zipar_testing.gpu_check.wavefront import planned_steps
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.weights import Checkpoint, load_module_, stored_shapes, without_weights
@@ -154,12 +155,6 @@ def test_greedy_tokens_with_guidance_equal_those_of_transformers(
     driver = start(path)
     assert generate(driver, encode_request(rows, columns, negative=negative)) == expected
     assert len({code for row in expected for code in row}) > 6
-
-
-def planned_steps(rows: int, columns: int, window: int) -> list[list[tuple[int, int]]]:
-    """The cells that each forward decodes: every row `window` columns behind the one above it."""
-    every = range(columns + (rows - 1) * window)
-    return [[(row, step - row * window) for row in range(rows) if 0 <= step - row * window < columns] for step in every]
 
 
 Query = tuple[int, int, bool]

@@ -19,14 +19,17 @@ _LOGIT_SPREAD = 2.0
 def random_state(module: nn.Module, generator: torch.Generator, keys: KeyMap = NO_RULES) -> dict[str, Tensor]:
     """Random tensors for every key of a file that fills a module, on any device, in the order of the keys."""
     shapes = {key: shape for stored in stored_shapes(module, keys).values() for key, shape in stored.items()}
-    return {key: _random_tensor(key, shapes[key], generator) for key in sorted(shapes)}
+    return {key: random_tensor(key, shapes[key], generator) for key in sorted(shapes)}
 
 
-def _random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    noise = torch.randn(shape, generator=generator)
+def random_tensor(
+    name: str, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """One of them, on the generator's device."""
+    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
     if len(shape) == 1:
-        return 1.0 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
+        return noise.mul_(0.1).add_(1.0 if name.endswith("weight") else 0.0)
     if any("embedding" in part for part in name.split(".")[-2:]):
         return noise
     spread = _LOGIT_SPREAD if name == "output.weight" else 1.0
-    return noise * (spread / sqrt(prod(shape[1:])))
+    return noise.mul_(spread / sqrt(prod(shape[1:])))
