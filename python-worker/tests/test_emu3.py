@@ -23,7 +23,7 @@ from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Proc
 from zipar_testing.gpu_check.wavefront import planned_steps
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_worker.checkpoints.key_map import KeyMap
-from zipar_worker.checkpoints.weights import Checkpoint, load_module_, stored_shapes, without_weights
+from zipar_worker.checkpoints.weights import Checkpoint, load_module_, open_checkpoint, stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.families import open_family
@@ -265,7 +265,7 @@ VQ_SIZES = {
 
 @pytest.mark.parametrize("name", VQ_SIZES)
 @torch.inference_mode()
-def test_the_image_decoder_equals_that_of_transformers(name: str) -> None:
+def test_the_image_decoder_equals_that_of_transformers(name: str, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"codebook_size": 64, "base_channels": 32, **VQ_SIZES[name]}
     torch.manual_seed(2)
     model = Emu3VQVAE(Emu3VQVAEConfig(**sizes, hidden_size=32 * sizes["channel_multiplier"][-1]))
@@ -275,9 +275,11 @@ def test_the_image_decoder_equals_that_of_transformers(name: str) -> None:
     own = {"channel_multiplier": "ch_mult", "base_channels": "ch"}
     with without_weights():
         decoder = Emu3VQDecoder(Emu3VQConfig(**{own.get(key, key): value for key, value in sizes.items()}))
+    file = tmp_path / "model.safetensors"
+    save_file({f"vqmodel.{key}": tensor.contiguous() for key, tensor in model.state_dict().items()}, file)
     load_module_(
         decoder,
-        Checkpoint(Path("vq"), {f"vqmodel.{key}": tensor for key, tensor in model.state_dict().items()}),
+        open_checkpoint(file),
         dtype=torch.float32,
         device=torch.device("cpu"),
         report=lambda completed, total: None,

@@ -18,6 +18,8 @@ async function calmResults() {
   return await Promise.all(REQUESTS.map((request) => engine.generate(request)));
 }
 
+const CALM_FORWARDS = 20;
+
 /** Opens a gate once: whoever waits for it goes on. */
 function gate() {
   let open = () => {};
@@ -42,12 +44,16 @@ describe("several workers behind one engine", () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ after, maxImages }) => {
         const { source, devices, workers } = recordingTeam(STUB, after.length);
+        let calmForwards = 0;
         for (const [k, worker] of workers.entries()) {
           const left = [...(after[k] as number[])];
           worker.beforeForward = (index) => {
-            if (index !== left[0]) return;
+            calmForwards += 1;
+            // In between every image comes further: the same step may not cost three workers in a row.
+            if (left[0] === undefined || index < left[0] || calmForwards < CALM_FORWARDS) return;
             left.shift();
             seen.losses += 1;
+            calmForwards = 0;
             worker.lose();
           };
         }
