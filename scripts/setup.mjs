@@ -4,7 +4,17 @@
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -41,6 +51,11 @@ async function setUp() {
 function installNodePackages() {
   const missing = missingNodePackages();
   if (missing.length === 0) return;
+  const folder = join(root, "node_modules");
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink())
+    fail(
+      `node_modules is a link, and \`npm ci\` would empty ${realpathSync(folder)}; remove the link, or install there yourself`,
+    );
   say(
     `installing npm packages: ${missing.length} to get (${missing.slice(0, 3).join(", ")}${missing.length > 3 ? ", ..." : ""})`,
   );

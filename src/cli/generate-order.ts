@@ -70,6 +70,14 @@ function combinations(prompt: string | undefined, options: Options): readonly (r
     ],
     [!isAdaptive && options.verification !== undefined, needsAdaptive("--verification")],
     [!isAdaptive && options.windowTest !== undefined, needsAdaptive("--window-test")],
+    [
+      options.devices !== undefined && options.workers !== undefined,
+      "--devices says how many workers there are already; leave --workers out",
+    ],
+    [
+      options.devices !== undefined && (options.device !== "auto" || !isLocal),
+      `--devices stands in the place of ${isLocal ? "--device" : "--listen"}; leave one of them out`,
+    ],
     [isLocal && options.keys !== undefined, needsListen("--keys")],
     [isLocal && options.tokenFile !== undefined, needsListen("--token-file")],
     [isLocal && options.insecurePlaintext === true, needsListen("--insecure-plaintext")],

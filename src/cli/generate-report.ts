@@ -32,7 +32,7 @@ export function describeImage(
 
 /** The run as JSON, or as lines of text. */
 export function describeRun(
-  { card, device, dtype, startMs, rowCosts }: Engine,
+  { card, device, dtype, startMs, rowCosts, workers }: Engine,
   { model, json, image }: ValuesOf<typeof GENERATE>,
   images: readonly ImageReport[],
   wallMs: number,
@@ -42,6 +42,7 @@ export function describeRun(
       model,
       device,
       dtype,
+      workers: workers.length,
       startMs: tenths(startMs),
       wallMs: tenths(wallMs),
       rowCosts: rowCosts.map(({ rows, ms }) => ({ rows, ms: tenths(ms) })),
@@ -57,7 +58,8 @@ export function describeRun(
     },
   );
   const time = `start ${seconds(startMs)}, generation ${seconds(wallMs)}`;
-  return [...lines, `${card.name} on ${device}, ${dtype}; ${time}`].join("\n");
+  const others = workers.length > 1 ? ` and ${workers.length - 1} more` : "";
+  return [...lines, `${card.name} on ${device}${others}, ${dtype}; ${time}`].join("\n");
 }
 
 function seconds(ms: number): string {

@@ -69,5 +69,5 @@ async function start(options: Options, signal: AbortSignal): Promise<Engine> {
 
 function remoteWorkerOf(options: Options): RemoteWorkerOptions | undefined {
   const { listen, ...access } = pick(REMOTE, options);
-  return listen === undefined ? undefined : { listen, ...access };
+  return listen === undefined ? undefined : { listen, ...access, min: options.workers };
 }

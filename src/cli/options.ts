@@ -58,6 +58,20 @@ const DEVICE = {
   ),
 };
 const PLACE = { ...DEVICE, dtype: preset("auto", option("<dtype>", "", engine.dtype)) };
+/** Several workers behind one engine. */
+export const TEAM = {
+  devices: option(
+    "<list>",
+    "a worker on each, in the place of --device: cuda:0,cuda:1, or all",
+    engine.devices,
+    readDevices,
+  ),
+  workers: whole(
+    "<count>",
+    "so many workers on one device, or with --listen on other machines",
+    engine.workers,
+  ),
+};
 /** What `createEngine` takes as it is. */
 export const LOADED = { ...MODEL_FILES, ...PLACE };
 
@@ -136,6 +150,7 @@ export const GENERATE = {
   ),
   count: preset("1", whole("<count>", "how many images", z.int().min(1).max(4096))),
   ...PLACE,
+  ...TEAM,
   like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),
   out: path(
     "<path>",
@@ -255,7 +270,7 @@ export const SERVE = {
   ),
   size: option("<size>", 'pixels such as "384", for checkpoints that do not say', engine.size, readSize),
   ...PLACE,
-  devices: option("<list>", "a worker on each: cuda:0,cuda:1, or all", engine.devices, readDevices),
+  ...TEAM,
   maxImages: whole("<count>", "images decoded together by a worker", engine.maxImages),
   host: preset("127.0.0.1", text("<address>", "where it listens; beyond this machine a key is needed")),
   port: preset("7811", whole("<port>", "0: any that is free", z.int().min(0).max(65_535))),

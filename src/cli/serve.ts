@@ -95,7 +95,18 @@ function listen(server: ZiparServer, { host, port }: Options): Promise<Server> {
 
 /** `NAME=REF`, or a reference alone, which is called as it is, or by its last part where it is a path. */
 function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
-  const { model: references = ["demo"], vq, textEncoder, weightsKey, device, devices, dtype, size } = options;
+  const {
+    model: references = ["demo"],
+    vq,
+    textEncoder,
+    weightsKey,
+    device,
+    devices,
+    workers,
+    threads,
+    dtype,
+    size,
+  } = options;
   if (references.length > 1 && (vq ?? textEncoder ?? weightsKey ?? size) !== undefined) {
     throw invalid(
       "--vq, --text-encoder, --weights-key and --size belong to one model; serve it alone, or put those files beside the weights",
@@ -107,6 +118,8 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     weightsKey,
     device: devices === undefined ? device : undefined,
     devices,
+    workers,
+    threads,
     dtype,
     size,
     maxImages: options.maxImages,

@@ -1,4 +1,5 @@
 import { type Logger, silentLogger } from "../logger.ts";
+import { harmless } from "../protocol/harmless.ts";
 
 /** The worker's log, for `--verbose`. */
 export const stderrLogger: Logger = {
@@ -15,6 +16,6 @@ export const warningLogger: Logger = {
   warn(message) {
     if (told.has(message)) return;
     told.add(message);
-    process.stderr.write(`zipar: ${message}\n`);
+    process.stderr.write(`zipar: ${harmless(message)}\n`);
   },
 };

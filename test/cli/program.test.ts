@@ -53,6 +53,8 @@ describe("before anything is loaded generate refuses", () => {
     ["cat --window 4 --verification sequential", ["--verification", "--window adaptive"]],
     ["cat --keys k", ["--keys", "--listen"]],
     ["cat --insecure-plaintext", ["--insecure-plaintext", "--listen"]],
+    ["cat --devices cuda:0,cuda:1 --workers 2", ["--devices", "--workers"]],
+    ["cat --devices all --device cuda:0", ["--devices", "--device;"]],
     ["cat --token-file k", ["--token-file", "--listen"]],
     ["cat --listen 10.0.0.1", ['--listen "10.0.0.1"', "tcp://"]],
     ["cat --listen tcp://10.0.0.1:5", ["--keys", "--insecure-plaintext"]],

@@ -5,6 +5,7 @@ A forward keeps the device busy without waiting for it until the one read-back a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -40,6 +41,7 @@ from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families import companions_of, open_family
 from zipar_worker.families.description import Description, OpenOptions
 from zipar_worker.families.model import LoadedModel, OpenedModel
+from zipar_worker.machine.threads import workers_here
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName
 
@@ -223,6 +225,8 @@ def _affordable_images(request: Init, description: Description, dtype: torch.dty
     image_count = request.image_count
     free_bytes = free_memory(device)
     if request.fewer_images and free_bytes is not None:
+        if device.type == "cpu":
+            free_bytes //= workers_here(os.environ)  # they look at the same memory at the same time
         image_count = min(image_count, max(1, (free_bytes - weight_bytes) // image_bytes))
     check_memory(
         f"{description.card.name} in {str(dtype).removeprefix('torch.')} ({weight_bytes / 2**30:.2f} GiB of weights) "

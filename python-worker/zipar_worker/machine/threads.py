@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -51,12 +51,17 @@ def settle_threads_(variables: MutableMapping[str, str]) -> ThreadCount:
     an idle machine nothing is gained.
     """
     chosen = _chosen(variables)
-    threads = chosen or thread_count(own_processors(), whole_number(variables.get(_WORKER_COUNT)) or 1)
+    threads = chosen or thread_count(own_processors(), workers_here(variables))
     if chosen is None:
         variables["OMP_NUM_THREADS"] = str(threads.count)
     if not any(variables.get(name) for name in _WAITING):
         variables["OMP_WAIT_POLICY"] = "passive"
     return threads
+
+
+def workers_here(variables: Mapping[str, str]) -> int:
+    """Workers of one engine that share this machine."""
+    return whole_number(variables.get(_WORKER_COUNT)) or 1
 
 
 def thread_count(processors: Processors, worker_count: int = 1) -> ThreadCount:
