@@ -1,5 +1,5 @@
 import type { StartProgress, WorkerOptions } from "../decode/worker-source.ts";
-import { asZiparError } from "../errors.ts";
+import { asZiparError, ZiparError } from "../errors.ts";
 import { onAbort } from "../system/abort-signal.ts";
 import { userFunction } from "./user-function.ts";
 
@@ -17,6 +17,7 @@ export async function startUnder<Started>(
   const unfollow = given && onAbort(given, () => leaving.abort(given.reason));
   const progress = userFunction<StartProgress>(onProgress, () => leaving.abort());
   try {
+    if (given?.aborted) throw cancelled(given.reason);
     const started = await start({ ...options, onProgress: progress.call, signal: leaving.signal });
     await progress.settled();
     if (progress.failure() === undefined) return started;
@@ -27,4 +28,8 @@ export async function startUnder<Started>(
     unfollow?.();
   }
   throw progress.failure()?.cause;
+}
+
+function cancelled(cause: unknown): ZiparError {
+  return new ZiparError({ code: "cancelled", message: "starting the engine was cancelled", cause });
 }

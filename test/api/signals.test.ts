@@ -40,16 +40,22 @@ describe("a signal of another realm", () => {
 
   test("cancels a start", async () => {
     const controller = foreignController();
+    let opened = false;
     const worker = {
       open: ({ signal }: { signal?: AbortSignal | undefined }) =>
-        new Promise<never>((_, reject) =>
-          signal?.addEventListener("abort", () => reject(new Error(`told: ${signal.reason}`))),
-        ),
+        new Promise<never>((_, reject) => {
+          opened = true;
+          signal?.addEventListener("abort", () => reject(new Error(`told: ${signal.reason}`)));
+        }),
     };
     const start = createEngine({ worker, signal: controller.signal });
+    const failure = ziparErrorOf(() => start);
+    await expect.poll(() => opened).toBe(true);
     controller.abort("never mind");
-    await expect(start).rejects.toThrow("told: never mind");
+    expect((await failure).message).toContain("told: never mind");
     expect(controller.count()).toBe(0);
+    const late = await ziparErrorOf(() => createEngine({ worker, signal: controller.signal }));
+    expect([late.code, late.cause]).toEqual(["cancelled", "never mind"]);
   });
 });
 
