@@ -44,8 +44,9 @@ export class GeneratedImage {
           "leave `metadata` out",
       });
     }
+    const pixels = this.toSharp(); // outside of `try`: that sharp is missing is no fault of the picture
     try {
-      return await encodePicture(this.toSharp(), format, metadata ? this.#settings : undefined);
+      return await encodePicture(pixels, format, metadata ? this.#settings : undefined);
     } catch (cause) {
       const message = `${this.width} x ${this.height} pixels cannot be encoded as ${format}; PNG takes every size`;
       throw new ZiparError({ code: "image-output", message, cause });
