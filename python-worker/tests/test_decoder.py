@@ -140,13 +140,17 @@ def expected_hidden(plain: nn.Module, embeddings: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize("layout", ["plain", "transposed", "packed"])
 @torch.inference_mode()
-def test_steps_over_slots_equal_one_causal_forward_of_the_library(name: str, packed: bool) -> None:
+def test_steps_over_slots_equal_one_causal_forward_of_the_library(
+    name: str, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == "packed":
+        monkeypatch.setattr("zipar_worker.execute.linear._LEAST_PACKED", 0)
     case = CASES[name]
     plain = random_model(case, torch.float32)
     ours = decoder_of(case, plain, torch.float32)
-    if packed:
+    if layout != "plain":
         pack_linears_(ours)
     embeddings = torch.randn(2, LENGTH, 32)
     expected = expected_hidden(plain, embeddings)

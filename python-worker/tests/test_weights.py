@@ -265,14 +265,19 @@ def test_tensors_that_do_not_fit_are_named_as_the_file_names_them(change: Any, m
 @pytest.mark.skipif(not can_pack(torch.float32, "cpu"), reason="oneDNN's packed products are not available here")
 @pytest.mark.parametrize("shape", [(1, 40), (2, 1, 40), (3, 7, 40), (200, 40)])
 @pytest.mark.parametrize("bias", [False, True], ids=["", "with a bias"])
-def test_a_packed_product_equals_the_ordinary_one(shape: tuple[int, ...], bias: bool) -> None:
+@pytest.mark.parametrize("layout", ["transposed", "packed"])
+def test_the_product_with_a_weight_in_another_layout_equals_the_ordinary_one(
+    shape: tuple[int, ...], bias: bool, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == "packed":
+        monkeypatch.setattr("zipar_worker.execute.linear._LEAST_PACKED", 0)
     linear = Linear(40, 24, bias=bias)
     for parameter in linear.parameters():
         parameter.normal_()
     rows = torch.randn(shape)
     expected: Tensor = linear(rows)
     pack_linears_(nn.Sequential(linear))
-    assert linear._is_packed
+    assert linear._layout == layout
     torch.testing.assert_close(linear(rows), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -280,4 +285,4 @@ def test_a_module_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.Monke
     monkeypatch.setattr("zipar_worker.execute.linear.can_pack", lambda dtype, device_type: False)
     linear = Linear(4, 3)
     pack_linears_(linear)
-    assert not linear._is_packed and linear(torch.zeros(2, 4)).shape == (2, 3)
+    assert linear._layout == "plain" and linear(torch.zeros(2, 4)).shape == (2, 3)
