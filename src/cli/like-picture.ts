@@ -29,6 +29,7 @@ export function likePicture(
   const recorded: Partial<Options> = {
     ...partsOf(settings, given.like, typed),
     ...(hasSubject ? {} : { class: classLabel }),
+    weightsKey: settings.weightsKey,
     negativePrompt,
     size,
     ...(typed.has("window") ? {} : { window, verification, windowTest: test }),

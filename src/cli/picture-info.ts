@@ -37,6 +37,7 @@ function describeSettings(path: string, settings: PictureSettings): string {
     ["model", `${card.name}, ${card.family}: ${partName(settings.model)}`],
     ["image tokenizer", settings.vq && partName(settings.vq)],
     ["text encoder", settings.textEncoder && partName(settings.textEncoder)],
+    ["weights key", settings.weightsKey],
     ["seed", String(options.seed)],
     ["size", `${size.width}x${size.height}`],
     ["window", `${windowName(window)}, lookahead ${lookahead}: ${forwards} forwards`],

@@ -11,6 +11,7 @@ export interface PictureMaker {
   readonly model: string;
   readonly vq?: string | undefined;
   readonly textEncoder?: string | undefined;
+  readonly weightsKey?: string | undefined;
   readonly card: ModelCard;
   readonly device: string;
   readonly dtype: string;
@@ -22,7 +23,7 @@ export function describePicture(
   request: ResolvedGeneration,
   forwards: number,
 ): PictureSettings {
-  const { card, vq, textEncoder } = maker;
+  const { card, vq, textEncoder, weightsKey } = maker;
   const { conditioning, sampling, lookahead, guidanceInterval, seed, surrogate, refreshRowEnds } = request;
   const names = card.conditioning.type === "class" ? card.conditioning.classNames : null;
   const className = conditioning.type === "class" ? names?.[conditioning.classIndex] : undefined;
@@ -33,6 +34,7 @@ export function describePicture(
     model: card.family === "stub" ? { file: "stub" } : describePart(maker.model),
     ...(vq === undefined ? {} : { vq: describePart(vq) }),
     ...(textEncoder === undefined ? {} : { textEncoder: describePart(textEncoder) }),
+    ...(weightsKey === undefined ? {} : { weightsKey: toPlainText(weightsKey, 128) }),
     card: {
       family: toPlainText(card.family, 64),
       name: toPlainText(withoutFolders(card.name), 256),

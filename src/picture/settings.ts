@@ -20,6 +20,7 @@ export const pictureSettingsSchema = z.strictObject({
   model: partSchema,
   vq: partSchema.optional(),
   textEncoder: partSchema.optional(),
+  weightsKey: plainText(128).optional(),
   /** What the model calls itself; `className` where it was asked for a class that has a name. */
   card: z.strictObject({ family: plainText(64), name: plainText(256), className: plainText(256).optional() }),
   /** Such as "cpu" or "cuda:0 NVIDIA H100". */

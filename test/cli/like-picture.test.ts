@@ -23,12 +23,13 @@ describe("a picture is made again with", () => {
   test("all that it says, and the command's own defaults for the rest", () => {
     const { negativePrompt, prompt, ...options } = pictureSettings().options;
     const { refreshRowEnds: _, ...rest } = options;
-    const made = like(pictureSettings(), "");
+    const made = like({ ...pictureSettings(), weightsKey: "ema" }, "");
     expect(made.prompt).toBe(prompt);
     expect(made.options).toMatchObject({
       ...rest,
       negativePrompt,
       model: "owner/model@main",
+      weightsKey: "ema",
       dtype: "float32",
       device: "auto",
       count: 1,

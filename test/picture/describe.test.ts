@@ -55,7 +55,7 @@ describe("a model is named", () => {
     const vq = join(folder, "c2i_B_256.pt");
     const textEncoder = join(folder, "owner", "name");
     const settings = describeWith(
-      { model: textEncoder, vq, textEncoder },
+      { model: textEncoder, vq, textEncoder, weightsKey: "ema\n" },
       {
         name: vq,
         conditioning: { type: "class", classCount: 2, classNames: ["a", `\x1b[2J\u202e${"x".repeat(999)}`] },
@@ -65,6 +65,7 @@ describe("a model is named", () => {
       model: { file: "name" },
       vq: { file: "c2i_B_256.pt" },
       textEncoder: { file: "name" },
+      weightsKey: "ema",
       card: { name: "c2i_B_256.pt", className: expect.stringMatching(/^\[2J x+$/) },
     });
     const json = encodeSettings(settings);
