@@ -1,4 +1,4 @@
-export { createEngine, Engine, type WorkerStatus } from "./api/engine.ts";
+export { createEngine, Engine } from "./api/engine.ts";
 export type { EngineOptions } from "./api/engine-options.ts";
 export type { GenerateOptions, PlanOptions } from "./api/generate-options.ts";
 export {
@@ -17,6 +17,7 @@ export {
   type MemoryEstimate,
 } from "./api/inspect-model.ts";
 export { type Plan, plan } from "./api/plan.ts";
+export type { WorkerStatus } from "./api/worker-status.ts";
 export type { Occupancy } from "./decode/pool.ts";
 export type { RowCost } from "./decode/row-costs.ts";
 export type {

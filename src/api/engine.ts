@@ -4,21 +4,21 @@ import type { DecodeLoop, IdleWork } from "../decode/loop.ts";
 import { type Occupancy, WorkerPool } from "../decode/pool.ts";
 import type { RowCost } from "../decode/row-costs.ts";
 import { Supervisor } from "../decode/supervisor.ts";
-import type { Pixels, WorkerStats } from "../decode/worker.ts";
+import type { WorkerStats } from "../decode/worker.ts";
 import { asZiparError, reasonOf, ZiparError } from "../errors.ts";
 import { describePicture } from "../picture/describe.ts";
-import type { PictureSettings } from "../picture/settings.ts";
 import type { ModelCard } from "../protocol/messages.ts";
-import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
-import { decodedIn, type SequenceState } from "../schedule/sequence-state.ts";
 import { onAbort } from "../system/abort-signal.ts";
 import { traceLines } from "../trace/record.ts";
+import { describeResult } from "./describe-result.ts";
 import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } from "./engine-options.ts";
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
-import { type AdaptiveReport, Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
+import { Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
 import { checkAlike, type OpenedWorker, type OpenedWorkers, openWorkers } from "./open-workers.ts";
+import { decodedCells, withoutUndecoded } from "./preview.ts";
 import { userFunction, userLogger } from "./user-function.ts";
+import { statusOf, sumOf, type WorkerStatus } from "./worker-status.ts";
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -31,22 +31,6 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const resolved = { ...given, logger: userLogger(given.logger) };
   const workers = await openWorkers(resolved);
   return new Engine(workers, resolved, performance.now() - startedAt);
-}
-
-/** One of an engine's workers. */
-export interface WorkerStatus {
-  /** e.g. "cpu", "cuda:1 NVIDIA H100". */
-  readonly device: string;
-  /** Of the newest process in this place; undefined where there is none on this machine. */
-  readonly pid: number | undefined;
-  /** lost: another one takes its place. gone: it could not be replaced. */
-  readonly state: "ready" | "lost" | "gone";
-  /** Images that it holds. */
-  readonly images: number;
-  /** How often another worker has taken this place. */
-  readonly restarts: number;
-  /** What its forwards have taken lately, by their rows (queries x branches). */
-  readonly rowCosts: readonly RowCost[];
 }
 
 /** A loaded model that makes images. Dispose of it, with `await using` or `dispose()`. */
@@ -244,93 +228,4 @@ export class Engine implements AsyncDisposable {
       this.#pool.submit(job, branchCount);
     });
   }
-}
-
-function statusOf({ supervisor, state, imageCount, rowCosts }: DecodeLoop): WorkerStatus {
-  const { worker, restartCount } = supervisor;
-  return {
-    device: worker.device,
-    pid: worker.pid,
-    state,
-    images: imageCount,
-    restarts: restartCount,
-    rowCosts,
-  };
-}
-
-function sumOf(stats: readonly WorkerStats[]): WorkerStats {
-  return stats.reduce((a, b) => ({
-    forwardCount: a.forwardCount + b.forwardCount,
-    forwardMs: a.forwardMs + b.forwardMs,
-    residentBytes: a.residentBytes + b.residentBytes,
-    deviceBytes: a.deviceBytes === null || b.deviceBytes === null ? null : a.deviceBytes + b.deviceBytes,
-  }));
-}
-
-function describeResult(
-  { seed, window }: ResolvedGeneration,
-  settings: PictureSettings,
-  state: SequenceState,
-  wallMs: number,
-  restarts: number,
-) {
-  const { rows, columns } = state.grid;
-  const nextTokenForwards = nextTokenForwardCount(state.grid);
-  const adaptive: AdaptiveReport | undefined =
-    window.kind !== "adaptive"
-      ? undefined
-      : {
-          min: window.min,
-          verification: window.verification,
-          test: window.test,
-          openedAt: [...state.openedAt.subarray(1)],
-          draftCount: state.draftCount,
-          rejectedCount: state.rejectedCount,
-        };
-  return {
-    seed,
-    rows,
-    columns,
-    window,
-    settings,
-    tokens: Array.from({ length: rows }, (_, row) => [
-      ...state.tokens.subarray(row * columns, (row + 1) * columns),
-    ]),
-    stats: {
-      forwards: state.forwardCount,
-      plainForwards:
-        window.kind === "adaptive" ? state.forwardCount : plainForwardCount(state.grid, window.size),
-      guesses: { fed: state.guessCount, held: state.heldCount },
-      tokens: state.tokens.length,
-      promptTokens: state.promptLength,
-      nextTokenForwards,
-      reduction: 1 - state.forwardCount / nextTokenForwards,
-      wallMs,
-      restarts,
-    },
-    ...(adaptive === undefined ? {} : { adaptive }),
-  };
-}
-
-function decodedCells(state: SequenceState): Uint8Array {
-  const { rows, columns } = state.grid;
-  const decoded = new Uint8Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    decoded.fill(1, row * columns, row * columns + decodedIn(state, row));
-  }
-  return decoded;
-}
-
-/** Paints undecoded cells grey, so that a preview shows nothing that the model has not said. */
-function withoutUndecoded(pixels: Pixels, decoded: Uint8Array, { grid }: SequenceState): Pixels {
-  const data = pixels.data.slice();
-  for (let y = 0; y < pixels.height; y++) {
-    const row = Math.floor((y * grid.rows) / pixels.height);
-    for (let x = 0; x < pixels.width; x++) {
-      const column = Math.floor((x * grid.columns) / pixels.width);
-      if (decoded[row * grid.columns + column] === 0)
-        data.fill(128, (y * pixels.width + x) * 3, (y * pixels.width + x) * 3 + 3);
-    }
-  }
-  return { ...pixels, data };
 }
