@@ -20,6 +20,10 @@ const neededFiles = [
   "LICENSE",
   "dist/index.js",
   "dist/index.d.ts",
+  "dist/ai-sdk/index.js",
+  "dist/ai-sdk/index.d.ts",
+  "dist/server/index.js",
+  "dist/server/index.d.ts",
   "dist/cli/main.js",
   "python-worker/pyproject.toml",
   "python-worker/requirements.lock",
@@ -109,13 +113,16 @@ function installPackage(tarball: string): void {
   expect(png.subarray(1, 4).toString() === "PNG" && png.length > 100, "x.png is no picture");
   console.log(`generated x.png (${png.length} bytes) in ${made.images[0].forwards} forwards`);
 
-  const imported =
-    'import * as zipar from "zipar"; console.log(typeof zipar.createEngine, typeof zipar.plan)';
+  const imported = `
+    import { createEngine } from "zipar";
+    import { zipar } from "zipar/ai-sdk";
+    import { createServer } from "zipar/server";
+    console.log(typeof createEngine, typeof zipar, typeof createServer);`;
   const types = execFileSync(process.execPath, ["--input-type=module", "--eval", imported], {
     cwd: project,
     encoding: "utf8",
   });
-  expect(types.trim() === "function function", `import "zipar" gave ${types.trim()}`);
+  expect(types.trim() === "function function function", `the imports gave ${types.trim()}`);
 
   checkBundles(project);
   checkWithoutNativeModules(project, zipar);

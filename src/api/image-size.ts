@@ -37,6 +37,12 @@ export function resolveCardGrid(size: ImageSize | undefined, card: ModelCard): C
   });
 }
 
+/** A size as requests write it: pixels such as `512x512`, else a ratio. */
+export function readSize(text: string): ImageSize {
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(text) ?? [];
+  return width === undefined ? (text as ImageSize) : { width: Number(width), height: Number(height) };
+}
+
 /** The aspect ratio of a size: the usual name of one within 3 %, else that of its sides in lowest terms. */
 export function ratioName({ width, height }: { readonly width: number; readonly height: number }): string {
   const named = [...NAMED_RATIOS].sort(

@@ -1,13 +1,14 @@
 import type { Engine } from "../api/engine.ts";
 import type { GenerationEvent, GenerationResult } from "../api/generation.ts";
-import { type CardGrid, resolveCardGrid } from "../api/image-size.ts";
+import { type CardGrid, readSize, resolveCardGrid } from "../api/image-size.ts";
 import { withDetails, ZiparError } from "../errors.ts";
 import type { ModelCard } from "../protocol/messages.ts";
+import { untilAborted } from "../system/abort-signal.ts";
 import type { ServerContext } from "./context.ts";
 import type { ImageRequest } from "./image-request.ts";
 import { resolveModelName } from "./model-name.ts";
-import { type RequestSignal, requestSignal, untilAborted } from "./request-signal.ts";
-import { nearestGrid, readSize } from "./request-size.ts";
+import { nearestGrid } from "./nearest-grid.ts";
+import { type RequestSignal, requestSignal } from "./request-signal.ts";
 
 /** A request that was let in: it holds its places, its engine and its time until `end`. */
 export interface ImageRun {

@@ -1,13 +1,14 @@
 import type { Context } from "hono";
 import type { GenerationResult } from "../api/generation.ts";
+import { reportImage } from "../api/image-report.ts";
 import { ZiparError } from "../errors.ts";
 import { boundedReply } from "./bounded-body.ts";
 import type { ServerContext } from "./context.ts";
 import { ownStream } from "./generation-stream.ts";
 import { encodeImage } from "./image-data.ts";
-import { describeResult, imageUsage } from "./image-report.ts";
 import { type ImageRequest, parseImageRequest } from "./image-request.ts";
 import { type ImageRun, openRun, startImage } from "./image-run.ts";
+import { imageUsage } from "./image-usage.ts";
 import { openaiStream } from "./images-stream.ts";
 import { readJson } from "./read-json.ts";
 import { streamRun } from "./stream-run.ts";
@@ -85,7 +86,7 @@ async function makeImages(context: ServerContext, run: ImageRun, request: ImageR
     output_format: request.format,
     ...(OPENAI_SIZES.has(size) ? { size } : {}),
     usage: imageUsage(results),
-    zipar: { model: run.model, size, images: results.map(describeResult) },
+    zipar: { model: run.model, size, images: results.map(reportImage) },
   };
 }
 

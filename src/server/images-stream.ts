@@ -1,8 +1,9 @@
 import type { GeneratedImage } from "../api/image.ts";
+import { reportImage } from "../api/image-report.ts";
 import { encodeImage } from "./image-data.ts";
-import { describeResult, imageUsage } from "./image-report.ts";
 import type { ImageRequest } from "./image-request.ts";
 import type { ImageRun } from "./image-run.ts";
+import { imageUsage } from "./image-usage.ts";
 import type { StreamKind } from "./stream-run.ts";
 
 /** OpenAI's events: `image_generation.partial_image`, then `image_generation.completed`. */
@@ -28,7 +29,7 @@ export function openaiStream({ grid }: ImageRun, { format, compression }: ImageR
     }),
     async finish(events, result) {
       const type = "image_generation.completed";
-      const report = { usage: imageUsage([result]), zipar: describeResult(result) };
+      const report = { usage: imageUsage([result]), zipar: reportImage(result) };
       events.send(type, { ...(await describe(type, result.image)), ...report });
     },
   };

@@ -38,16 +38,6 @@ export function requestSignal(client: AbortSignal, stopping: AbortSignal, timeou
   };
 }
 
-/** What the promise settles with, or rejects with the signal's reason first. */
-export function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
 function reason(message: string, status: number): ZiparError {
   return new ZiparError({ code: "cancelled", message, details: { status } });
 }

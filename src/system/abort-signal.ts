@@ -34,6 +34,14 @@ export function onAbort(signal: AbortSignal, listener: () => void): () => void {
   };
 }
 
+/** What the promise settles with, or rejects with the signal's reason first. */
+export function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const unfollow = onAbort(signal, () => reject(signal.reason));
+    promise.then(resolve, reject).finally(unfollow);
+  });
+}
+
 function waitFor(signal: AbortSignal): Waiting {
   const listeners = new Set<() => void>();
   const waiting: Waiting = {

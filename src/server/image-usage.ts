@@ -11,9 +11,3 @@ export function imageUsage(results: readonly GenerationResult[]) {
     total_tokens: inputTokens + outputTokens,
   };
 }
-
-/** What makes the same image again, and what it took. */
-export function describeResult({ seed, stats }: GenerationResult) {
-  const { forwards, nextTokenForwards, wallMs } = stats;
-  return { seed, forwards, nextTokenForwards, wallMs: Math.round(wallMs) };
-}

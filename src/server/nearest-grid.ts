@@ -1,11 +1,5 @@
 import type { CardGrid, ImageSize } from "../api/image-size.ts";
 
-/** A size as requests write it: pixels such as `512x512`, else a ratio. */
-export function readSize(text: string): ImageSize {
-  const [, width, height] = /^(\d+)x(\d+)$/.exec(text) ?? [];
-  return width === undefined ? (text as ImageSize) : { width: Number(width), height: Number(height) };
-}
-
 /** The size that is nearest in shape; of the same shape, the one nearest in area. */
 export function nearestGrid(size: ImageSize, grids: readonly CardGrid[]): CardGrid {
   const { width, height } = typeof size === "string" ? sidesOf(size) : size;
