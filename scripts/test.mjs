@@ -33,7 +33,7 @@ async function runLanes() {
     (await python).verdict === "passed" ? runInTurn(checks(await findPython())) : [];
   const lanes = [
     python.then((outcome) => [outcome]),
-    runInTurn(nodeChecks()).then(async (outcomes) => [...outcomes, ...(await withPython(pythonTypes))]),
+    runInTurn(nodeChecks()).then(async (outcomes) => [...outcomes, ...(await withPython(lastChecks))]),
     withPython(processTests),
     withPython(pythonTests),
   ];
@@ -64,8 +64,11 @@ function nodeChecks() {
 }
 
 /** @type {(python: Python) => Check[]} */
-function pythonTypes(python) {
-  return [{ name: "Python types (mypy)", ...python("mypy") }];
+function lastChecks(python) {
+  return [
+    { name: "Python types (mypy)", ...python("mypy") },
+    { name: "real clients (test:clients)", ...node("scripts/test-clients.mjs") },
+  ];
 }
 
 function processTests() {

@@ -1,16 +1,15 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { execa } from "execa";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
 import { childrenOf, isAlive } from "../support/processes.ts";
-import { PACKAGE_ROOT } from "../support/python.ts";
+import { serveCommand } from "../support/serve-command.ts";
 import { allEventsOf, eventsOf, jsonPost, refusalOf } from "../support/stub-server.ts";
 
 /** Tests of one server, in this order: the last one stops it. */
-let command: ReturnType<typeof start>;
+let command: Awaited<ReturnType<typeof serveCommand>>["command"];
 let temporary: string;
 let address: string;
 
@@ -22,30 +21,14 @@ beforeAll(async () => {
   temporary = mkdtempSync(join(tmpdir(), "zipar-test-serve-"));
   const key = join(temporary, "key");
   writeFileSync(key, "a-key\n", { mode: 0o600 });
-  const options = ["--model", "demo", "--device", "cpu", "--port", "0", "--api-key-file", key];
+  const options = ["--model", "demo", "--device", "cpu", "--api-key-file", key];
   const limits = ["--max-images", "1", "--max-queue", "0", "--stop-deadline", "120"];
-  command = start([...options, ...limits]);
-  address = await new Promise((resolve, reject) => {
-    let output = "";
-    command.stderr?.on("data", (chunk) => {
-      output += String(chunk);
-      const [, found] = /listening on (\S+)/.exec(output) ?? [];
-      if (found !== undefined) resolve(found);
-    });
-    command.then(({ stderr }) => reject(new Error(`zipar serve ended: ${stderr}`)));
-  });
+  ({ command, address } = await serveCommand([...options, ...limits]));
 });
 afterAll(() => {
   command.kill("SIGKILL"); // does nothing to one that has ended
   rmSync(temporary, { recursive: true });
 });
-
-function start(options: readonly string[]) {
-  return execa(process.execPath, [join(PACKAGE_ROOT, "dist/cli/main.js"), "serve", ...options], {
-    reject: false,
-    forceKillAfterDelay: false, // a busy machine needs longer for the last picture
-  });
-}
 
 function post(body: unknown, init?: RequestInit, path = "/v1/images/generations"): Promise<Response> {
   return fetch(address + path, jsonPost(body, { headers, ...init }));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { stubWorker, type WorkerSource } from "../../src/index.ts";
 import { createServer } from "../../src/server/index.ts";
-import { planEvictions } from "../../src/server/plan-evictions.ts";
 import { nearestGrid } from "../../src/server/nearest-grid.ts";
+import { planEvictions } from "../../src/server/plan-evictions.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
 import { jsonPost, refusalOf, STUB, stubServer } from "../support/stub-server.ts";
 

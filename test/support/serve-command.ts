@@ -1,0 +1,25 @@
+import { join } from "node:path";
+import { execa } from "execa";
+import { packageRoot } from "#zipar/python/location";
+
+/** `zipar serve` on any free port, once it listens; its model may still be loading. */
+export async function serveCommand(options: readonly string[]) {
+  const command = execa(
+    process.execPath,
+    [join(packageRoot, "dist/cli/main.js"), "serve", "--port", "0", ...options],
+    {
+      reject: false,
+      forceKillAfterDelay: false, // a busy machine needs longer for the last picture
+    },
+  );
+  const address = await new Promise<string>((resolve, reject) => {
+    let output = "";
+    command.stderr.on("data", (chunk) => {
+      output += String(chunk);
+      const [, found] = /listening on (\S+)/.exec(output) ?? [];
+      if (found !== undefined) resolve(found);
+    });
+    command.then(({ stderr }) => reject(new Error(`zipar serve ended: ${stderr}`)));
+  });
+  return { command, address };
+}
