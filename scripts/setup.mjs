@@ -22,6 +22,8 @@ import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const builtHashFile = join(root, ".setup", "built-from");
+/** What runs in browsers, then what runs in Node: modules of both come from the second. */
+const BUILDS = ["tsconfig.studio.json", "tsconfig.build.json"];
 
 const { values: flags } = parseArgs({
   options: {
@@ -84,11 +86,12 @@ function buildTypeScript() {
   // Modules whose source is gone must not end up in the package.
   rmSync(join(root, "dist"), { recursive: true, force: true });
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
-  run(
-    process.execPath,
-    [compiler, "-p", "tsconfig.build.json"],
-    "the TypeScript build failed; its errors are above",
-  );
+  for (const configuration of BUILDS)
+    run(
+      process.execPath,
+      [compiler, "-p", configuration],
+      "the TypeScript build failed; its errors are above",
+    );
   chmodSync(join(root, "dist", "cli", "main.js"), 0o755);
   mkdirSync(join(root, ".setup"), { recursive: true });
   writeFileSync(builtHashFile, hash);
@@ -96,7 +99,7 @@ function buildTypeScript() {
 
 function hashSources() {
   const hash = createHash("sha256");
-  const configuration = ["package-lock.json", "tsconfig.json", "tsconfig.build.json"];
+  const configuration = ["package-lock.json", "tsconfig.json", ...BUILDS];
   for (const path of [...configuration, ...sourceFiles()])
     hash
       .update(path)

@@ -45,6 +45,10 @@ function nodeChecks() {
   return [
     { name: "lint and format (Biome)", ...bin("@biomejs/biome/bin/biome", "check", "--error-on-warnings") },
     { name: "types (tsc)", ...bin("typescript/bin/tsc", "--noEmit") },
+    {
+      name: "types of the studio (tsc)",
+      ...bin("typescript/bin/tsc", "-p", "tsconfig.studio.json", "--noEmit"),
+    },
     { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
     { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
     { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },

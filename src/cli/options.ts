@@ -297,6 +297,7 @@ export const SERVE = {
   allowedHost: option("<name...>", "other names of this server in Host headers", z.array(z.string().min(1))),
   corsOrigin: option("<origin...>", "origins whose pages may use it", z.array(z.string())),
   publicUrl: text("<url>", "what it is reached by, for the URLs of pictures"),
+  studio: flag("no page at /: docs/studio.md", { isNegated: true }),
   ...LOG,
 } satisfies OptionGroup;
 

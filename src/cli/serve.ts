@@ -37,6 +37,7 @@ export async function runServe(options: Options): Promise<number> {
     allowedHosts: [options.host, ...(options.allowedHost ?? [])],
     corsOrigins: options.corsOrigin,
     publicUrl: options.publicUrl,
+    studio: options.studio,
     logger: lineLogger,
   });
   try {
@@ -53,7 +54,7 @@ async function listenUntil(interrupt: AbortSignal, server: ZiparServer, options:
   try {
     const { port } = http.address() as { port: number };
     const host = isIP(options.host) === 6 ? `[${options.host}]` : options.host;
-    say(`listening on http://${host}:${port}`);
+    say(`listening on http://${host}:${port}${options.studio === false ? "" : ", with the studio at /"}`);
     const interrupted = new Promise<void>((resolve) => {
       interrupt.addEventListener("abort", () => resolve());
       if (interrupt.aborted) resolve();

@@ -2,7 +2,7 @@ import type { ResolvedGeneration } from "../api/generate-options.ts";
 import type { ModelCard } from "../protocol/messages.ts";
 import type { Window } from "../schedule/window.ts";
 import { VERSION } from "../version.ts";
-import { describePart, lastName } from "./part.ts";
+import { describePart, withoutFolders } from "./part.ts";
 import { toPlainText } from "./plain-text.ts";
 import type { PictureSettings } from "./settings.ts";
 
@@ -55,10 +55,6 @@ export function describePicture(
     },
     forwards,
   };
-}
-
-function withoutFolders(name: string): string {
-  return /^([A-Za-z]:)?[\\/]/.test(name) ? lastName(name) : name;
 }
 
 function subjectOf(conditioning: ResolvedGeneration["conditioning"]) {

@@ -31,3 +31,8 @@ export function describePart(reference: string): PicturePart {
 export function lastName(path: string): string {
   return path.split(/[\\/]+/).findLast((name) => name !== "") ?? "/";
 }
+
+/** What a model calls itself, which may be the path that it was read from. */
+export function withoutFolders(name: string): string {
+  return /^([A-Za-z]:)?[\\/]/.test(name) ? lastName(name) : name;
+}

@@ -7,11 +7,13 @@ import { ZiparError } from "../errors.ts";
 import { accessLog } from "./access-log.ts";
 import { errorResponse, reportError } from "./api-error.ts";
 import { boundedReply } from "./bounded-body.ts";
+import { describeForClients } from "./client-card.ts";
 import type { ServerContext } from "./context.ts";
 import { hostGuard, keyGuard, originGuard } from "./guards.ts";
 import { MIME_TYPES } from "./image-data.ts";
 import { postGeneration, postImages } from "./images-route.ts";
 import { describeModel } from "./models-route.ts";
+import { addStudio, isStudioPath, STUDIO_POLICY } from "./studio-route.ts";
 
 const SHOWN_CHARACTERS = 200;
 
@@ -24,14 +26,22 @@ export function createApp(context: ServerContext, stateOf: () => ServerState): H
   const app = new Hono();
 
   app.use(requestId(), accessLog(context));
-  const headers = (crossOriginResourcePolicy: "same-origin" | "cross-origin") =>
+  const headers = (
+    crossOriginResourcePolicy: "same-origin" | "cross-origin",
+    contentSecurityPolicy: Readonly<Record<string, string[]>>,
+  ) =>
     secureHeaders({
-      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      contentSecurityPolicy,
       crossOriginResourcePolicy,
       strictTransportSecurity: false, // whether it is reached by TLS is for what stands before it to say
     });
-  const [ofPictures, ofOthers] = [headers("cross-origin"), headers("same-origin")];
-  app.use((c, next) => (c.req.path.startsWith("/images/") ? ofPictures(c, next) : ofOthers(c, next)));
+  const nothing = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] };
+  const [ofPictures, ofOthers] = [headers("cross-origin", nothing), headers("same-origin", nothing)];
+  const ofStudio = headers("same-origin", STUDIO_POLICY);
+  app.use((c, next) => {
+    if (c.req.path.startsWith("/images/")) return ofPictures(c, next);
+    return options.studio && isStudioPath(c.req.path) ? ofStudio(c, next) : ofOthers(c, next);
+  });
   app.use(hostGuard(options), originGuard(options));
   if (options.corsOrigins.length > 0)
     app.use(
@@ -73,6 +83,7 @@ export function createApp(context: ServerContext, stateOf: () => ServerState): H
     const message = `there is no model ${JSON.stringify(id)} here; expected one of ${pool.names.join(", ")}`;
     throw new ZiparError({ code: "model-not-found", message, details: { param: "model" } });
   });
+  app.get("/zipar/models", (c) => c.json({ models: pool.statuses.map(describeForClients) }));
   const whileRunning = (post: typeof postImages) => (c: Context) => {
     if (stateOf() !== "stopping") return post(context, c);
     throw new ZiparError({
@@ -91,6 +102,8 @@ export function createApp(context: ServerContext, stateOf: () => ServerState): H
       "cache-control": "private, max-age=3600",
     });
   });
+
+  if (options.studio) addStudio(app);
 
   app.notFound((c) => notFound(`there is no ${shortPath(c.req.path)} here; docs/server.md lists the routes`));
   app.onError((error) => errorResponse(reportError(error, options.logger)));

@@ -20,6 +20,8 @@ export interface ImageRequest {
   readonly format: ImageFormat;
   /** 0 to 100, where the format has a quality. */
   readonly compression: number | undefined;
+  /** Whether the picture carries how it was made. */
+  readonly metadata: boolean;
   readonly stream: boolean;
   readonly partialImages: number;
   readonly knobs: Pick<GenerateOptions, (typeof KNOBS)[number]>;
@@ -48,7 +50,7 @@ export function parseImageRequest(body: unknown, limits: RequestLimits): ImageRe
 }
 
 function settle(fields: Fields, knobs: ImageRequest["knobs"]): ImageRequest {
-  const { prompt, n, stream, response_format, output_format: format, output_compression } = fields;
+  const { prompt, n, stream, metadata, response_format, output_format: format, output_compression } = fields;
   if (prompt === undefined && knobs.classLabel === undefined)
     throw invalid("prompt", "`prompt` is missing; expected a text, or the name of a class");
   if (fields.background === "transparent")
@@ -61,6 +63,11 @@ function settle(fields: Fields, knobs: ImageRequest["knobs"]): ImageRequest {
       "output_compression",
       "`output_compression` below 100 means nothing to PNG, which has no loss; ask for `output_format` jpeg or webp",
     );
+  if (metadata && output_compression !== undefined && format !== "png")
+    throw invalid(
+      "metadata",
+      "`metadata` cannot be had together with `output_compression`; leave one of them out",
+    );
   return {
     model: fields.model,
     prompt: prompt === "" && knobs.classLabel !== undefined ? undefined : prompt,
@@ -69,6 +76,7 @@ function settle(fields: Fields, knobs: ImageRequest["knobs"]): ImageRequest {
     isUrl: response_format === "url",
     format,
     compression: output_compression,
+    metadata,
     stream,
     partialImages: fields.partial_images,
     knobs,
@@ -101,6 +109,7 @@ function fieldsSchema({ maxPromptCharacters, maxPartialImages }: RequestLimits) 
     output_format: z.enum(["png", "jpeg", "webp"]).default("png"),
     output_compression: z.int().min(0).max(100).optional(),
     background: z.enum(["auto", "opaque", "transparent"]).optional(),
+    metadata: z.boolean().default(false),
     stream: z.boolean().default(false),
     partial_images: z.int().min(0).max(maxPartialImages).default(0),
     ...Object.fromEntries(IGNORED_FIELDS.map((name) => [name, z.unknown().optional()])),
@@ -141,7 +150,7 @@ function check<Schema extends z.ZodObject>(
 ): z.output<Schema> {
   const foreign = Object.keys(value).find((name) => !Object.hasOwn(schema.shape, name));
   if (foreign !== undefined) {
-    const known = [...HONOURED_FIELDS, ...IGNORED_FIELDS, ...KNOBS.map(snakeCase), "zipar"];
+    const known = [...HONOURED_FIELDS, ...IGNORED_FIELDS, "metadata", ...KNOBS.map(snakeCase), "zipar"];
     const key = keyOf(foreign);
     throw invalid(key, `${shownKey(key)} is no field of this server; it knows ${known.join(", ")}`);
   }

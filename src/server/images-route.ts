@@ -93,10 +93,10 @@ async function makeImages(context: ServerContext, run: ImageRun, request: ImageR
 async function describeData(
   { store, options }: ServerContext,
   result: GenerationResult,
-  { format, compression, isUrl }: ImageRequest,
+  { format, compression, metadata, isUrl }: ImageRequest,
   url: string,
 ) {
-  const data = await encodeImage(result.image, format, compression);
+  const data = await encodeImage(result.image, { format, compression, metadata });
   if (!isUrl) return { b64_json: data.toString("base64") };
   const base = options.publicUrl?.replace(/\/$/, "") ?? new URL(url).origin;
   return { url: `${base}/images/${store.add({ format, data })}` };

@@ -36,6 +36,8 @@ export const serverSchema = z.strictObject({
   allowedHosts: z.union([z.literal("any"), z.array(z.string().min(1)).readonly()]).default([]),
   /** Origins whose pages may use the server. */
   corsOrigins: z.array(origin).readonly().default([]),
+  /** A page at `/` on which people make pictures and watch how they are decoded: docs/studio.md. */
+  studio: z.boolean().default(false),
   /** What images are fetched from with `response_format: "url"`. Default: the address that the request came to. */
   publicUrl: z.url({ protocol: /^https?$/ }).optional(),
   /** Pictures that wait to be fetched by their URL. */

@@ -31,6 +31,14 @@ const forbidden = [
   ["src/stub/x.ts", "../api/generate-options.ts"],
   ["src/stub/x.ts", "../cli/main.ts"],
   ["src/python/x.ts", "../worker/process.ts"],
+  ["src/studio/x.ts", "node:fs"],
+  ["src/studio/x.ts", "zod"],
+  ["src/studio/x.ts", "../errors.ts"],
+  ["src/studio/x.ts", "../server/server.ts"],
+  ["src/studio/x.ts", "../schedule/plan-step.ts"],
+  ["src/studio/page/x.ts", "../../server/generation-events.ts"],
+  ["src/server/x.ts", "../studio/wish.ts"],
+  ["src/api/x.ts", "../studio/wish.ts"],
 ] as const;
 
 const allowed = [
@@ -45,6 +53,11 @@ const allowed = [
   ["src/cli/x.ts", "../server/server.ts"],
   ["src/server/x.ts", "hono/cors"],
   ["src/server/x.ts", "../api/engine.ts"],
+  ["src/studio/x.ts", "./events.ts"],
+  ["src/studio/x.ts", "../schedule/grid.ts"],
+  ["src/studio/x.ts", "../server/generation-events.ts"],
+  ["src/studio/page/x.ts", "../wish.ts"],
+  ["src/studio/page/x.ts", "./api.ts"],
 ] as const;
 
 /** Files that import types of each other: a pair, a ring of three, and one that imports from the ring and is in none. */

@@ -10,7 +10,9 @@ export async function buildIfStale(): Promise<void> {
     ...readdirSync(source, { recursive: true }).map((file) => statSync(join(source, String(file))).mtimeMs),
   );
   const built = statSync(join(PACKAGE_ROOT, "dist/index.js"), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (built < newest) await execa("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: PACKAGE_ROOT });
+  if (built >= newest) return;
+  await execa("npx", ["tsc", "-p", "tsconfig.studio.json"], { cwd: PACKAGE_ROOT });
+  await execa("npx", ["tsc", "-p", "tsconfig.build.json"], { cwd: PACKAGE_ROOT });
 }
 
 /** Builds a program beside the tests, which runs the package's build, and gives its path. */
