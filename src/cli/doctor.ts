@@ -45,7 +45,7 @@ export function examineNode(version: string): Finding {
     name: "Node",
     state: "problem",
     found: `${version}, too old`,
-    remedy: "install Node 20.11 or newer",
+    remedy: "install Node 22 or 24; 20.11 is the oldest that works",
   };
 }
 

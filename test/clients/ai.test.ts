@@ -8,6 +8,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { createEngine, type Engine, ZiparError } from "zipar";
 import { createZipar, type ZiparProvider, zipar } from "zipar/ai-sdk";
+import { readMetric } from "../support/serve-command.ts";
 
 // What zipar says of the specification agrees with the specification.
 zipar satisfies ProviderV4;
@@ -84,7 +85,13 @@ describe.each(["in process", "over HTTP"])("generateImage %s", (where) => {
     });
     setTimeout(() => leaving.abort(), 200);
     await expect(generating).rejects.toMatchObject({ name: "AbortError" });
-    await expect.poll(async () => (await occupied()) + engine.occupancy.liveCount).toBe(0);
+    await expect
+      .poll(
+        async () =>
+          (await readMetric(address, 'zipar_images{model="demo",state="requested"}')) +
+          engine.occupancy.liveCount,
+      )
+      .toBe(0);
   });
 
   test("refuses a size that the model does not know, with those that it knows, without another try", async () => {
@@ -148,9 +155,3 @@ test("the first example of docs/ai-sdk.md runs as it stands, and its program end
     rmSync(folder, { recursive: true });
   }
 });
-
-/** Images that the server holds or that wait there. */
-async function occupied(): Promise<number> {
-  const text = await (await fetch(`${address}/metrics`)).text();
-  return Number(/^zipar_images\{model="demo",state="requested"\} (\d+)/m.exec(text)?.[1]);
-}

@@ -1,10 +1,12 @@
 import OpenAI from "openai";
 import sharp from "sharp";
 import { expect, inject, test } from "vitest";
+import { readMetric } from "../support/serve-command.ts";
 import { greyCount } from "./pictures.ts";
 
 /** `openai` of npm. */
 const address = inject("address");
+const cancelledCount = () => readMetric(address, 'zipar_images_total{model="demo",outcome="cancelled"}');
 const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "any", maxRetries: 0 });
 
 test("lists the models, and tells one of them", async () => {
@@ -59,7 +61,7 @@ test("streams previews, of which each shows more than the one before, and the pi
 });
 
 test("leaves a stream, and its picture is cancelled", async () => {
-  const cancelled = await metric('zipar_images_total{model="demo",outcome="cancelled"}');
+  const cancelled = await cancelledCount();
   const stream = await client.images.generate({
     prompt: "cat",
     stream: true,
@@ -68,7 +70,7 @@ test("leaves a stream, and its picture is cancelled", async () => {
     zipar: { window: "full", lookahead: 0 },
   });
   for await (const { type } of stream) if (type === "image_generation.partial_image") break;
-  await expect.poll(() => metric('zipar_images_total{model="demo",outcome="cancelled"}')).toBe(cancelled + 1);
+  await expect.poll(cancelledCount).toBe(cancelled + 1);
 });
 
 test("gets errors of the classes that it has for them, in words", async () => {
@@ -84,8 +86,3 @@ test("gets errors of the classes that it has for them, in words", async () => {
     message: expect.stringContaining("demo"),
   });
 });
-
-async function metric(name: string): Promise<number> {
-  const lines = (await (await fetch(`${address}/metrics`)).text()).split("\n");
-  return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length + 1) ?? 0);
-}

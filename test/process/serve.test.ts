@@ -4,9 +4,11 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildIfStale } from "../support/build.ts";
+import { jsonPost } from "../support/json-post.ts";
+import { leavingClients } from "../support/leaving-clients.ts";
 import { childrenOf, isAlive } from "../support/processes.ts";
-import { serveCommand } from "../support/serve-command.ts";
-import { allEventsOf, eventsOf, jsonPost, refusalOf } from "../support/stub-server.ts";
+import { readMetric, serveCommand } from "../support/serve-command.ts";
+import { allEventsOf, eventsOf, refusalOf } from "../support/stub-server.ts";
 
 /** Tests of one server, in this order: the last one stops it. */
 let command: Awaited<ReturnType<typeof serveCommand>>["command"];
@@ -22,7 +24,7 @@ beforeAll(async () => {
   const key = join(temporary, "key");
   writeFileSync(key, "a-key\n", { mode: 0o600 });
   const options = ["--model", "demo", "--device", "cpu", "--api-key-file", key];
-  const limits = ["--max-images", "1", "--max-queue", "0", "--stop-deadline", "120"];
+  const limits = ["--max-images", "2", "--max-queue", "2", "--stop-deadline", "120"];
   ({ command, address } = await serveCommand([...options, ...limits]));
 });
 afterAll(() => {
@@ -34,15 +36,8 @@ function post(body: unknown, init?: RequestInit, path = "/v1/images/generations"
   return fetch(address + path, jsonPost(body, { headers, ...init }));
 }
 
-async function metric(line: string): Promise<number> {
-  const page = await (await fetch(`${address}/metrics`, { headers })).text();
-  return Number(
-    page
-      .split("\n")
-      .find((text) => text.startsWith(`${line} `))
-      ?.split(" ")[1],
-  );
-}
+const metric = (name: string) => readMetric(address, name, headers);
+const cancelledCount = () => metric('zipar_images_total{model="demo",outcome="cancelled"}');
 
 async function pictureOf(base64: string) {
   const picture = sharp(Buffer.from(base64, "base64"));
@@ -99,32 +94,36 @@ test("streams previews that are grey where nothing is decoded, then the picture"
   expect(last).toBeLessThan(100);
 });
 
-test("refuses with 429 what does not fit, and frees everything of a client that hangs up", async () => {
+test("frees everything of a client that hangs up on its stream", async () => {
+  const before = await cancelledCount();
   const leaving = new AbortController();
   const response = await post(SLOW, { signal: leaving.signal }, "/zipar/generations");
   for await (const { event } of eventsOf(response)) if (event === "step") break; // it is decoded
-  await expect.poll(() => metric('zipar_images_total{model="demo",outcome="cancelled"}')).toBe(1);
+  await expect.poll(cancelledCount).toBe(before + 1);
   await expectIdle();
+});
 
-  const running = await post(SLOW, { signal: leaving.signal }, "/zipar/generations");
-  const events = eventsOf(running);
-  await events.next();
+test("refuses with 429 what does not fit, and cancels the pictures of a client that hangs up before any reply", async () => {
+  const before = await cancelledCount();
+  const leaving = new AbortController();
+  const filling = post({ ...SLOW, n: 4 }, { signal: leaving.signal }).catch((error: Error) => error.name);
+  await expect.poll(() => metric('zipar_images{model="demo",state="decoding"}')).toBe(2);
   const refused = await post({ prompt: "cat" });
   expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
   expect(await refusalOf(refused)).toMatchObject({ status: 429, code: "queue_full" });
   leaving.abort();
-  await expect.poll(() => metric('zipar_images_total{model="demo",outcome="cancelled"}')).toBe(2);
+  expect(await filling).toBe("AbortError");
+  await expect.poll(cancelledCount).toBe(before + 4);
   await expectIdle();
 });
 
-test("cancels the picture of a client that hangs up before any reply", async () => {
-  const leaving = new AbortController();
-  const waiting = post(SLOW, { signal: leaving.signal }).catch((error: Error) => error.name);
-  await expect.poll(() => metric('zipar_images{model="demo",state="decoding"}')).toBe(1);
-  leaving.abort();
-  expect(await waiting).toBe("AbortError");
-  await expect.poll(() => metric('zipar_images_total{model="demo",outcome="cancelled"}')).toBe(3);
+test("loses no slot to clients that come and hang up at random", async () => {
+  const clients = { count: 40, comeWithinMs: 2000, leaveWithinMs: 800, seed: 1, headers };
+  const { left, served, refused } = await leavingClients(address, clients);
+  expect(left + served + refused).toBe(40);
+  expect(left).toBeGreaterThan(0);
   await expectIdle();
+  expect((await post({ prompt: "cat", n: 4 })).status).toBe(200);
 });
 
 test("on SIGTERM lets a running picture finish, takes no other, leaves no worker and exits with 143", async () => {

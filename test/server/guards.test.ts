@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { createServer } from "../../src/server/index.ts";
-import { jsonPost, refusalOf, stubServer } from "../support/stub-server.ts";
+import { jsonPost } from "../support/json-post.ts";
+import { refusalOf, stubServer } from "../support/stub-server.ts";
 
 describe("the Host header", () => {
   test.each([

@@ -3,8 +3,9 @@ import { stubWorker, type WorkerSource } from "../../src/index.ts";
 import { createServer } from "../../src/server/index.ts";
 import { nearestGrid } from "../../src/server/nearest-grid.ts";
 import { planEvictions } from "../../src/server/plan-evictions.ts";
+import { jsonPost } from "../support/json-post.ts";
 import { recordingWorker } from "../support/recording-worker.ts";
-import { jsonPost, refusalOf, STUB, stubServer } from "../support/stub-server.ts";
+import { refusalOf, STUB, stubServer } from "../support/stub-server.ts";
 
 /** A stub that is said to take so many bytes. */
 function sized(bytes: number): {

@@ -2,7 +2,8 @@ import sharp from "sharp";
 import { describe, expect, test } from "vitest";
 import { parseTrace } from "../../src/index.ts";
 import { traceEvents } from "../../src/server/index.ts";
-import { allEventsOf, eventsOf, jsonPost, nextTurn, refusalOf, stubServer } from "../support/stub-server.ts";
+import { jsonPost } from "../support/json-post.ts";
+import { allEventsOf, eventsOf, nextTurn, refusalOf, stubServer } from "../support/stub-server.ts";
 
 const BODY = { prompt: "3", seed: 5, window: 2, lookahead: 0, stream: true };
 const FORWARDS = 6 + 3 * 2;

@@ -23,3 +23,14 @@ export async function serveCommand(options: readonly string[]) {
   });
   return { command, address };
 }
+
+/** A value of a server's metrics, by its name and labels; 0 where there is none yet. */
+export async function readMetric(
+  address: string,
+  name: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<number> {
+  const page = await (await fetch(`${address}/metrics`, { headers })).text();
+  const line = page.split("\n").find((text) => text.startsWith(`${name} `));
+  return Number(line?.slice(name.length + 1) ?? 0);
+}

@@ -1,6 +1,7 @@
 import { createEngine, type Engine, type EngineOptions, type StubOptions } from "../../src/index.ts";
 import type { ServedModel } from "../../src/server/engine-pool.ts";
 import { createServer, type ServerOptions, type ZiparServer } from "../../src/server/index.ts";
+import { jsonPost } from "./json-post.ts";
 import { type RecordingWorker, recordingWorker } from "./recording-worker.ts";
 
 /** 48 x 32 pixels. */
@@ -47,11 +48,6 @@ export async function stubServer(
       await engine.dispose();
     },
   };
-}
-
-export function jsonPost(body: unknown, init: RequestInit = {}): RequestInit {
-  const headers = { "content-type": "application/json", ...(init.headers as Record<string, string>) };
-  return { method: "POST", body: JSON.stringify(body), ...init, headers };
 }
 
 export interface ServerEvent {
