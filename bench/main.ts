@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what the SDK and the wire cost per forward, and what ZipAR gains on a CPU with the real
  * LlamaGen-B shape, and what it costs to go on after the loss of a worker. Writes bench-output/bench.json and prints the
- * tables. `--wire`, `--model`, `--recovery` or `--workers` run one part alone.
+ * tables. `--wire`, `--model`, `--recovery`, `--workers` or `--serve` run one part alone.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -14,6 +14,7 @@ import { resolvePythonEnvironment } from "#zipar/python/environment";
 import { packageRoot } from "#zipar/python/location";
 import { benchSettings, describeSettings, type SettingFigures } from "./models.ts";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
+import { benchServe, describeServe, type ServeFigures } from "./serve.ts";
 import { benchWorkers, describeWorkers, type WorkersFigures } from "./workers.ts";
 
 interface WireFigures {
@@ -43,6 +44,7 @@ interface Report {
   readonly wire: WireFigures | undefined;
   readonly models: ModelFigures | undefined;
   readonly workers: WorkersFigures | undefined;
+  readonly serve: ServeFigures | undefined;
   readonly recovery:
     | { readonly demo: readonly RecoveryRow[]; readonly llamagenB: readonly RecoveryRow[] }
     | undefined;
@@ -52,7 +54,9 @@ const LLAMAGEN_B_PARAMETERS = 111_000_000;
 
 const output = join(packageRoot, "bench-output");
 const part = { type: "boolean" } as const;
-const { values: flags } = parseArgs({ options: { wire: part, model: part, workers: part, recovery: part } });
+const { values: flags } = parseArgs({
+  options: { wire: part, model: part, workers: part, recovery: part, serve: part },
+});
 const everything = Object.keys(flags).length === 0;
 const python = findPython();
 
@@ -64,6 +68,7 @@ const report: Report = {
   wire: everything || flags.wire ? await benchWire() : undefined,
   models: everything || flags.model ? await benchModels() : undefined,
   workers: everything || flags.workers ? await benchAllWorkers() : undefined,
+  serve: everything || flags.serve ? await benchServe() : undefined,
   recovery: everything || flags.recovery ? await benchBothRecoveries() : undefined,
 };
 writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
@@ -180,7 +185,7 @@ function readWeights(parameterCount: number): number {
   return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
 }
 
-function describe({ wire, models, workers, recovery }: Report): string {
+function describe({ wire, models, workers, serve, recovery }: Report): string {
   const lines: string[] = [];
   if (wire) {
     const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
@@ -200,6 +205,7 @@ function describe({ wire, models, workers, recovery }: Report): string {
     );
   }
   if (workers) lines.push("", ...describeWorkers(workers));
+  if (serve) lines.push("", ...describeServe(serve));
   if (recovery) {
     lines.push("", describeRecovery("the demo checkpoint", recovery.demo));
     lines.push("", describeRecovery("LlamaGen-B, random weights", recovery.llamagenB));
