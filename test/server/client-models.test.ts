@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { stubWorker, type WorkerSource } from "../../src/index.ts";
 import type { ClientModel } from "../../src/server/client-card.ts";
 import { createServer } from "../../src/server/index.ts";
-import { allEventsOf, jsonPost, refusalOf, STUB, stubServer } from "../support/stub-server.ts";
+import { jsonPost } from "../support/json-post.ts";
+import { allEventsOf, refusalOf, STUB, stubServer } from "../support/stub-server.ts";
 
 async function modelsOf(fetch: (path: string) => Promise<Response>): Promise<readonly ClientModel[]> {
   return ((await (await fetch("/zipar/models")).json()) as { models: readonly ClientModel[] }).models;
