@@ -107,14 +107,24 @@ describe.each(["in process", "over HTTP"])("generateImage %s", (where) => {
 test("a full queue is tried again by the SDK", async () => {
   const small = await createEngine({ model: "demo", device: "cpu", maxImages: 1, maxQueue: 0 });
   try {
-    const provider = createZipar({ engine: small });
-    const options = { model: provider(), prompt: "cat" } as const;
-    const refused = generateImage({ ...options, n: 2, maxRetries: 0 });
-    await expect(refused).rejects.toSatisfy(
-      (error) => APICallError.isInstance(error) && error.statusCode === 429,
-    );
-    const both = await Promise.all([generateImage(options), generateImage(options)]);
-    expect(both.map(({ images }) => images.length)).toEqual([1, 1]);
+    const full = new AbortController();
+    const holding = small.generate({ prompt: "cat", signal: full.signal }).catch(() => "cancelled");
+    const model = createZipar({ engine: small })();
+    const refusals: unknown[] = [];
+    const watched: typeof model = {
+      ...model,
+      doGenerate: (options) =>
+        model.doGenerate(options).catch((error) => {
+          refusals.push(error);
+          full.abort();
+          throw error;
+        }),
+    };
+    const { images } = await generateImage({ model: watched, prompt: "cat" });
+    expect(images).toHaveLength(1);
+    expect(APICallError.isInstance(refusals[0])).toBe(true);
+    expect(refusals[0]).toMatchObject({ statusCode: 429, isRetryable: true, cause: { code: "queue-full" } });
+    expect(await holding).toBe("cancelled");
   } finally {
     await small.dispose();
   }

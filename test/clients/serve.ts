@@ -18,11 +18,17 @@ export default async function setup({ provide }: TestProject): Promise<() => Pro
     "--max-images",
     "4",
   ]);
-  while ((await fetch(`${address}/readyz`)).status !== 200)
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  provide("address", address);
-  return async () => {
+  const stop = async () => {
     command.kill("SIGTERM");
     await command;
   };
+  try {
+    while ((await fetch(`${address}/readyz`)).status !== 200)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  provide("address", address);
+  return stop;
 }

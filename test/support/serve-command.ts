@@ -16,7 +16,7 @@ export async function serveCommand(options: readonly string[]) {
     let output = "";
     command.stderr.on("data", (chunk) => {
       output += String(chunk);
-      const [, found] = /listening on (\S+)/.exec(output) ?? [];
+      const [, found] = /listening on (https?:\/\/[^\s,]+)/.exec(output) ?? [];
       if (found !== undefined) resolve(found);
     });
     command.then(({ stderr }) => reject(new Error(`zipar serve ended: ${stderr}`)));
