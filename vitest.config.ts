@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-/** Tests that start Python lie in `test/process`, and only there: every test belongs to exactly one project. */
+/** Tests that start Python or a browser lie in `test/process`, and only there: every test belongs to exactly one project. */
 const process = "test/process/**/*.test.ts";
 /** Their packages are apart from ours: `npm run test:clients`. */
 const clients = "test/clients/**";

@@ -60,10 +60,10 @@ export class Gallery {
     show.setAttribute("aria-label", `Show ${title}. ${how}`);
     show.addEventListener("click", () => this.#actions.show(picture));
     const again = create("button", { type: "button", className: "quiet", textContent: "Use again" });
-    again.setAttribute("aria-label", `Use the settings of ${title} again`);
+    again.setAttribute("aria-label", `Use again: ${title}. ${how}`);
     again.addEventListener("click", () => this.#actions.useAgain(picture));
     const forget = create("button", { type: "button", className: "quiet", textContent: "Delete" });
-    forget.setAttribute("aria-label", `Delete ${title}`);
+    forget.setAttribute("aria-label", `Delete ${title}. ${how}`);
     forget.addEventListener("click", async () => {
       if (id !== undefined) await forgetPicture(id);
       await this.refresh();

@@ -98,6 +98,11 @@ function use(body: RequestBody | undefined): void {
   if (body !== undefined) form.useAgain(body);
 }
 
+/** Of a run that is shown again, more pixels are there. */
+function redraw(): void {
+  stage.redraw();
+}
+
 function changed(run: Run): void {
   const wasMaking = !byId("cancel").hidden;
   stage.redraw();
@@ -105,7 +110,7 @@ function changed(run: Run): void {
   if (!run.isOver || finished.has(run)) return;
   finished.add(run);
   const { phase, failure, steps } = run.decoding;
-  if (phase === "finished" && run.body !== undefined) void gallery.keep(run);
+  if (phase === "finished") void gallery.keep(run);
   if (wasMaking) tell(failure?.message ?? `${run.title}: ${phase}, ${steps.length} forwards`);
   if (failure === undefined) return;
   const field = FIELDS[failure.param?.replace(/^zipar\./, "") ?? ""];
@@ -117,7 +122,7 @@ const finished = new WeakSet<Run>();
 
 function showKept({ title, body, events, data }: KeptPicture): void {
   if (isTaken()) return;
-  stage.replace([Run.recorded(title, body, events, data, changed)]);
+  stage.replace([Run.recorded(title, body, events, data, redraw)]);
   byId("stage").scrollIntoView({ behavior: "smooth", block: "nearest" });
   showState();
 }
@@ -132,7 +137,7 @@ async function playTrace(file: File | undefined): Promise<void> {
     const [start] = events;
     const prompt =
       start?.type === "start" && start.conditioning.type === "text" ? start.conditioning.prompt : undefined;
-    stage.replace([Run.recorded(prompt ?? file.name, undefined, events, undefined, changed)]);
+    stage.replace([Run.recorded(prompt ?? file.name, undefined, events, undefined, redraw)]);
     showState();
     byId("play").click();
   } catch (error) {

@@ -32,8 +32,8 @@ export function createPane(run: Run, actions: PaneActions): Pane {
   bars.setAttribute("aria-hidden", "true"); // the figures say the same
   const figures = create("dl");
   const parts = ["Forwards", "Cells", "Speed", "Time"].map((name) => {
-    const [term, value, detail] = [create("dt", { textContent: name }), create("dd"), create("small")];
-    figures.append(create("div", {}, term, value, detail));
+    const [term, value, detail] = [create("dt", { textContent: name }), create("strong"), create("small")];
+    figures.append(create("div", {}, term, create("dd", {}, value, detail)));
     return { term, value, detail };
   });
   const download = create("a", { className: "button", textContent: "Download PNG", hidden: true });
@@ -64,7 +64,7 @@ export function createPane(run: Run, actions: PaneActions): Pane {
     note.hidden = text === "";
     setText(note, text);
     retry.hidden = failure === undefined || run.body === undefined;
-    again.hidden = run.body === undefined || phase === "waiting";
+    again.hidden = run.body === undefined || !run.isOver;
     download.hidden = run.picture === undefined;
     if (run.picture !== undefined && href === undefined) {
       href = URL.createObjectURL(run.picture);
@@ -104,7 +104,7 @@ export function createPane(run: Run, actions: PaneActions): Pane {
         ? "forwards"
         : `forwards; ${Math.round((100 * now.guessesHeld) / now.guessesFed)} % of guesses held`,
     );
-    if (now.leftMs !== undefined) say(3, "Time left", durationWords(now.leftMs), "about");
+    if (now.leftMs !== undefined) say(3, "Time left", durationWords(now.leftMs), "at this rate");
     else say(3, "Time", `${(now.elapsedMs / 1000).toFixed(1)} s`, isEnd ? "in all" : "so far");
   }
 

@@ -144,6 +144,8 @@ export class Stage {
     byId("play").setAttribute("aria-label", "Pause");
     byId("play").dataset["playing"] = "true";
     this.#playing = requestAnimationFrame(advance);
+    this.#position = from;
+    this.redraw();
   }
 
   #stop(): void {
