@@ -233,15 +233,15 @@ describe("several remote workers", () => {
   test("come and go while images are made, and cost none; the engine begins with the first", async () => {
     const workers: RemoteProcess[] = [];
     let endpoint = "";
-    const engine = await createEngine(
-      listening({ listen: LISTEN, keys: keys.engine, min: 1, max: 2, ...PATIENCE }, (where) => {
-        endpoint = where;
-        if (workers.length === 0) workers.push(dialIn(where));
-      }),
-    );
+    const options = listening({ listen: LISTEN, keys: keys.engine, min: 1, max: 2, ...PATIENCE }, (where) => {
+      endpoint = where;
+      if (workers.length === 0) workers.push(dialIn(where));
+    });
+    // With room for two guided images each, neither can take more than its half, however fast it is.
+    const engine = await createEngine({ ...options, maxImages: 2 });
     closeLater(engine, () => engine.dispose());
     expect(engine.workers).toHaveLength(1);
-    const requests = [1, 2, 3, 4].map((seed) => ({ ...REQUEST, seed }));
+    const requests = [1, 2, 3, 4].map((seed) => ({ ...REQUEST, seed, guidanceScale: 2 }));
     const alone = await Promise.all(requests.map((request) => engine.generate(request)));
     workers.push(dialIn(endpoint));
     await expect.poll(() => engine.workers.length, { timeout: 20_000 }).toBe(2);
