@@ -5,6 +5,7 @@
 import type { EngineOptions } from "#zipar/api/engine-options";
 import type { GenerateOptions } from "#zipar/api/generate-options";
 import { createEngine, type Engine } from "#zipar/index";
+import { quantile } from "#zipar/profile/windows";
 
 export interface SettingFigures {
   readonly name: string;
@@ -70,7 +71,10 @@ export async function benchSettings(
   }
   return SETTINGS.map(([name], at) => {
     const runs = alone[at] as Run[];
-    const ms = median(runs.map(({ wallMs }) => wallMs));
+    const ms = quantile(
+      runs.map(({ wallMs }) => wallMs),
+      0.5,
+    );
     const forwards = sum(runs.map((run) => run.forwards));
     const wallMs = sum(runs.map((run) => run.wallMs));
     const together = batchMs.get(name);
@@ -115,10 +119,6 @@ export function describeSettings(settings: readonly SettingFigures[]): readonly 
         times(full.secondsInBatch, s.secondsInBatch),
     ),
   ];
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 }
 
 function sum(values: readonly number[]): number {

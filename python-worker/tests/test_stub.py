@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_messages import EPOCH, Entry, Query, encode_prompt, forward, init
 
+from zipar_testing.executor_requests import runs_of
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ForwardResult
 from zipar_worker.serve.check_forward import check_forward
@@ -89,16 +90,6 @@ def next_cell(grid: Sequence[Sequence[int | None]], row: int, window: int) -> tu
     if column is None or (row > 0 and None in grid[row - 1][column : column + window]):
         return None
     return row, column
-
-
-def runs_of(slots: dict[int, int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for slot in sorted(slots):
-        if runs and runs[-1][1] == slot:
-            runs[-1] = (runs[-1][0], slot + 1)
-        else:
-            runs.append((slot, slot + 1))
-    return runs
 
 
 def uniform(seed: int, row: int, column: int) -> float:

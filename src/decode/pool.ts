@@ -1,4 +1,4 @@
-import { ZiparError } from "../errors.ts";
+import { reasonOf, ZiparError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { chooseLane } from "./choose-lane.ts";
 import type { DecodeJob, Image } from "./image.ts";
@@ -111,7 +111,7 @@ export class WorkerPool implements Team {
       for (const other of this.loops) other.reset(error);
       return;
     }
-    this.#logger.warn(`one worker fewer: ${error instanceof Error ? error.message : String(error)}`);
+    this.#logger.warn(`one worker fewer: ${reasonOf(error)}`);
     for (const pixels of loop.returnPixels()) this.placePixels(pixels, loop);
   }
 

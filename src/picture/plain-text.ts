@@ -1,10 +1,5 @@
 import { z } from "zod";
-
-/**
- * Controls, escapes, marks that turn text around or hide it, half surrogate pairs, separators of lines. The two joiners
- * are part of many scripts, and of emoji.
- */
-const UNPRINTABLE = /[\p{Cc}\p{Cs}\u2028\u2029]|(?![\u200c\u200d])\p{Cf}/gu;
+import { OBEYED } from "../protocol/harmless.ts";
 
 /** Text of one line that a terminal shows as it is. */
 export function plainText(maxLength: number) {
@@ -12,12 +7,12 @@ export function plainText(maxLength: number) {
     .string()
     .min(1)
     .max(maxLength)
-    .refine((text) => text.search(UNPRINTABLE) < 0, "expected text that can be printed");
+    .refine((text) => text.search(OBEYED) < 0, "expected text that can be printed");
 }
 
 /** What somebody else wrote, made into such text. */
 export function toPlainText(text: string, maxLength: number): string {
-  const printable = text.replace(UNPRINTABLE, " ").trim().slice(0, maxLength);
+  const printable = text.replace(OBEYED, " ").trim().slice(0, maxLength);
   return printable.replace(/[\uD800-\uDBFF]$/, "") || "?";
 }
 
@@ -25,13 +20,13 @@ export function toPlainText(text: string, maxLength: number): string {
 export function toPlainLines(text: string): string {
   return text
     .split(/\r\n|[\r\n\u2028\u2029]/)
-    .map((line) => line.replace(UNPRINTABLE, " "))
+    .map((line) => line.replace(OBEYED, " "))
     .join("\n");
 }
 
 /** What somebody else wrote, for a terminal: what cannot be printed as the escapes of JSON, so that JSON stays what it is. */
 export function escapeUnprintable(text: string): string {
-  return text.replace(UNPRINTABLE, escapeUnits);
+  return text.replace(OBEYED, escapeUnits);
 }
 
 /** The same in ASCII alone, for places that know no other text. */

@@ -1,5 +1,8 @@
-/** What a terminal would obey, but the joiners of Indic scripts and of pictures: control characters, changes of direction. */
-const OBEYED = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+/**
+ * What a terminal would obey or hide: control characters, changes of direction, half surrogate pairs, separators of lines. The
+ * two joiners are part of many scripts, and of emoji.
+ */
+export const OBEYED = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** A stranger's text without it, on one line. */
 export function harmless(text: string): string {

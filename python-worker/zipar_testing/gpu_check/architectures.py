@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import structs
 
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.families.emu3.files import DEFAULTS as EMU3
 from zipar_worker.families.janus.config import NATIVE_IMAGE_TOKENIZER_KEYS, NATIVE_KEYS, JanusConfig
 from zipar_worker.families.janus.transformer import JanusTransformer
 from zipar_worker.families.llama_config import LlamaConfig
@@ -55,14 +56,6 @@ class Architecture:
 
 _LLAMA_KEYS = KeyMap(LLAMA_MODEL_KEYS)
 
-EMU3 = LlamaConfig(
-    vocab_size=184622,
-    intermediate_size=14336,
-    num_key_value_heads=8,
-    max_position_embeddings=9216,
-    rms_norm_eps=1e-5,
-    rope_theta=1e6,
-)
 JANUS_7B = LlamaConfig(vocab_size=102400, num_hidden_layers=30, max_position_embeddings=16384)
 
 

@@ -55,7 +55,7 @@ MODEL_TYPES = (ORIGINAL_MODEL_TYPE, CONVERTED_MODEL_TYPE, VQ_MODEL_TYPE)
 OFFICIAL_IMAGE_AREA = 720 * 720
 """Pixels. A checkpoint for another area says so as `image_area` in its config.json."""
 
-_DEFAULTS = LlamaConfig(
+DEFAULTS = LlamaConfig(
     vocab_size=184622,
     intermediate_size=14336,
     num_key_value_heads=8,
@@ -106,7 +106,7 @@ def _read_original(directory: Path, fields: Mapping[str, Any], options: OpenOpti
     names |= {"img_token_id": END_SIZE, "eol_token_id": END_ROW}
     _check_ids(config_path, {name: fields[field] for field, name in names.items() if field in fields}, vocabulary)
     weights = open_checkpoint(directory, Sought(LLAMA_LANDMARKS, key=options.weights_key))
-    config = read_llama_config(config_path, fields, _DEFAULTS)
+    config = read_llama_config(config_path, fields, DEFAULTS)
     check_llama_claims(config_path, weights, config)
     keys = KeyMap(LLAMA_MODEL_KEYS)
     return Files(
@@ -130,7 +130,7 @@ def _read_converted(directory: Path, fields: Mapping[str, Any], options: OpenOpt
         _prefix_in(weights, prefixes)
         for prefixes in (_CONVERTED_TEXT_PREFIXES, _CONVERTED_HEADS, _CONVERTED_VQ_PREFIXES)
     )
-    config = read_llama_config(config_path, _part(config_path, fields, "text_config"), _DEFAULTS)
+    config = read_llama_config(config_path, _part(config_path, fields, "text_config"), DEFAULTS)
     check_llama_claims(config_path, weights, config)
     if options.vq_path is not None:
         image_tokenizer = open_image_tokenizer(options.vq_path, options.weights_key)
