@@ -1,3 +1,5 @@
+import type { ForecastCost } from "../schedule/choose-lookahead.ts";
+
 /** Weight of a new measurement against those before it. */
 const WEIGHT = 0.2;
 /** Forwards after which a measurement says nothing any more: caches fill, and other work comes and goes. */
@@ -23,15 +25,33 @@ export class RowCosts {
     this.#costs.set(bucket, { ms: mean, measuredAt: this.#forwardCount });
   }
 
-  /** In ms; undefined where it was not measured lately. */
-  of(rowCount: number): number | undefined {
-    const cost = this.#costs.get(bucketOf(rowCount));
-    return cost === undefined || this.#forwardCount - cost.measuredAt > LIFETIME ? undefined : cost.ms;
+  /** What was measured lately, or else lies on the line through its neighbours; undefined where nothing is known. */
+  of(rowCount: number): ForecastCost | undefined {
+    const rows = bucketOf(rowCount);
+    const curve = this.#curve();
+    const at = curve.findIndex((cost) => cost.rows >= rows);
+    const found = curve[at];
+    if (found?.rows === rows) return { ms: found.ms, isMeasured: true };
+    const [first, second = first] = at === -1 ? curve.slice(-2) : curve.slice(Math.max(0, at - 1), at + 1);
+    if (first === undefined || second === undefined) return undefined;
+    const slope = first === second ? 0 : (second.ms - first.ms) / (second.rows - first.rows);
+    return { ms: first.ms + slope * (rows - first.rows), isMeasured: false };
   }
 
   /** All that was measured, by ascending rows. */
   table(): readonly RowCost[] {
     return [...this.#costs].map(([rows, { ms }]) => ({ rows, ms })).sort((a, b) => a.rows - b.rows);
+  }
+
+  /**
+   * What was measured lately, where no forward takes longer than one of more rows: what says otherwise is noise, by which
+   * further rows would seem to cost less than nothing.
+   */
+  #curve(): readonly RowCost[] {
+    const isRecent = ({ rows }: RowCost) =>
+      this.#forwardCount - (this.#costs.get(rows)?.measuredAt ?? 0) <= LIFETIME;
+    const recent = this.table().filter(isRecent);
+    return recent.map(({ rows }, at) => ({ rows, ms: Math.min(...recent.slice(at).map(({ ms }) => ms)) }));
   }
 }
 

@@ -8,8 +8,10 @@ const LOOKAHEADS = [0, 1, 3, 7, 15, 31, 63, 127];
 
 /** How much better a larger lookahead must promise to be: times are noisy, and the luckiest measurement looks best. */
 const MARGIN = 1.05;
-/** The same for guesses at all: images of a batch end at different times, which the forecast does not know. */
+/** The same for guesses at all. */
 const FIRST_MARGIN = 1.15;
+/** And in a batch: its images end at different times, and the last one's forwards cost little less than all of theirs. */
+const BATCH_MARGIN = 1.3;
 /** The share of guesses that is taken to hold while nothing is known, where those before them held. */
 const EXPECTED_SHARE = 0.85;
 /** How many guesses that expectation weighs as much as. */
@@ -25,25 +27,30 @@ export interface Participant {
   readonly lookahead: number | "auto";
 }
 
-/** Measured time of a forward of so many rows (queries x branches), in ms; undefined where there is none. */
-export type RowCost = (rowCount: number) => number | undefined;
+/** The time of a forward of so many rows (queries x branches); undefined where nothing is known of any. */
+export type RowCost = (rowCount: number) => ForecastCost | undefined;
+
+export interface ForecastCost {
+  readonly ms: number;
+  /** Or else expected from forwards with other rows. */
+  readonly isMeasured: boolean;
+}
 
 /**
  * The lookahead of the images of a forward that leave it to be chosen: the one that should bring them the most cells
- * nearer to their end per second. One whose cost was not measured is tried when it would be the best if its further
- * rows cost as the last ones before them do.
+ * nearer to their end per second. One whose cost was not measured is tried when it should be the best.
  */
 export function chooseLookahead(participants: readonly Participant[], costOf: RowCost): number {
+  const firstMargin = participants.length > 1 ? BATCH_MARGIN : FIRST_MARGIN;
   let best = { lookahead: 0, rate: 0 };
-  const measured: Measured[] = [];
   for (const lookahead of LOOKAHEADS) {
     const { rowCount, cellCount } = forecast(participants, lookahead);
     const cost = costOf(rowCount);
-    const rate = cellCount / (cost ?? extrapolated(measured, rowCount));
-    const isBest = rate > (best.lookahead === 0 ? FIRST_MARGIN : MARGIN) * best.rate;
-    if (isBest) best = { lookahead, rate };
-    if (cost === undefined && isBest) break; // measure it before a larger one
-    if (cost !== undefined) measured.push({ rowCount, cost });
+    if (cost === undefined) return lookahead; // the first forward of all
+    const rate = cellCount / cost.ms;
+    if (rate <= (best.lookahead === 0 ? firstMargin : MARGIN) * best.rate) continue;
+    best = { lookahead, rate };
+    if (!cost.isMeasured) break; // measure it before a larger one
   }
   return best.lookahead;
 }
@@ -94,21 +101,6 @@ function expectedSteps(
     if (probability < NEGLIGIBLE) break;
   }
   return expected;
-}
-
-interface Measured {
-  readonly rowCount: number;
-  readonly cost: number;
-}
-
-/** The cost of more rows than were measured, on the line through the two largest measurements. */
-function extrapolated(measured: readonly Measured[], rowCount: number): number {
-  const last = measured.at(-1);
-  if (last === undefined) return 0;
-  const before = measured.at(-2);
-  if (before === undefined || before.rowCount === last.rowCount) return last.cost;
-  const slope = (last.cost - before.cost) / (last.rowCount - before.rowCount);
-  return last.cost + Math.max(0, slope) * (rowCount - last.rowCount);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { RowCosts } from "../../src/decode/row-costs.ts";
 import { chooseLookahead, finalShares, type Participant } from "../../src/schedule/choose-lookahead.ts";
 import { commitStep } from "../../src/schedule/commit-step.ts";
 import { noGuesses, recordGuess } from "../../src/schedule/guess-record.ts";
@@ -22,10 +23,11 @@ function participant(share: number, lookahead: number | "auto" = "auto"): Partic
   return { state, branchCount: 2, lookahead };
 }
 
-const free = () => 10;
-const proportional = (rows: number) => rows;
+const measured = (msOf: (rows: number) => number) => (rows: number) => ({ ms: msOf(rows), isMeasured: true });
+const free = measured(() => 10);
+const proportional = measured((rows) => rows);
 /** Free up to 32 rows, as on a small CPU. */
-const knee = (rows: number) => 10 + Math.max(0, rows - 32);
+const knee = measured((rows) => 10 + Math.max(0, rows - 32));
 
 describe("the lookahead that is chosen", () => {
   test("is 0 where every row costs as much as the first, and the largest where rows are free", () => {
@@ -40,7 +42,7 @@ describe("the lookahead that is chosen", () => {
   });
 
   test("is smaller where guesses fall", () => {
-    const slope = (rows: number) => 4 + rows;
+    const slope = measured((rows) => 4 + rows);
     const chosen = [0.02, 0.4, 0.9].map((share) => chooseLookahead([participant(share)], slope));
     expect(chosen).toEqual([...chosen].sort((a, b) => a - b));
     expect(chosen[0]).toBe(0);
@@ -53,13 +55,13 @@ describe("the lookahead that is chosen", () => {
   });
 
   test("tries costs that nobody has measured one after the other, and stops where a larger one does not pay", () => {
-    const measured = new Map<number, number>();
+    const costs = new RowCosts();
     const tried: number[] = [];
     const trueCost = (rows: number) => 10 + Math.max(0, rows - 8) ** 2;
     for (let forward = 0; forward < 20; forward++) {
-      const lookahead = chooseLookahead([participant(0.7)], (rows) => measured.get(rows));
+      const lookahead = chooseLookahead([participant(0.7)], (rows) => costs.of(rows));
       const rows = 2 * (lookahead + 1);
-      measured.set(rows, trueCost(rows));
+      costs.record(rows, trueCost(rows));
       tried.push(lookahead);
     }
     expect(tried.slice(0, 5)).toEqual([0, 1, 3, 7, 3]);
