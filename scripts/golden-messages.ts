@@ -58,6 +58,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     },
     device: "auto",
     dtype: "auto",
+    weights: "full",
     imageCount: 8,
     fewerImages: true,
   }),
@@ -75,6 +76,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       },
       device: "cuda:1",
       dtype: "bfloat16",
+      weights: "int8",
       imageCount: 1,
       fewerImages: false,
     },
@@ -96,6 +98,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     },
     device: "auto",
     dtype: "auto",
+    weights: "full",
   }),
   request("encode-prompt", 2, {
     sequence: 7,

@@ -15,7 +15,7 @@ from torch import Tensor
 from zipar_testing.executor_requests import DISTRIBUTION, DRAW, NONE, Feed, forward_request, init_request, runs_of
 from zipar_worker.execute.contract import ForwardResult, Loaded
 from zipar_worker.execute.executor import TorchExecutor
-from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, WeightForm
 
 __all__ = ["DISTRIBUTION", "DRAW", "NONE", "Feed", "forward_request", "runs_of"]
 
@@ -45,6 +45,7 @@ def start(
     vq_path: Path | None = None,
     size: tuple[int, int] | None = None,
     weights_key: str | None = None,
+    weights: WeightForm = "full",
 ) -> Driver:
     executor = TorchExecutor()
     request = init_request(
@@ -55,6 +56,7 @@ def start(
         vq_path=vq_path,
         size=size,
         weights_key=weights_key,
+        weights=weights,
     )
     return Driver(executor, executor.init(request, lambda phase, completed, total, unit: None))
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from executor_driver import DISTRIBUTION, DRAW, NONE, Driver, Feed, runs_of, start, write_checkpoint
+from msgspec import structs
 from plain_llamagen import PlainConfig, PlainSequence, greedy_tokens, seeded_state
 from torch import Tensor
 
 from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ForwardResult
+from zipar_worker.families.vq.image_decoder import ImageDecoder
 from zipar_worker.wire.arrays import Array, view_as
+from zipar_worker.wire.protocol import ImageDecoderCard, WeightForm
 
 CONFIG = PlainConfig(dim=64, layers=2, heads=4, kv_heads=4, codes=48, classes=7, rows=4, columns=5)
 STATE = seeded_state(CONFIG, seed=11)
@@ -122,14 +126,15 @@ def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint:
     assert (careless - expected).abs().max() > 1e-2
 
 
-def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Path) -> None:
+@pytest.mark.parametrize("weights", ["full", "int8"])
+def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Path, weights: WeightForm) -> None:
     alone = {}
     for sequence, class_index, scale in ((1, 0, 1.0), (2, 3, 2.0), (3, 6, 4.0)):
-        driver = start(checkpoint)
+        driver = start(checkpoint, weights=weights)
         driver.encode(sequence, class_index, (0, 1))
         alone[sequence] = next_token_order(driver, sequence, scale)
 
-    driver = start(checkpoint, image_count=4)
+    driver = start(checkpoint, image_count=4, weights=weights)
     driver.encode(1, 0, (4, 2))
     driver.encode(2, 3, (0, 7))
     driver.encode(3, 6, (5, 3))
@@ -242,3 +247,46 @@ def test_a_cache_that_cannot_fit_is_refused_with_figures(checkpoint: Path, monke
         start(checkpoint, image_count=1024)
     assert caught.value.code == "out-of-memory"
     assert caught.value.details["freeBytes"] == 1_000_000
+
+
+class CrampedDecoder(ImageDecoder):
+    """Has no room on the GPU, where it is until it is moved."""
+
+    pixels_per_token = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = ["cuda"]
+
+    def to(self, device: torch.device) -> CrampedDecoder:  # type: ignore[override]
+        self.places.append(device.type)
+        return self
+
+    def decode(self, codes: Tensor) -> Tensor:
+        if len(self.places) != 2:
+            raise torch.OutOfMemoryError("no room")
+        return (codes[:, None] / 3.0).expand(-1, 3, -1, -1)
+
+
+def test_pixels_that_do_not_fit_on_the_gpu_are_decoded_on_the_cpu_once_no_image_is_at_work(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zipar_worker.execute.devices.free_memory", lambda device: None)
+    driver = start(checkpoint)
+    driver.encode(1, 0, (0, 1))
+    executor, decoder = driver.executor, CrampedDecoder()
+    executor._device = torch.device("cuda", 0)
+    executor._family.image_decoder = decoder
+    card = executor._description.card
+    executor._description = replace(
+        executor._description, card=structs.replace(card, image_decoder=ImageDecoderCard(pixels_per_token=1))
+    )
+    codes = Array("codes", "int32", (1, 2), memoryview(array("i", [0, 3])))
+    with pytest.raises(WorkerError, match="the decoding of 1 x 2 tokens") as raised:
+        executor.decode_image(codes)
+    assert raised.value.code == "out-of-memory" and decoder.places == ["cuda"]
+
+    executor.release([1])
+    assert executor.decode_image(codes).data.tolist() == [128, 128, 128, 255, 255, 255]
+    assert decoder.places == ["cuda", "cpu", executor._family.transformer.device.type], "it is back where it was"
+    assert "The image is decoded on the CPU" in capfd.readouterr().err

@@ -49,6 +49,7 @@ def init(number: int = 1, **fields: Any) -> dict[str, Any]:
         "model": model("/models/stub"),
         "device": "cpu",
         "dtype": "auto",
+        "weights": "full",
         "imageCount": 2,
         "fewerImages": False,
     }

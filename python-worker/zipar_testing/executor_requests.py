@@ -17,6 +17,7 @@ from zipar_worker.wire.protocol import (
     PathSource,
     Size,
     TypeName,
+    WeightForm,
 )
 
 NONE, DRAW, DISTRIBUTION = 0, 1, 2
@@ -50,6 +51,7 @@ def init_request(
     vq_path: Path | None = None,
     size: tuple[int, int] | None = None,
     weights_key: str | None = None,
+    weights: WeightForm = "full",
 ) -> Init:
     """For a checkpoint from its files."""
     return Init(
@@ -66,6 +68,7 @@ def init_request(
         ),
         device=device,
         dtype=dtype,
+        weights=weights,
         image_count=image_count,
         fewer_images=False,
     )

@@ -42,6 +42,7 @@ export function likePicture(
     seed,
     surrogate,
     ...(dtype === undefined ? {} : { dtype }),
+    weights: settings.weights ?? "full",
   };
   const won = Object.fromEntries(Object.entries(given).filter(([name]) => typed.has(name)));
   return { prompt: hasSubject ? typedPrompt : prompt, options: { ...given, ...recorded, ...won } };

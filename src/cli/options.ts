@@ -57,7 +57,11 @@ const DEVICE = {
     option("<count>", "threads that a CPU computes with: auto, or a number", engine.threads, readAutoOrWhole),
   ),
 };
-const PLACE = { ...DEVICE, dtype: preset("auto", option("<dtype>", "", engine.dtype)) };
+const PLACE = {
+  ...DEVICE,
+  dtype: preset("auto", option("<dtype>", "", engine.dtype)),
+  weights: preset("full", option("<form>", "full, or int8: less memory", engine.weights)),
+};
 /** Several workers behind one engine. */
 export const TEAM = {
   devices: option(

@@ -28,7 +28,7 @@ export async function runPictureInfo(
 }
 
 function describeSettings(path: string, settings: PictureSettings): string {
-  const { options, card, zipar, dtype, device, forwards } = settings;
+  const { options, card, zipar, dtype, weights, device, forwards } = settings;
   const { size, window, lookahead, guidanceScale, guidanceInterval, temperature, topK, topP } = options;
   const rows: readonly (readonly [string, string | undefined])[] = [
     ["prompt", options.prompt],
@@ -43,7 +43,10 @@ function describeSettings(path: string, settings: PictureSettings): string {
     ["window", `${windowName(window)}, lookahead ${lookahead}: ${forwards} forwards`],
     ["guidance", `${guidanceScale}${intervalText(guidanceInterval)}`],
     ["sampling", `temperature ${temperature}, top-k ${topK || "off"}, top-p ${topP === 1 ? "off" : topP}`],
-    ["computed", `in ${dtype} on ${device}, by zipar ${zipar}`],
+    [
+      "computed",
+      `in ${dtype}${weights === undefined ? "" : `, ${weights} weights`} on ${device}, by zipar ${zipar}`,
+    ],
   ];
   return rows
     .filter(([, text]) => text !== undefined)

@@ -106,6 +106,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     workers,
     threads,
     dtype,
+    weights,
     size,
   } = options;
   if (references.length > 1 && (vq ?? textEncoder ?? weightsKey ?? size) !== undefined) {
@@ -122,6 +123,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     workers,
     threads,
     dtype,
+    weights,
     size,
     maxImages: options.maxImages,
     logger: options.verbose ? stderrLogger : undefined,

@@ -15,6 +15,7 @@ export interface PictureMaker {
   readonly card: ModelCard;
   readonly device: string;
   readonly dtype: string;
+  readonly weights: "full" | "int8";
 }
 
 /** How a picture was made. Nothing in it tells where files lie on this machine. */
@@ -42,6 +43,7 @@ export function describePicture(
     },
     device: toPlainText(maker.device, 128),
     dtype: maker.dtype,
+    ...(maker.weights === "full" ? {} : { weights: maker.weights }),
     options: {
       ...subjectOf(conditioning),
       size: sizeOf(request, card),

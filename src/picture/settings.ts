@@ -26,6 +26,8 @@ export const pictureSettingsSchema = z.strictObject({
   /** Such as "cpu" or "cuda:0 NVIDIA H100". */
   device: plainText(128),
   dtype: plainText(32),
+  /** Absent: "full". */
+  weights: z.enum(["int8"]).optional(),
   /** What `generate` takes: with the same model it makes the same picture. */
   options: z.strictObject({
     prompt: shape.prompt,

@@ -20,7 +20,15 @@ export interface ProfileOptions {
   readonly prompts: readonly string[];
   readonly engine: Pick<
     EngineOptions,
-    "vq" | "textEncoder" | "weightsKey" | "device" | "dtype" | "maxImages" | "onProgress" | "logger"
+    | "vq"
+    | "textEncoder"
+    | "weightsKey"
+    | "device"
+    | "dtype"
+    | "weights"
+    | "maxImages"
+    | "onProgress"
+    | "logger"
   >;
   readonly signal?: AbortSignal;
   readonly onProgress?: (stage: "images" | "attention", completed: number, total: number) => void;

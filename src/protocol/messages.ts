@@ -104,6 +104,8 @@ const loadBase = {
   model: modelSchema,
   device: z.string().regex(/^(auto|cpu|cuda(:[0-9]+)?)$/),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
+  /** Of the matrices in the decoder's layers: numbers of the dtype, or int8 with a scale for each row. */
+  weights: z.enum(["full", "int8"]),
 };
 
 /** Loads a checkpoint. Replies: `progress`..., then `ready`. */

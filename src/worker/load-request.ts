@@ -13,7 +13,7 @@ export interface SourceResolver {
 const DEFAULT_IMAGES = 8;
 
 export function describeRequest(
-  { model, vq, textEncoder, size, weightsKey, device, dtype }: WorkerOptions,
+  { model, vq, textEncoder, size, weightsKey, device, dtype, weights }: WorkerOptions,
   resolve: SourceResolver,
 ): RequestBody<"describe"> {
   return {
@@ -27,6 +27,7 @@ export function describeRequest(
     },
     device,
     dtype,
+    weights: weights ?? "full",
   };
 }
 

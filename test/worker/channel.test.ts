@@ -18,6 +18,7 @@ const OPTIONS: WorkerOptions = {
   size: { width: 64, height: 64 },
   device: "cpu",
   dtype: "auto",
+  weights: "full",
   startTimeoutMs: 1000,
   heartbeatTimeoutMs: 0,
   firstHangTimeoutMs: 60_000,

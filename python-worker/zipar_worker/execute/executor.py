@@ -6,6 +6,7 @@ A forward keeps the device busy without waiting for it until the one read-back a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -34,6 +35,7 @@ from zipar_worker.execute.devices import (
 )
 from zipar_worker.execute.dtypes import DTYPES, resolve_dtype
 from zipar_worker.execute.kv_cache import KvCache, stored_slots
+from zipar_worker.execute.linear import store_as_int8_
 from zipar_worker.execute.outcome import choose, read_back
 from zipar_worker.execute.profile import AttentionProfile, SlotGrid
 from zipar_worker.execute.step_layout import HeldPrompt, Padding, Step, lay_out_step
@@ -44,6 +46,8 @@ from zipar_worker.families.model import LoadedModel, OpenedModel
 from zipar_worker.machine.threads import workers_here
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName
+
+CPU = torch.device("cpu")
 
 _CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 
@@ -163,14 +167,27 @@ class TorchExecutor:
                 "decode-image: this checkpoint has no image tokenizer. Put its file beside the weights or give its "
                 "path (`--vq FILE`), or generate tokens only.",
             )
-        with naming_memory(f"the decoding of {rows} x {columns} tokens", self._device):
-            tokens = torch.tensor(codes.data.tolist(), dtype=torch.int64).view(rows, columns).to(self._device)
-            pixels = self._family.decode_image(tokens)
-            levels = ((pixels.float().clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5).to(torch.uint8).cpu()
+        what = f"the decoding of {rows} x {columns} tokens"
+        tokens = torch.tensor(codes.data.tolist(), dtype=torch.int64).view(rows, columns)
+        try:
+            with naming_memory(what, self._device):
+                levels = self._pixel_levels(tokens)
+        except WorkerError as error:
+            # With other images at work the SDK asks again once they have ended; without there is no more room to come.
+            if error.code != "out-of-memory" or self._device.type == "cpu" or self._held:
+                raise
+            print(f"{error.message} The image is decoded on the CPU, which takes longer.", file=sys.stderr, flush=True)
+            with naming_memory(f"{what} on the CPU", CPU), self._family.image_tokenizer_on(CPU):
+                levels = self._pixel_levels(tokens)
         height, width, channels = levels.shape
         data = bytearray(levels.numel())
         torch.frombuffer(data, dtype=torch.uint8).copy_(levels.flatten())
         return Array("pixels", "uint8", (height, width, channels), view_as(data, "uint8"))
+
+    def _pixel_levels(self, tokens: Tensor) -> Tensor:
+        """tokens: int64 [rows, columns] on the CPU -> uint8 [height, width, 3] there, decoded where the decoder is."""
+        pixels = self._family.decode_image(tokens)
+        return ((pixels.float().clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5).to(torch.uint8).cpu()
 
     @torch.inference_mode()
     def profile(self, request: Profile, codes: Array) -> Sequence[Array]:
@@ -211,6 +228,8 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedMod
         weights_key=model.weights_key,
     )
     opened = open_family(paths.weights, options)
+    if request.weights == "int8":
+        store_as_int8_(opened.transformer.module.decoder)
     return opened, placement, resolve_dtype(request.dtype, placement.device, opened.fits_float16)
 
 

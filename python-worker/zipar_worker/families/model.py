@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -13,7 +15,7 @@ from zipar_worker.checkpoints.weights import NO_RULES, Adapt, Checkpoint, as_sto
 from zipar_worker.errors import WorkerError, harmless
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.contract import ProgressReporter
-from zipar_worker.execute.linear import pack_linears_
+from zipar_worker.execute.linear import pack_linears_, stored_bytes
 from zipar_worker.families.description import BRANCHES, Description, Prompt
 from zipar_worker.families.prompts import PromptEncoder
 from zipar_worker.families.transformer import Transformer
@@ -91,7 +93,7 @@ class OpenedModel:
         decoder = self.image_tokenizer.module if self.image_tokenizer is not None else None
         numbers = parameter_count(self.transformer.module)
         weight_bytes = {
-            "transformer": numbers * dtype.itemsize,
+            "transformer": stored_bytes(self.transformer.module, dtype),
             "image tokenizer": parameter_count(decoder) * torch.float32.itemsize if decoder is not None else 0,
             "text encoder": self.prompts.weight_bytes(dtype),
         }
@@ -138,6 +140,7 @@ class LoadedModel:
         self.transformer = transformer
         self.prompts = prompts
         self.image_decoder = image_decoder
+        self._pixel_device = transformer.device
 
     def encode_prompt(self, request: EncodePrompt) -> Prompt:
         """Raises `bad-request` for a grid or a conditioning that is not on the card, `prompt` for one it refuses."""
@@ -158,10 +161,25 @@ class LoadedModel:
         return self.transformer.logits(hidden).float()
 
     def decode_image(self, codes: Tensor) -> Tensor:
-        """codes: int64 [rows, columns] on the device -> [height, width, 3] in [-1, 1], where the card has a decoder."""
+        """codes: int64 [rows, columns], anywhere -> [height, width, 3] in [-1, 1], on the image tokenizer's device."""
         if self.image_decoder is None:
             raise ValueError("this checkpoint has no image tokenizer")
-        return self.image_decoder.decode(codes[None])[0].permute(1, 2, 0)
+        return self.image_decoder.decode(codes[None].to(self._pixel_device))[0].permute(1, 2, 0)
+
+    @contextmanager
+    def image_tokenizer_on(self, device: torch.device) -> Iterator[None]:
+        """Has the image tokenizer on another device for a while. Raises what fails for want of memory there."""
+        home = self._pixel_device
+        self._move_image_decoder(device)
+        try:
+            yield
+        finally:
+            self._move_image_decoder(home)
+
+    def _move_image_decoder(self, device: torch.device) -> None:
+        if self.image_decoder is not None:
+            self.image_decoder.to(device)
+        self._pixel_device = device
 
     def _grid(self, request: EncodePrompt) -> Grid:
         for grid in self.card.grids:

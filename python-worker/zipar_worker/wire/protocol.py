@@ -47,6 +47,10 @@ TypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 """The number type of weights and K/V."""
 
 
+WeightForm: TypeAlias = Literal["full", "int8"]
+"""Of the matrices in the decoder's layers: numbers of the model's type, or int8 with a scale for each row."""
+
+
 class Record(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A map on the wire."""
 
@@ -114,6 +118,7 @@ class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     model: ModelReference
     device: Annotated[str, Meta(pattern=DEVICE_PATTERN)]
     dtype: Literal["auto"] | TypeName
+    weights: WeightForm
 
 
 class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
