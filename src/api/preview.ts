@@ -12,7 +12,11 @@ export function decodedCells(state: SequenceState): Uint8Array {
 }
 
 /** Paints undecoded cells grey, so that a preview shows nothing that the model has not said. */
-export function withoutUndecoded(pixels: Pixels, decoded: Uint8Array, { grid }: SequenceState): Pixels {
+export function withoutUndecoded(
+  pixels: Pixels,
+  decoded: Uint8Array,
+  { grid }: Pick<SequenceState, "grid">,
+): Pixels {
   const data = pixels.data.slice();
   for (let y = 0; y < pixels.height; y++) {
     const row = Math.floor((y * grid.rows) / pixels.height);

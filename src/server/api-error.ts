@@ -15,6 +15,7 @@ export interface ApiError {
 /** What the one who asks can mend. Everything else is a failure of the server, whose details go to its log alone. */
 const STATUSES: Partial<Record<ZiparErrorCode, number>> = {
   "invalid-options": 400,
+  trace: 400,
   "model-not-found": 404,
   "queue-full": 429,
 };

@@ -13,6 +13,7 @@ import { hostGuard, keyGuard, originGuard } from "./guards.ts";
 import { MIME_TYPES } from "./image-data.ts";
 import { postGeneration, postImages } from "./images-route.ts";
 import { describeModel } from "./models-route.ts";
+import { replayRoute } from "./replay-route.ts";
 import { addStudio, isStudioPath, STUDIO_POLICY } from "./studio-route.ts";
 
 const SHOWN_CHARACTERS = 200;
@@ -94,6 +95,7 @@ export function createApp(context: ServerContext, stateOf: () => ServerState): H
   };
   app.post("/v1/images/generations", whileRunning(postImages));
   app.post("/zipar/generations", whileRunning(postGeneration));
+  app.post("/zipar/replays", whileRunning(replayRoute()));
   app.get("/images/:name", (c) => {
     const image = store.get(c.req.param("name"));
     if (image === undefined) return notFound("there is no such picture, or not any more");

@@ -14,7 +14,7 @@ import { readJson } from "./read-json.ts";
 import { streamRun } from "./stream-run.ts";
 
 const OPENAI_PARTIAL_IMAGES = 3;
-const OWN_PARTIAL_IMAGES = 64;
+export const OWN_PARTIAL_IMAGES = 64;
 /** Sizes that OpenAI's clients know: to some of them another one is no valid reply. */
 const OPENAI_SIZES: ReadonlySet<string> = new Set(["1024x1024", "1024x1536", "1536x1024"]);
 

@@ -27,6 +27,13 @@ export const serverSchema = z.strictObject({
     .int()
     .min(1)
     .default(1 << 20),
+  /** Of a trace that is replayed. */
+  maxTraceBytes: z
+    .int()
+    .min(1)
+    .default(8 << 20),
+  /** Traces that are replayed at a time; more are refused with 429. */
+  maxReplays: z.int().min(0).max(10_000).default(4),
   maxPromptCharacters: z.int().min(1).max(LIMITS.promptCharacters).default(32_000),
   /** A size that the model does not know is refused, or replaced by the nearest in shape, which the reply names. */
   unknownSize: z.enum(["refuse", "nearest"]).default("refuse"),

@@ -1,20 +1,32 @@
 import { reasonOf, ZiparError } from "../errors.ts";
 
 /**
- * A request's body, of so many bytes at most. Another content type than JSON is refused: a page of another origin can send
- * JSON only after it has asked whether it may.
+ * A request's body, of so many bytes at most.
  * @throws ZiparError `invalid-options`
  */
 export async function readJson(request: Request, maxBytes: number): Promise<unknown> {
-  const type = request.headers.get("content-type");
-  if (!/^application\/json\s*(;|$)/i.test(type ?? ""))
-    throw invalid(`the content type is ${JSON.stringify(type)}; expected "application/json"`, 415);
-  const text = new TextDecoder().decode(await readBytes(request, maxBytes));
+  const text = await readText(request, maxBytes, "application/json");
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw invalid(`the body is no JSON: ${reasonOf(cause)}`, 400);
   }
+}
+
+/**
+ * The same, as text. Another content type than `type` is refused: a page of another origin can send one of `application`
+ * only after it has asked whether it may.
+ * @throws ZiparError `invalid-options`
+ */
+export async function readText(
+  request: Request,
+  maxBytes: number,
+  type: `application/${string}`,
+): Promise<string> {
+  const received = request.headers.get("content-type");
+  if (received?.split(";")[0]?.trim().toLowerCase() !== type)
+    throw invalid(`the content type is ${JSON.stringify(received)}; expected ${JSON.stringify(type)}`, 415);
+  return new TextDecoder().decode(await readBytes(request, maxBytes));
 }
 
 async function readBytes({ body }: Request, maxBytes: number): Promise<Uint8Array> {

@@ -12,7 +12,7 @@ export interface StreamKind {
 }
 
 /**
- * The one image of a run as events. A client that hangs up cancels it; the run ends when the last event is delivered.
+ * The one image of a run as events.
  * @throws ZiparError `invalid-options`, before anything is sent
  */
 export function streamRun(
@@ -21,15 +21,28 @@ export function streamRun(
   request: ImageRequest,
   kind: StreamKind,
 ): Response {
-  const events = eventStream(context.options.deliveryTimeoutMs, (isComplete) => {
+  return streamEvents(context, run, (events) =>
+    startImage(context, run, request, 0, kind.watch(events)).then((result) => kind.finish(events, result)),
+  );
+}
+
+/**
+ * What `work` sends until it ends, or fails: a failure is the last event. A client that hangs up cancels it; `run` ends when
+ * the last event is delivered.
+ */
+export function streamEvents(
+  { options }: ServerContext,
+  run: Pick<ImageRun, "signal" | "end">,
+  work: (events: EventStream) => Promise<void>,
+): Response {
+  const events = eventStream(options.deliveryTimeoutMs, (isComplete) => {
     if (!isComplete) run.signal.hangUp();
     run.end();
   });
   try {
-    startImage(context, run, request, 0, kind.watch(events))
-      .then((result) => kind.finish(events, result))
+    work(events)
       .catch((error: unknown) =>
-        events.send("error", { type: "error", ...errorBody(reportError(error, context.options.logger)) }),
+        events.send("error", { type: "error", ...errorBody(reportError(error, options.logger)) }),
       )
       .finally(events.end);
   } catch (error) {

@@ -12,9 +12,10 @@ import type { ModelCard } from "../protocol/messages.ts";
 import { drawToken, probabilityOf } from "../schedule/distribution.ts";
 import type { QueryResult } from "../schedule/step-outcome.ts";
 import type { Query } from "../schedule/step-plan.ts";
-import { PIXELS_PER_TOKEN, stubCard } from "./card.ts";
+import { stubCard } from "./card.ts";
 import { HASH_START, mix, stubDistribution } from "./law.ts";
 import type { ResolvedStubOptions } from "./options.ts";
+import { stubPixels } from "./pixels.ts";
 
 interface StubSequence {
   readonly rows: number;
@@ -74,20 +75,8 @@ export class StubWorker implements Worker {
     return results;
   }
 
-  /** Each code becomes a square of one colour. */
   async decodeImage(codes: Int32Array, rows: number, columns: number): Promise<Pixels> {
-    const width = columns * PIXELS_PER_TOKEN;
-    const height = rows * PIXELS_PER_TOKEN;
-    const data = new Uint8Array(width * height * 3);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const code = codes[
-          Math.floor(y / PIXELS_PER_TOKEN) * columns + Math.floor(x / PIXELS_PER_TOKEN)
-        ] as number;
-        data.set([(code * 37) % 256, (code * 91) % 256, (code * 151) % 256], (y * width + x) * 3);
-      }
-    }
-    return { width, height, data };
+    return stubPixels(codes, rows, columns);
   }
 
   async profile(): Promise<AttentionMasses> {
