@@ -57,6 +57,7 @@ function nodeChecks() {
       name: "generated schemas are current",
       ...node(".setup/tools/scripts/generate-proto.js", "--check"),
     },
+    { name: "docs site (vitepress)", ...bin("vitepress/bin/vitepress.js", "build", "docs/site") },
     {
       name: "API docs (typedoc)",
       ...node("docs/api/node_modules/typedoc/bin/typedoc"),

@@ -54,16 +54,28 @@ test.each(runs)("$parameters does what it says", async ({ parameters, files, say
   if (parameters[0] === "batch.mjs") expect(existsSync(join(cwd, "class-2.png"))).toBe(false);
 });
 
-test("the first example of the README runs as it stands", async () => {
-  const readme = readFileSync(join(PACKAGE_ROOT, "README.md"), "utf8");
-  const [, code = ""] = /^```js\n(.*?)^```/ms.exec(readme) ?? [];
-  const cwd = mkdtempSync(join(folder, "readme-"));
+/** The first program of a page, the files that it writes and what it says. */
+const pages = [
+  { page: "README.md", files: ["lighthouse.png"], says: /plainForwards: 256/ },
+  { page: "docs/getting-started.md", files: ["sailboat.png", "preview"], says: /forwards instead of 256/ },
+  { page: "docs/testing-schedules.md", files: [], says: /60 forwards, replayed/ },
+];
+
+test.each(pages)("the first program of $page runs as it stands", async ({ page, files, says }) => {
+  const text = readFileSync(join(PACKAGE_ROOT, page), "utf8");
+  const [, code = ""] = /^```js\n(.*?)^```/ms.exec(text) ?? [];
+  const cwd = mkdtempSync(join(folder, "page-"));
   mkdirSync(join(cwd, "node_modules"));
   symlinkSync(PACKAGE_ROOT, join(cwd, "node_modules", "zipar"), "junction");
   writeFileSync(join(cwd, "first.mjs"), code);
   const { stdout } = await execa(process.execPath, ["first.mjs"], { cwd });
-  expect(stdout).toMatch(/plainForwards: 256/);
-  expect((await sharp(join(cwd, "lighthouse.png")).metadata()).width).toBeGreaterThan(0);
+  expect(stdout).toMatch(says);
+  const written = readdirSync(cwd);
+  for (const file of files) {
+    const path = written.find((name) => name.startsWith(file));
+    expect(path, file).toBeDefined();
+    expect((await sharp(join(cwd, path as string)).metadata()).width).toBeGreaterThan(0);
+  }
 });
 
 test("every example is run", () => {

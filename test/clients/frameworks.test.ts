@@ -1,0 +1,89 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { execa } from "execa";
+import sharp from "sharp";
+import { afterAll, expect, test } from "vitest";
+import { packageRoot } from "#zipar/python/location";
+
+const page = readFileSync(join(packageRoot, "docs/frameworks.md"), "utf8");
+/** Among the clients, where packages are found. */
+const folder = mkdtempSync(fileURLToPath(new URL("./.program-", import.meta.url)));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A program of the page as a file: the one whose first line names it. */
+function programOf(name: string): string {
+  const code = Array.from(page.matchAll(/^```js\n(.*?)^```/gms), ([, text = ""]) => text).find((text) =>
+    text.startsWith(`// ${name}\n`),
+  );
+  if (code === undefined) throw new Error(`docs/frameworks.md has no ${name}`);
+  const path = join(folder, name.replace(/\.js$/, ".mjs"));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, code);
+  return path;
+}
+
+test("the Express server streams previews and the picture, and a client that leaves cancels its image", async () => {
+  const server = execa(process.execPath, [programOf("server.mjs")], { env: { PORT: "0" }, reject: false });
+  try {
+    const port = await new Promise<string>((resolve, reject) => {
+      server.stdout.on("data", (text) => resolve(/port (\d+)/.exec(String(text))?.[1] ?? ""));
+      server.then(({ stderr }) => reject(new Error(stderr)));
+    });
+    const address = `http://127.0.0.1:${port}/pictures/lighthouse`;
+    const left = new AbortController();
+    const leaving = await fetch(address, { signal: left.signal });
+    await leaving.body?.getReader().read();
+    left.abort();
+
+    const text = await (await fetch(address)).text();
+    const events = Array.from(text.matchAll(/^event: (.*)\ndata: (.*)$/gm), ([, type, data]) => ({
+      type,
+      data: JSON.parse(data as string),
+    }));
+    expect(events.filter(({ type }) => type === "preview")).toHaveLength(3);
+    expect(events.at(-1)?.type).toBe("image");
+    const { width } = await sharp(Buffer.from(events.at(-1)?.data.png, "base64")).metadata();
+    expect(width).toBe(128);
+  } finally {
+    server.kill("SIGTERM");
+  }
+  expect((await server).exitCode).toBe(0);
+});
+
+test("the Next.js route answers as OpenAI does, and keeps its model when its module is loaded again", async () => {
+  const path = programOf("app/v1/[...path]/route.js");
+  type Route = Record<"GET" | "POST", (request: Request) => Promise<Response>>;
+  const load = (version: number): Promise<Route> => import(`${pathToFileURL(path).href}?${version}`);
+  const [route, again] = [await load(1), await load(2)];
+  const shared = globalThis as { zipar?: { stop(): Promise<void> } };
+  try {
+    const request = new Request("http://next.example/v1/images/generations", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ prompt: "lighthouse", stream: true, partial_images: 2, seed: 7 }),
+    });
+    const text = await (await route.POST(request)).text();
+    expect(text.match(/^event: .*$/gm)).toEqual([
+      "event: image_generation.partial_image",
+      "event: image_generation.partial_image",
+      "event: image_generation.completed",
+    ]);
+    const models: { data: unknown[] } = await (
+      await again.GET(new Request("http://next.example/v1/models"))
+    ).json();
+    expect(models.data[0]).toMatchObject({ id: "demo", zipar: { state: "ready" } });
+  } finally {
+    await shared.zipar?.stop();
+  }
+});
+
+test("the configuration of Next.js keeps zipar out of its bundles", async () => {
+  const { default: config } = await import(pathToFileURL(programOf("next.config.mjs")).href);
+  expect(config.serverExternalPackages).toEqual(["zipar"]);
+});
+
+test("the Electron program is JavaScript that Node can read", async () => {
+  await execa(process.execPath, ["--check", programOf("main.mjs")]);
+});
