@@ -8,24 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-from msgspec import Meta
-
-from zipar_worker.checkpoints.small_files import Count, read_small_file
-from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.lumina_mgpt.prompt import code_ids, read_tokenizer_file
-from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
+from zipar_worker.families.vq.chameleon import ChameleonVQConfig
+from zipar_worker.families.vq.chameleon_config import check_vq_claims, read_vq_config
 from zipar_worker.families.vq.llamagen import sought_tokenizer
 
 VQ_CONFIG_NAME = "vqgan.yaml"
 VQ_WEIGHTS_NAME = "vqgan.ckpt"
 VQ_VOCABULARY_NAME = "text_tokenizer.json"
-
-_MAXIMAL_YAML_BYTES = 1 << 16
-"""Meta's has 600; its reader is slow."""
 
 VQ_PLACES = (".", "tokenizer", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
 """Where the image tokenizer is looked for, below the directory that was given, the checkpoint's own and the one above:
@@ -68,7 +61,12 @@ def open_image_tokenizer(
                 f"{directory} lacks {name}. Meta's image tokenizer is three files: {VQ_CONFIG_NAME}, "
                 f"{VQ_WEIGHTS_NAME} and {VQ_VOCABULARY_NAME}; put them side by side.",
             )
-    config = _read_config(directory / VQ_CONFIG_NAME)
+    config = read_vq_config(
+        directory / VQ_CONFIG_NAME,
+        ("model", "params"),
+        "Chameleon's image tokenizer",
+        f"from Meta, together with {VQ_WEIGHTS_NAME}",
+    )
     vocabulary_path = directory / VQ_VOCABULARY_NAME
     codes = code_ids(vocabulary_path, read_tokenizer_file(vocabulary_path)["model"]["vocab"])
     if codes != text_codes:
@@ -84,69 +82,5 @@ def open_image_tokenizer(
             f"{len(codes)} image tokens. They do not belong together.",
         )
     checkpoint = open_checkpoint(directory / VQ_WEIGHTS_NAME, sought_tokenizer(weights_key))
-    widths = (config.channels * max(config.channel_multipliers), config.embedding_dim, config.latent_channels)
-    parts = len(config.channel_multipliers) * (config.residual_blocks + 1)
-    check_claims(directory / VQ_CONFIG_NAME, checkpoint, parts=parts, widths=widths)
+    check_vq_claims(directory / VQ_CONFIG_NAME, checkpoint, config)
     return ImageTokenizer(checkpoint, config)
-
-
-def _read_config(path: Path) -> ChameleonVQConfig:
-    """`vqgan.yaml`. Raises `checkpoint`."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(read_small_file(path, _MAXIMAL_YAML_BYTES))
-        params = msgspec.convert(content, _VqFile).model.params
-    except (yaml.YAMLError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise WorkerError(
-            "checkpoint",
-            f"{path} is no configuration of Chameleon's image tokenizer: {reason}. Download it again from Meta, "
-            f"together with {VQ_WEIGHTS_NAME}.",
-        ) from error
-    shape = params.ddconfig
-    if shape.ch % GROUPS or not shape.resamp_with_conv or shape.tanh_out or shape.attn_type != "vanilla":
-        raise WorkerError(
-            "checkpoint",
-            f"{path} describes another decoder than Chameleon's: expected ch a multiple of {GROUPS}, resamp_with_conv, "
-            f"no tanh_out and attn_type vanilla; received ch {shape.ch}, resamp_with_conv {shape.resamp_with_conv}, "
-            f"tanh_out {shape.tanh_out}, attn_type {shape.attn_type}.",
-        )
-    return ChameleonVQConfig(
-        codebook_size=params.n_embed,
-        embedding_dim=params.embed_dim,
-        channels=shape.ch,
-        channel_multipliers=shape.ch_mult,
-        residual_blocks=shape.num_res_blocks,
-        latent_channels=shape.z_channels,
-        training_resolution=shape.resolution,
-        attention_resolutions=shape.attn_resolutions,
-    )
-
-
-class _VqShape(msgspec.Struct):
-    """`ddconfig`, which builds encoder and decoder alike."""
-
-    z_channels: Count
-    resolution: Count
-    ch: Count
-    ch_mult: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=8)]
-    num_res_blocks: Annotated[int, Meta(ge=1, le=64)]
-    attn_resolutions: tuple[int, ...]
-    resamp_with_conv: bool = True
-    tanh_out: bool = False
-    attn_type: str = "vanilla"
-
-
-class _VqParams(msgspec.Struct):
-    embed_dim: Count
-    n_embed: Count
-    ddconfig: _VqShape
-
-
-class _VqModel(msgspec.Struct):
-    params: _VqParams
-
-
-class _VqFile(msgspec.Struct):
-    model: _VqModel
