@@ -16,14 +16,9 @@ from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import of_another_kind, read_json, unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
-from zipar_worker.errors import WorkerError
 from zipar_worker.families.description import OpenOptions
+from zipar_worker.families.emu3.belonging import check_codebook, check_ids, check_vocabulary, ids_of_config
 from zipar_worker.families.emu3.vocabulary import (
-    BEGIN,
-    BEGIN_IMAGE,
-    END_ROW,
-    END_SIZE,
-    PADDING,
     SPECIAL_NAMES,
     Vocabulary,
     code_name,
@@ -94,7 +89,14 @@ def read_files(directory: Path, options: OpenOptions) -> Files:
         files = _read_converted(directory, fields, options)
     else:
         raise of_another_kind(config_path, fields, "an Emu3 model that makes images")
-    _check_vocabulary(config_path, files)
+    check_vocabulary(config_path, files.config, files.weights, files.keys, files.vocabulary)
+    if files.image_tokenizer is not None:
+        check_codebook(
+            files.image_tokenizer.weights.path,
+            files.image_tokenizer.config.codebook_size,
+            files.vocabulary,
+            "BAAI/Emu3-VisionTokenizer",
+        )
     return files
 
 
@@ -102,9 +104,7 @@ def _read_original(directory: Path, fields: Mapping[str, Any], options: OpenOpti
     config_path = directory / CONFIG_NAME
     vq_path = options.vq_path or image_tokenizer_near(directory)
     vocabulary = read_tiktoken(directory)
-    names = {"pad_token_id": PADDING, "bos_token_id": BEGIN, "boi_token_id": BEGIN_IMAGE}
-    names |= {"img_token_id": END_SIZE, "eol_token_id": END_ROW}
-    _check_ids(config_path, {name: fields[field] for field, name in names.items() if field in fields}, vocabulary)
+    check_ids(config_path, ids_of_config(fields), vocabulary)
     weights = open_checkpoint(directory, Sought(LLAMA_LANDMARKS, key=options.weights_key))
     config = read_llama_config(config_path, fields, DEFAULTS)
     check_llama_claims(config_path, weights, config)
@@ -124,7 +124,7 @@ def _read_converted(directory: Path, fields: Mapping[str, Any], options: OpenOpt
     vocabulary = read_tokenizer_json(directory)
     declared = _part(config_path, fields, "vocabulary_map")
     relevant = (*SPECIAL_NAMES, code_name(0), code_name(vocabulary.code_count - 1))
-    _check_ids(config_path, {name: declared[name] for name in relevant if name in declared}, vocabulary)
+    check_ids(config_path, {name: declared[name] for name in relevant if name in declared}, vocabulary)
     weights = open_checkpoint(directory, Sought(_CONVERTED_LANDMARKS, key=options.weights_key))
     text, head, vq = (
         _prefix_in(weights, prefixes)
@@ -169,40 +169,3 @@ def _prefix_in(weights: Checkpoint, prefixes: tuple[str, ...]) -> str:
     """That with which keys of the file begin; the first where none does, for the loader to name what is missing."""
     found = (prefix for prefix in prefixes if any(key.startswith(prefix) for key in weights.tensors))
     return next(found, prefixes[0])
-
-
-def _check_ids(path: Path, declared: Mapping[str, object], vocabulary: Vocabulary) -> None:
-    for name, token in declared.items():
-        if vocabulary.ids.get(name) != token:
-            raise WorkerError(
-                "checkpoint",
-                f"{path} gives the token {name} the id {token}, {vocabulary.path} the id {vocabulary.ids.get(name)}. "
-                f"They do not belong together, or the vocabulary is incomplete: download both from one repository.",
-            )
-
-
-def _check_vocabulary(path: Path, files: Files) -> None:
-    vocabulary, image_tokenizer = files.vocabulary, files.image_tokenizer
-    # Of this tensor only some rows are loaded, whose count would tell nothing.
-    head = files.keys.key("head.weight")
-    shape, expected = files.weights.shape(head), (files.config.vocab_size, files.config.hidden_size)
-    if shape != expected:
-        raise WorkerError(
-            "checkpoint",
-            f"{files.weights.path}: the tensor {head} has the shape {list(shape)}; {path} asks for {list(expected)}. "
-            f"They do not belong together: download both from one repository.",
-        )
-    highest = max(vocabulary.ids.values())
-    if highest >= files.config.vocab_size:
-        raise WorkerError(
-            "checkpoint",
-            f"{path} gives the model {files.config.vocab_size} tokens, but {vocabulary.path} numbers them up to "
-            f"{highest}. They do not belong together: download both from one repository.",
-        )
-    if image_tokenizer is not None and image_tokenizer.config.codebook_size != vocabulary.code_count:
-        raise WorkerError(
-            "checkpoint",
-            f"The image tokenizer {image_tokenizer.weights.path} has {image_tokenizer.config.codebook_size} codes, but "
-            f"{vocabulary.path} has {vocabulary.code_count} visual tokens. They do not belong together: use the image "
-            f"tokenizer that the model was trained with, BAAI/Emu3-VisionTokenizer.",
-        )
