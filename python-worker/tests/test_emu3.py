@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import token_images
 import torch
-from executor_driver import DRAW, NONE, Driver, Feed, forward_request, runs_of, start
+from executor_driver import DRAW, NONE, Feed, forward_request, start
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from token_images import generate, generate_by_window, masked_by_window
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Emu3ForCausalLM, Emu3ForConditionalGeneration, Emu3Processor, Emu3VQVAE, Emu3VQVAEConfig
 
-from zipar_testing.gpu_check.wavefront import planned_steps
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.weights import Checkpoint, load_module_, open_checkpoint, stored_shapes, without_weights
@@ -48,7 +49,7 @@ from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
 from zipar_worker.families.unreadable import reads_everything
 from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
 from zipar_worker.wire.arrays import Array
-from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, TextConditioning
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "emu3_official.json").read_text())
 LAYOUTS = ("original", "hf")
@@ -80,39 +81,7 @@ def broken(checkpoints: dict[str, Path], tmp_path: Path) -> Callable[[str], Path
 def encode_request(
     rows: int, columns: int, prompt: str = PROMPT, negative: str | None = None, cache_rows: tuple[int, ...] = (0, 1)
 ) -> EncodePrompt:
-    return EncodePrompt(
-        epoch=0,
-        request=0,
-        frames=(),
-        sequence=1,
-        cache_rows=cache_rows,
-        rows=rows,
-        columns=columns,
-        conditioning=TextConditioning(prompt=prompt, negative_prompt=negative),
-    )
-
-
-def generate(driver: Driver, request: EncodePrompt) -> list[list[int]]:
-    """Codes by rows, in next-token order, greedy."""
-    length = driver.executor.encode_prompt(request).prompt_length
-    rows, columns, row_end = request.rows, request.columns, driver.loaded.card.code_count
-
-    def draw(queries: list[tuple[int, int, int]]) -> int:
-        end = queries[-1][1] + 1
-        feed = Feed(1, queries, [(0, end)], [0.5], guidance_scale=GUIDANCE_SCALE)
-        return int(driver.forward(feed).drawn_tokens[0])
-
-    prompt_queries = [(0, slot, NONE) for slot in range(length - 1)]
-    codes = [[draw([*prompt_queries, (0, length - 1, DRAW)])]]
-    for row in range(rows):
-        first = length + row * (columns + 1)
-        for column in range(columns - 1):
-            codes[row].append(draw([(codes[row][column], first + column, DRAW)]))
-        if row < rows - 1:
-            last = first + columns - 1
-            codes.append([draw([(codes[row][-1], last, NONE), (row_end, last + 1, DRAW)])])
-    driver.executor.release([1])
-    return codes
+    return token_images.encode_request(rows, columns, prompt, negative, cache_rows)
 
 
 def official_codes(
@@ -153,28 +122,8 @@ def test_greedy_tokens_with_guidance_equal_those_of_transformers(
     assert len(prompts[0]) != len(prompts[1])
     expected = official_codes(lambda ids: model(input_ids=ids).logits, prompts, vocabulary, rows, columns)
     driver = start(path)
-    assert generate(driver, encode_request(rows, columns, negative=negative)) == expected
+    assert generate(driver, encode_request(rows, columns, negative=negative), GUIDANCE_SCALE) == expected
     assert len({code for row in expected for code in row}) > 6
-
-
-Query = tuple[int, int, bool]
-"""Token on the wire, slot counted from the first image token, and whether a cell is drawn from it."""
-
-
-def generate_by_window(
-    draw: Callable[[list[Query]], list[int]], rows: int, columns: int, window: int, row_end: int
-) -> list[list[int]]:
-    """Codes by rows. draw: the codes that follow the wanted queries of a step; no queries: those of the prompt."""
-    codes: dict[tuple[int, int], int] = {}
-    fed: list[tuple[int, int]] = []
-    for cells in planned_steps(rows, columns, window):
-        queries = [
-            *((codes[cell], cell[0] * (columns + 1) + cell[1], cell[1] < columns - 1) for cell in fed),
-            *((row_end, row * (columns + 1) - 1, True) for row, column in cells if column == 0 and row > 0),
-        ]
-        codes |= dict(zip(cells, draw(sorted(queries, key=lambda query: query[1])), strict=True))
-        fed = cells
-    return [[codes[row, column] for column in range(columns)] for row in range(rows)]
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 8])
@@ -188,47 +137,16 @@ def test_greedy_tokens_at_any_window_equal_those_of_one_masked_pass_of_transform
     prompts = [vocabulary.encode_prompt(text, rows, columns) for text in (PROMPT + POSITIVE_SUFFIX, "blurry")]
     first, end = vocabulary.first_code, vocabulary.first_code + vocabulary.code_count
     ids = [*range(first, end), vocabulary.ids[END_ROW]]
-    history: list[tuple[int, int, int]] = []
 
-    def pass_over_all(prompt: list[int]) -> Tensor:
-        """What was ever fed, in that order; each sees what was written by its time, in lower slots or its own."""
-        tokens = [*prompt, *(ids[token] for token, _, _ in history)]
-        slots = torch.tensor([*range(len(prompt)), *(len(prompt) + slot for _, slot, _ in history)])
-        steps = torch.tensor([*[0] * len(prompt), *(step for _, _, step in history)])
-        visible = (slots[None] <= slots[:, None]) & (steps[None] <= steps[:, None])
-        mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
-        logits = model(
-            input_ids=torch.tensor([tokens]), position_ids=slots[None], attention_mask=mask[None, None]
-        ).logits
-        return logits[0, :, first:end]
+    def logits_of(tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = model(input_ids=tokens, position_ids=positions, attention_mask=mask).logits
+        return logits[0]
 
-    def draw_officially(queries: list[Query]) -> list[int]:
-        step = history[-1][2] + 1 if history else 1
-        history.extend((token, slot, step) for token, slot, _ in queries)
-        conditional, unconditional = (pass_over_all(prompt)[-len(queries) if queries else -1 :] for prompt in prompts)
-        drawn = (unconditional + GUIDANCE_SCALE * (conditional - unconditional)).argmax(dim=-1).tolist()
-        return [
-            code for code, wanted in zip(drawn, [wanted for _, _, wanted in queries] or [True], strict=True) if wanted
-        ]
-
-    expected = generate_by_window(draw_officially, rows, columns, window, vocabulary.code_count)
-
-    driver = start(path)
-    length = driver.executor.encode_prompt(encode_request(rows, columns, negative="blurry")).prompt_length
-    written = set(range(length))
-
-    def draw(queries: list[Query]) -> list[int]:
-        wire = [(token, length + slot, DRAW if wanted else NONE) for token, slot, wanted in queries]
-        wire = wire or [(0, slot, DRAW if slot == length - 1 else NONE) for slot in range(length)]
-        written.update(slot for _, slot, _ in wire)
-        uniforms = [0.5] * sum(want == DRAW for _, _, want in wire)
-        feed = Feed(1, wire, runs_of(written), uniforms, guidance_scale=GUIDANCE_SCALE)
-        return driver.forward(feed).drawn_tokens.tolist()
-
-    assert generate_by_window(draw, rows, columns, window, vocabulary.code_count) == expected
+    expected = masked_by_window(logits_of, prompts, ids, rows, columns, window, GUIDANCE_SCALE)
+    driver, request = start(path), encode_request(rows, columns, negative="blurry")
+    assert generate_by_window(driver, request, window, GUIDANCE_SCALE) == expected
     if window == columns:
-        driver.executor.release([1])
-        assert generate(driver, encode_request(rows, columns, negative="blurry")) == expected
+        assert generate(driver, request, GUIDANCE_SCALE) == expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
