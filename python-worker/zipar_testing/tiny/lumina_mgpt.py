@@ -172,7 +172,17 @@ def write_shards(out: Path, state: dict[str, Tensor]) -> None:
 
 
 def write_image_tokenizer(directory: Path, config: ChameleonVQConfig, generator: torch.Generator) -> None:
-    """`vqgan.yaml` and `vqgan.ckpt`: encoder, decoder and what training left behind."""
+    """`vqgan.yaml` and `vqgan.ckpt`, with what training left behind."""
+    params, state = random_image_tokenizer(config, generator)
+    (directory / VQ_CONFIG_NAME).write_text(yaml.safe_dump({"model": {"params": params}}, sort_keys=False))
+    state["loss.discriminator.main.0.bias"] = torch.zeros(1)
+    torch.save({"state_dict": state}, directory / VQ_WEIGHTS_NAME)
+
+
+def random_image_tokenizer(
+    config: ChameleonVQConfig, generator: torch.Generator
+) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """Sizes in the words of the official YAML, and tensors: those of encoder and decoder."""
     shape = {
         "double_z": False,
         "z_channels": config.latent_channels,
@@ -185,8 +195,6 @@ def write_image_tokenizer(directory: Path, config: ChameleonVQConfig, generator:
         "attn_resolutions": list(config.attention_resolutions),
         "dropout": 0.0,
     }
-    params = {"embed_dim": config.embedding_dim, "n_embed": config.codebook_size, "ddconfig": shape}
-    (directory / VQ_CONFIG_NAME).write_text(yaml.safe_dump({"model": {"params": params}}, sort_keys=False))
     with without_weights():
         decoder = ChameleonVQDecoder(config)
         # transformers has the other half, under the official names.
@@ -198,11 +206,12 @@ def write_image_tokenizer(directory: Path, config: ChameleonVQConfig, generator:
                 base_channels=config.channels,
                 channel_multiplier=config.channel_multipliers,
                 num_res_blocks=config.residual_blocks,
+                resolution=config.training_resolution,
+                attn_resolutions=list(config.attention_resolutions),
             )
         )
     state = random_state(encoder, generator) | random_state(decoder, generator)
-    state["loss.discriminator.main.0.bias"] = torch.zeros(1)
-    torch.save({"state_dict": state}, directory / VQ_WEIGHTS_NAME)
+    return {"embed_dim": config.embedding_dim, "n_embed": config.codebook_size, "ddconfig": shape}, state
 
 
 def _renamed(name: str) -> str:
