@@ -8,6 +8,7 @@ import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 test.each([
   ["Emu3, original layout", "emu3-original"],
   ["Emu3, transformers' layout", "emu3-hf"],
+  ["Emu3.5", "emu3-5"],
   ["Lumina-mGPT", "lumina-mgpt"],
   ["Janus-Pro, native layout", "janus-native"],
   ["Janus-Pro, transformers' layout", "janus-transformers"],
@@ -17,8 +18,9 @@ test.each([
     model: tinyCheckpoint(name),
     device: "cpu",
     maxImages: 4,
-    // The one family whose files do not say for which size they were trained.
+    // The files of the one do not say for which size they were trained, the other takes sizes of a user's own.
     ...(name === "lumina-mgpt" ? { size: { width: 128, height: 128 } } : {}),
+    ...(name === "emu3-5" ? { size: { width: 128, height: 96 } } : {}),
   });
   const { grids, rowEnd } = engine.card;
   let differing = 0; // a window that hides nothing that matters may give the same tokens by chance, but not always

@@ -20,6 +20,7 @@ const CHECKPOINTS = {
   captions: ["llamagen", "--rows", "6", "--columns", "9", "--text", "--seed", "3"],
   "emu3-original": ["emu3", "--layout", "original", "--area", "2304", "--seed", "3"],
   "emu3-hf": ["emu3", "--layout", "hf", "--area", "2304", "--seed", "3"],
+  "emu3-5": ["emu3-5", "--seed", "3"],
   "lumina-mgpt": ["lumina-mgpt", "--size", "128", "--seed", "3"],
   "janus-native": ["janus", "--layout", "native", "--rows", "6", "--seed", "3"],
   "janus-transformers": ["janus", "--layout", "transformers", "--rows", "6", "--seed", "3"],

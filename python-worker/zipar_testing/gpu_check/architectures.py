@@ -90,6 +90,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         llamagen("LlamaGen", classes, vq),
         emu3("Emu3", grouped, Emu3VQConfig(code_count, ch=32, num_res_blocks=1), grid, 16),
         lumina("Lumina-mGPT", llama, chameleon, grid, max_prompt=32),
+        lumina("Emu3.5", grouped, chameleon, grid, max_prompt=32, head_norm="rms"),
         janus("Janus-Pro", llama, vq, grid),
     ]
     variants = [
@@ -142,9 +143,11 @@ def lumina(
     vq: ChameleonVQConfig,
     grid: tuple[int, int],
     max_prompt: int,
+    head_norm: Literal["rms", "layer"] = "layer",
     has_output_norms: bool = False,
 ) -> Architecture:
-    decoder = replace(config.decoder, head_norm="layer", has_output_norms=has_output_norms)
+    """With the other head norm, it has the parts of Emu3.5."""
+    decoder = replace(config.decoder, head_norm=head_norm, has_output_norms=has_output_norms)
     codes = range(4, 4 + vq.codebook_size)
     return Architecture(
         name=name,

@@ -32,7 +32,7 @@ def check_ids(path: Path, declared: Mapping[str, object], vocabulary: Vocabulary
             raise WorkerError(
                 "checkpoint",
                 f"{path} gives the token {name} the id {token}, {vocabulary.path} the id {vocabulary.ids.get(name)}. "
-                f"They do not belong together, or the vocabulary is incomplete: download both from one repository.",
+                f"They do not belong together, or the vocabulary is incomplete: download both for one model.",
             )
 
 

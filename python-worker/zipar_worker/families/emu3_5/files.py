@@ -136,7 +136,8 @@ def _open_image_tokenizer(directory: Path, options: OpenOptions) -> ImageTokeniz
             f"directory with `--vq`.",
         )
     config = read_vq_config(place / VQ_CONFIG_NAME, (), "Emu3.5's image tokenizer", f"from {VQ_REPOSITORY}")
-    if path is place and (place / VQ_WEIGHTS_NAME).is_file():
+    # The hub may have it as transformers writes models, as it also has a `config.json` for that.
+    if path is place and ((place / VQ_WEIGHTS_NAME).is_file() or not (place / CONFIG_NAME).is_file()):
         path = place / VQ_WEIGHTS_NAME
     checkpoint = open_checkpoint(path, sought_tokenizer(options.weights_key))
     check_vq_claims(place / VQ_CONFIG_NAME, checkpoint, config)
