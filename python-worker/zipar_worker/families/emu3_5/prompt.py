@@ -8,7 +8,7 @@ from __future__ import annotations
 from zipar_worker.families.emu3.vocabulary import BEGIN, BEGIN_IMAGE, END_SIZE, Vocabulary
 
 MAXIMAL_PROMPT_TOKENS = 1024
-"""With everything around the user's words. The official code sets no limit; its own example has 240."""
+"""With everything around the user's words. The official code sets no limit; its own example has 252."""
 
 _BEGIN_ANSWER = "<|extra_100|>"
 
