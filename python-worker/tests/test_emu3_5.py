@@ -226,17 +226,23 @@ def test_both_tokenizers_are_found_within_beside_or_where_they_are_said_to_be(
         shutil.move(copy, tmp_path / "weights" / "Emu3.5-Image")
         copy = tmp_path / "weights" / "Emu3.5-Image"
     elif place == "in the directory itself":
-        for file in text.iterdir():
+        for file in (*text.iterdir(), *vq.iterdir()):
             shutil.move(file, copy)
-        shutil.rmtree(vq)
-    card = open_family(copy, options).describe(torch.float32).card
-    assert (card.image_decoder is None) == (place == "in the directory itself")
+        options = OpenOptions(vq_path=copy / "model.ckpt")
+    assert open_family(copy, options).image_tokenizer is not None
+
+
+def test_without_an_image_tokenizer_there_are_tokens_but_no_pixels(copy: Path) -> None:
+    shutil.rmtree(copy / VQ)
+    description = open_family(copy, OpenOptions()).describe(torch.float32)
+    assert description.card.image_decoder is None
+    assert "image tokenizer" not in description.weight_bytes
 
 
 def test_an_image_tokenizer_as_safetensors_is_read_too(copy: Path) -> None:
     tensors = torch.load(copy / VQ / "model.ckpt", weights_only=True)["state_dict"]
     save_file(tensors, copy / VQ / "model.safetensors")
-    (copy / VQ / "model.ckpt").rename(copy / VQ / "config.json")
+    (copy / VQ / "model.ckpt").rename(copy / VQ / "config.json")  # whatever transformers would read there
     assert start(copy, size=(128, 96)).loaded.card.image_decoder is not None
 
 

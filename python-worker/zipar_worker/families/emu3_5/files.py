@@ -15,12 +15,13 @@ from msgspec import structs
 from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.links import refuse_outside_links
-from zipar_worker.checkpoints.small_files import read_json
+from zipar_worker.checkpoints.small_files import model_type_of, read_json
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.emu3.belonging import check_codebook, check_ids, check_vocabulary, ids_of_config
 from zipar_worker.families.emu3.files import DEFAULTS as EMU3_DEFAULTS
+from zipar_worker.families.emu3.files import ORIGINAL_MODEL_TYPE
 from zipar_worker.families.emu3.vocabulary import TIKTOKEN_NAME, VISION_TOKENS_NAME, Vocabulary, read_tiktoken
 from zipar_worker.families.llama_config import (
     LLAMA_LANDMARKS,
@@ -84,7 +85,7 @@ def is_image_tokenizer(path: Path) -> bool:
 def read_files(directory: Path, options: OpenOptions) -> Files:
     """Raises `checkpoint` where a file is missing, damaged, of another kind, or does not fit the others."""
     config_path = directory / CONFIG_NAME
-    if is_image_tokenizer(directory):
+    if is_image_tokenizer(directory) and model_type_of(directory) != ORIGINAL_MODEL_TYPE:
         raise WorkerError(
             "checkpoint",
             f"{directory} is the image tokenizer of Emu3.5, which draws nothing by itself. Expected a directory like "
