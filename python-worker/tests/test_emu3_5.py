@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from zipar_testing.tiny.__main__ import main as write_tiny
+from zipar_worker.checkpoints.hub.files import needed_files
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.weights import NO_RULES, Checkpoint, open_checkpoint, stored_shapes, without_weights
 from zipar_worker.errors import WorkerError
@@ -250,6 +251,11 @@ def test_emu3_and_its_successor_are_told_apart_although_both_call_themselves_emu
     write_tiny(["emu3", "--out", str(tmp_path / "emu3"), "--no-vq"])
     assert open_family(tmp_path / "emu3", OpenOptions()).family == "emu3"
     assert open_family(tiny, OpenOptions()).family == "emu3-5"
+    one_file = shutil.copytree(tiny, tmp_path / "one file")
+    for file in one_file.glob("model*"):
+        file.unlink()
+    save_file(dict(open_checkpoint(tiny).tensors), one_file / "model.safetensors")
+    assert open_family(one_file, OpenOptions()).family == "emu3-5"
     # By its size alone, whatever its weights are called.
     edit_config(tmp_path / "emu3", vocab_size=282926)
     with pytest.raises(WorkerError, match=r"asks for a width of 282926, .* belong together"):
@@ -257,9 +263,11 @@ def test_emu3_and_its_successor_are_told_apart_although_both_call_themselves_emu
 
 
 def test_the_hub_gives_the_image_tokenizer_too() -> None:
+    tokenizer = HubSource(repository="BAAI/Emu3.5-VisionTokenizer", path=None, revision=None)
+    assert needed_files(tokenizer, [".gitattributes", "model.ckpt", "config.yaml"]) == ["config.yaml", "model.ckpt"]
     for repository in ("BAAI/Emu3.5-Image", "BAAI/Emu3.5"):
         found = companions_of(HubSource(repository=repository, path=None, revision=None))
-        assert found.vq == HubSource(repository="BAAI/Emu3.5-VisionTokenizer", path=None, revision=None)
+        assert found.vq == tokenizer
 
 
 def edit_config(path: Path, **changes: object) -> None:
@@ -343,6 +351,18 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard is cut off": (
         lambda path: cut(path / "model-00002-of-00002.safetensors"),
         "model-00002-of-00002.safetensors cannot be read as a weights file .* Download it again",
+    ),
+    "the index of the shards is damaged": (
+        lambda path: cut(path / "model.safetensors.index.json"),
+        "model.safetensors.index.json is no index of shards",
+    ),
+    "the index says that a shard holds what it does not": (
+        lambda path: edit(path / "model.safetensors.index.json", NORM, "model.norm2.weight"),
+        "model.safetensors.index.json says that .* holds model.norm2.weight, but it does not",
+    ),
+    "the configuration is damaged": (
+        lambda path: cut(path / "config.json"),
+        "config.json cannot be used: .* Download it again",
     ),
     "the configuration has a wrong type": (
         lambda path: edit_config(path, hidden_size="64"),

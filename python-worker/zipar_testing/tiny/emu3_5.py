@@ -19,12 +19,19 @@ from zipar_testing.tiny.lumina_mgpt import random_image_tokenizer, write_shards
 from zipar_testing.tiny.random_weights import random_state
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.emu3.vocabulary import BEGIN, BEGIN_IMAGE, END_ROW, END_SIZE, PADDING
-from zipar_worker.families.emu3_5.files import CONFIG_NAME, DEFAULTS, KEYS, VQ_CONFIG_NAME, VQ_WEIGHTS_NAME
+from zipar_worker.families.emu3_5.files import (
+    CONFIG_NAME,
+    DEFAULTS,
+    KEYS,
+    TOKENIZER_NAME,
+    VQ_CONFIG_NAME,
+    VQ_WEIGHTS_NAME,
+)
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
 
-VISION_TOKENIZER_NAME, TOKENIZER_NAME = "Emu3.5-VisionTokenizer", "tokenizer_emu3_ibq"
+VISION_TOKENIZER_NAME = "Emu3.5-VisionTokenizer"
 
 _LOGIT_SPREAD = 2.0
 

@@ -28,7 +28,7 @@ from zipar_worker.checkpoints.choose_weights import (
 from zipar_worker.checkpoints.file_kind import damaged, unfinished_files, weights_kind
 from zipar_worker.checkpoints.foreign_weights import refuse_foreign_weights
 from zipar_worker.checkpoints.key_map import KeyMap
-from zipar_worker.checkpoints.small_files import decode_json, read_small_file
+from zipar_worker.checkpoints.small_files import decode_json, glance_json, read_small_file
 from zipar_worker.checkpoints.torch_file import read_torch_file
 from zipar_worker.errors import WorkerError, first_line, listed
 
@@ -104,6 +104,20 @@ def open_checkpoint(path: Path, sought: Sought = ANY_WEIGHTS) -> Checkpoint:
             "checkpoint", f"The weights file {path} does not exist. Give the path of a .pt or .safetensors file."
         )
     return _checkpoint(path, _read(path), sought)
+
+
+def glance_tensor_names(directory: Path) -> Collection[str]:
+    """Of safetensors in the layout of the hub; none where nothing tells them. A glance, not a check."""
+    whole = directory / HUB_WEIGHTS[0]
+    if not whole.is_file():
+        names = (glance_json(directory / f"{whole.name}.index.json") or {}).get("weight_map")
+        return names if isinstance(names, dict) else ()
+    try:
+        _check_header(whole)
+        with safe_open(whole, framework="pt") as file:
+            return tuple(file.keys())
+    except (WorkerError, SafetensorError, OSError, ValueError):
+        return ()
 
 
 def _checkpoint(path: Path, content: object, sought: Sought) -> Checkpoint:
@@ -289,6 +303,15 @@ class _SkipInitialisation(TorchFunctionMode):
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, first_line(error)) from error
+
+
+def _check_header(path: Path) -> None:
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
     if _MAXIMAL_HEADER_BYTES < header_bytes <= path.stat().st_size:
@@ -297,11 +320,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             f"{path} was refused: its header has {header_bytes} bytes; expected at most {_MAXIMAL_HEADER_BYTES}, which "
             f"is room for more than 100,000 tensors.",
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, first_line(error)) from error
 
 
 def _check_keys(checkpoint: Checkpoint, expected: Collection[str], keys: KeyMap) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from zipar_worker.checkpoints.small_files import glance_json
 from zipar_worker.checkpoints.sources import Companions, hub_source
+from zipar_worker.checkpoints.weights import glance_tensor_names
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.emu3.files import DEFAULTS as EMU3_DEFAULTS
 from zipar_worker.families.emu3.files import ORIGINAL_MODEL_TYPE
 from zipar_worker.families.emu3_5.facts import model_of
-from zipar_worker.families.emu3_5.files import is_image_tokenizer, read_files
+from zipar_worker.families.emu3_5.files import TOKENIZER_NAME, is_image_tokenizer, read_files
 from zipar_worker.families.model import OpenedModel
 
 _VISION_TOKENIZER = Companions(vq=hub_source("BAAI/Emu3.5-VisionTokenizer"))
@@ -26,21 +27,21 @@ COMPANIONS: Mapping[str, Companions] = {
     "BAAI/Emu3.5": _VISION_TOKENIZER,
 }
 
-_HEAD_NORM = "model.layers.0.self_attn.q_norm.weight"
+_HEAD_NORM = ".self_attn.q_norm.weight"
 
 
 def recognises(path: Path) -> bool:
-    """The configuration calls itself Emu3: head norms, or a larger vocabulary than Emu3's, tell them apart.
+    """The configuration calls itself Emu3: a larger vocabulary, head norms or the other tokenizer tell them apart.
 
     Its image tokenizer, which alone is no model, is refused by name.
     """
     fields = glance_json(path / "config.json") or {}
     if fields.get("model_type") != ORIGINAL_MODEL_TYPE:
         return is_image_tokenizer(path)
-    index = glance_json(path / "model.safetensors.index.json") or {}
-    names, vocabulary_size = index.get("weight_map"), fields.get("vocab_size")
-    has_head_norms = isinstance(names, dict) and _HEAD_NORM in names
-    return has_head_norms or (isinstance(vocabulary_size, int) and vocabulary_size > EMU3_DEFAULTS.vocab_size)
+    vocabulary_size = fields.get("vocab_size")
+    is_larger = isinstance(vocabulary_size, int) and vocabulary_size > EMU3_DEFAULTS.vocab_size
+    has_head_norms = any(name.endswith(_HEAD_NORM) for name in glance_tensor_names(path))
+    return is_larger or has_head_norms or (path / TOKENIZER_NAME).is_dir()
 
 
 def open_model(path: Path, options: OpenOptions) -> OpenedModel:

@@ -39,7 +39,8 @@ CONFIG_NAME = "config.json"
 VQ_CONFIG_NAME = "config.yaml"
 VQ_WEIGHTS_NAME = "model.ckpt"
 VQ_REPOSITORY = "BAAI/Emu3.5-VisionTokenizer"
-TOKENIZER_SOURCE = "https://github.com/baaivision/Emu3.5/tree/main/src/tokenizer_emu3_ibq"
+TOKENIZER_NAME = "tokenizer_emu3_ibq"
+TOKENIZER_SOURCE = f"https://github.com/baaivision/Emu3.5/tree/main/src/{TOKENIZER_NAME}"
 
 KEYS = KeyMap(LLAMA_MODEL_KEYS)
 
@@ -47,7 +48,7 @@ DEFAULTS = structs.replace(EMU3_DEFAULTS, head_dim=128)
 """Of `configuration_emu3.py`, for what a file leaves out: they are still those of Emu3."""
 
 _VQ_PLACES = ("Emu3.5-VisionTokenizer", "vision_tokenizer")
-_TOKENIZER_PLACES = ("tokenizer_emu3_ibq", "src/tokenizer_emu3_ibq")
+_TOKENIZER_PLACES = (TOKENIZER_NAME, f"src/{TOKENIZER_NAME}")
 """In which each is looked for: within the directory of the checkpoint and beside it. The README puts checkpoints into
 `weights` of the official code, whose `src` is one further up."""
 
