@@ -54,7 +54,7 @@ def check_vocabulary(
         raise WorkerError(
             "checkpoint",
             f"{path} gives the model {config.vocab_size} tokens, but {vocabulary.path} numbers them up to "
-            f"{highest}. They do not belong together: download both from one repository.",
+            f"{highest}. They do not belong together: download both for one model.",
         )
 
 
