@@ -20,6 +20,7 @@ export const sidebar: DefaultTheme.SidebarItem[] = [
       page("Models", "docs/models/README"),
       page("LlamaGen", "docs/models/llamagen"),
       page("Emu3-Gen", "docs/models/emu3"),
+      page("Emu3.5", "docs/models/emu3-5"),
       page("Lumina-mGPT", "docs/models/lumina-mgpt"),
       page("Janus-Pro", "docs/models/janus"),
       page("The demo checkpoint", "checkpoints/demo/README"),
