@@ -6,6 +6,7 @@ import { cpSync, existsSync, statSync } from "node:fs";
 import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitepress";
+import { githubSlug } from "./github-slug.mts";
 import { sidebar } from "./sidebar.mts";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -34,6 +35,8 @@ export default defineConfig({
   cacheDir: "../../.setup/vitepress",
   rewrites: { "docs/site/index.md": "index.md" },
   cleanUrls: true,
+  // VitePress lets the blocks of code scroll that name a language, and no other.
+  head: [["style", {}, ".vp-doc pre { overflow-x: auto }"]],
   themeConfig: {
     nav: [
       { text: "Start", link: "/docs/getting-started" },
@@ -45,6 +48,7 @@ export default defineConfig({
     search: { provider: "local" },
   },
   markdown: {
+    anchor: { slugify: githubSlug },
     config(markdown) {
       const open = markdown.renderer.rules.link_open;
       if (open === undefined) throw new Error("VitePress has no rule for links any more");
