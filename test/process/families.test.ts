@@ -13,6 +13,7 @@ test.each([
   ["Janus-Pro, native layout", "janus-native"],
   ["Janus-Pro, transformers' layout", "janus-transformers"],
   ["LlamaGen, text to image", "captions"],
+  ["Liquid", "liquid"],
 ] as const)("%s: every size, in the number of forwards that the law says", async (_, name) => {
   await using engine = await createEngine({
     model: tinyCheckpoint(name),

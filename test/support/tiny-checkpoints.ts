@@ -24,6 +24,7 @@ const CHECKPOINTS = {
   "lumina-mgpt": ["lumina-mgpt", "--size", "128", "--seed", "3"],
   "janus-native": ["janus", "--layout", "native", "--rows", "6", "--seed", "3"],
   "janus-transformers": ["janus", "--layout", "transformers", "--rows", "6", "--seed", "3"],
+  liquid: ["liquid", "--seed", "3"],
 } as const;
 
 declare module "vitest" {

@@ -85,6 +85,14 @@ def check_llama_claims(path: Path, weights: Checkpoint, config: LlamaConfig) -> 
     )
 
 
+def check_positions(path: Path, config: LlamaConfig, needed: int) -> None:
+    """needed: tokens of the longest prompt and its image. Raises `checkpoint` where the model knows fewer positions."""
+    if config.max_position_embeddings < needed:
+        raise unusable(
+            path, f"it gives the model {config.max_position_embeddings} positions; a prompt and its image take {needed}"
+        )
+
+
 def with_tied_head(path: Path, weights: Checkpoint, keys: KeyMap, is_tied: bool) -> Checkpoint:
     """Weights with an embedding and a head, tied as transformers (5.x) ties them. Raises `checkpoint`.
 

@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.small_files import unusable
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.model import Stored
 from zipar_worker.families.plain_text import read_tokenizer_file
-from zipar_worker.families.vq.chameleon import ChameleonVQConfig
+from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.chameleon_config import check_vq_claims, read_vq_config
-from zipar_worker.families.vq.llamagen import sought_tokenizer
+from zipar_worker.families.vq.image_decoder import ImageDecoder
+from zipar_worker.families.vq.llamagen import DECODER_KEYS, sought_tokenizer
+from zipar_worker.wire.protocol import Grid
 
 CODE_NAME = re.compile(r"^IMGIMG([A-J]+)Z$")
 """Of an image token, in letters for digits."""
@@ -28,7 +32,10 @@ VQ_VOCABULARY_NAME = "text_tokenizer.json"
 
 _DIGIT_OF_LETTER = str.maketrans("ABCDEFGHIJ", "0123456789")
 
-VQ_PLACES = (".", "tokenizer", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
+_MAXIMAL_SIDE = 4096
+"""Of an image, in pixels."""
+
+VQ_PLACES = (".", "tokenizer", "chameleon", "chameleon/tokenizer", "ckpts/chameleon/tokenizer")
 """Where the image tokenizer is looked for, below the directory that was given, the checkpoint's own and the one above:
 the last is where the official code has it, `tokenizer` where Meta's download puts it."""
 
@@ -39,6 +46,23 @@ class ImageTokenizer:
 
     checkpoint: Checkpoint
     config: ChameleonVQConfig
+
+
+def stored_decoder(tokenizer: ImageTokenizer | None) -> Stored[ImageDecoder] | None:
+    """What turns codes into pixels, not loaded yet; None without an image tokenizer."""
+    if tokenizer is None:
+        return None
+    with without_weights():
+        decoder = ChameleonVQDecoder(tokenizer.config)
+    return Stored(decoder, tokenizer.checkpoint, DECODER_KEYS)
+
+
+def square_grid(tokenizer: ImageTokenizer | None) -> Grid:
+    """That of the image tokenizer's training, which Chameleon and its kin draw; of Meta's where there is none."""
+    config = ChameleonVQConfig() if tokenizer is None else tokenizer.config
+    side = config.training_resolution // config.pixels_per_token
+    pixels = side * config.pixels_per_token
+    return Grid(rows=side, columns=side, width=pixels, height=pixels)
 
 
 def find_image_tokenizer(path: Path, given: Path | None) -> Path | None:
@@ -72,6 +96,13 @@ def open_image_tokenizer(directory: Path, weights_key: str | None) -> ImageToken
         "Chameleon's image tokenizer",
         f"from Meta, together with {VQ_WEIGHTS_NAME}",
     )
+    resolution, pixels = config.training_resolution, config.pixels_per_token
+    if resolution % pixels or resolution > _MAXIMAL_SIDE:
+        raise unusable(
+            directory / VQ_CONFIG_NAME,
+            f"its resolution of {resolution} pixels is no whole number of tokens of {pixels} pixels (ch_mult), at most "
+            f"{_MAXIMAL_SIDE} in all",
+        )
     checkpoint = open_checkpoint(directory / VQ_WEIGHTS_NAME, sought_tokenizer(weights_key))
     check_vq_claims(directory / VQ_CONFIG_NAME, checkpoint, config)
     return ImageTokenizer(checkpoint, config)
