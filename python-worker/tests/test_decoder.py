@@ -171,6 +171,16 @@ def test_in_bfloat16_we_are_as_near_to_float32_as_the_library_is(name: str) -> N
     assert (ours - exact).abs().mean() < 1.2 * (theirs - exact).abs().mean()
 
 
+@torch.inference_mode()
+def test_interleaved_heads_are_turned_as_complex_numbers() -> None:
+    heads, positions = torch.randn(2, 5, 3, 8), torch.tensor([[0, 1, 2, 7, 30], [4, 5, 6, 7, 8]])
+    frequencies = 10000.0 ** -(torch.arange(0, 8, 2) / 8)
+    turns = torch.polar(torch.ones(2, 5, 1, 4), positions[:, :, None, None] * frequencies)
+    expected = torch.view_as_real(torch.view_as_complex(heads.unflatten(-1, (4, 2))) * turns).flatten(-2)
+    rotate = Rotary(8, 1e4, is_interleaved=True)(positions, torch.float32)
+    torch.testing.assert_close(rotate(heads), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @torch.inference_mode()
 def test_embeddings_are_scaled_to_the_bit_as_gemma_scales_them(dtype: torch.dtype) -> None:

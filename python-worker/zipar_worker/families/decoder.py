@@ -176,15 +176,18 @@ class HeadNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Llama's rotary embedding: the first half of a head's numbers is turned against the second.
+    """Llama's rotary embedding: the first half of a head's numbers is turned against the second, as in transformers.
+
+    Interleaved, each even number is turned against the one behind it, as in Meta's own files.
 
     Angles are computed in float32; their sines and cosines are rounded to the number type of the heads.
     """
 
     frequencies: Tensor
 
-    def __init__(self, head_dim: int, base: float) -> None:
+    def __init__(self, head_dim: int, base: float, *, is_interleaved: bool = False) -> None:
         super().__init__()
+        self.is_interleaved = is_interleaved
         # Computed, not loaded: real even where the parameters are on the meta device.
         exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
         self.register_buffer("frequencies", 1.0 / base**exponents, persistent=False)
@@ -195,8 +198,9 @@ class Rotary(nn.Module):
         cosines, sines = angles.cos().to(dtype), angles.sin().to(dtype)
 
         def rotate(heads: Tensor) -> Tensor:
-            first, second = heads.chunk(2, dim=-1)
-            return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
+            first, second = (heads[..., ::2], heads[..., 1::2]) if self.is_interleaved else heads.chunk(2, dim=-1)
+            turned = (first * cosines - second * sines, second * cosines + first * sines)
+            return torch.stack(turned, dim=-1).flatten(-2) if self.is_interleaved else torch.cat(turned, dim=-1)
 
         return rotate
 

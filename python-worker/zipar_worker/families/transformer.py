@@ -61,14 +61,18 @@ class TokenTransformer(Transformer):
         code_ids: Sequence[int],
         row_end_id: int | None = None,
         embedding_scale: float = 1.0,
+        has_interleaved_heads: bool = False,
     ) -> None:
-        """code_ids: the token of each code. embedding_scale: what embeddings are multiplied by, as in Gemma."""
+        """code_ids: the token of each code. embedding_scale: what embeddings are multiplied by, as in Gemma.
+
+        has_interleaved_heads: see `Rotary`.
+        """
         super().__init__()
         self.embedding_scale = embedding_scale
         self.embedding = nn.Embedding(vocabulary_size, config.dim)
         self.decoder = Decoder(config)
         self.head = Linear(config.dim, len(code_ids))
-        self.rotary = Rotary(config.head_dim, rotary_base)
+        self.rotary = Rotary(config.head_dim, rotary_base, is_interleaved=has_interleaved_heads)
         ids = torch.tensor([*code_ids, *([] if row_end_id is None else [row_end_id])], device="cpu")
         self.register_buffer("code_ids", ids, persistent=False)
 
