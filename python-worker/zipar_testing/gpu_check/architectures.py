@@ -92,6 +92,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         lumina("Lumina-mGPT", llama, chameleon, grid, max_prompt=32),
         lumina("Emu3.5", grouped, chameleon, grid, max_prompt=32, head_norm="rms"),
         janus("Janus-Pro", llama, vq, grid),
+        anole("Anole", llama, chameleon, grid, max_prompt=32),
         liquid("Liquid", structs.replace(llama, hidden_act="gelu_pytorch_tanh"), chameleon, grid, max_prompt=32),
     ]
     variants = [
@@ -163,6 +164,23 @@ def lumina(
         top_k=2000,
         row_end="token",
         keys=_LLAMA_KEYS,
+    )
+
+
+def anole(
+    name: str, config: LlamaConfig, vq: ChameleonVQConfig, grid: tuple[int, int], max_prompt: int
+) -> Architecture:
+    """In Meta's layout, whose heads are rotated in another order than those of Lumina-mGPT."""
+    decoder = replace(config.decoder, head_norm="layer")
+    codes = range(4, 4 + vq.codebook_size)
+    return replace(
+        lumina(name, config, vq, grid, max_prompt),
+        transformer=lambda: TokenTransformer(
+            decoder, config.vocab_size, config.rope_theta, codes, has_interleaved_heads=True
+        ),
+        guidance_scale=3.0,
+        top_k=0,
+        row_end="none",
     )
 
 

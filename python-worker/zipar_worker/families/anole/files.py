@@ -1,0 +1,246 @@
+"""What an Anole checkpoint is, before its tensors are read.
+
+Meta's layout is that of `GAIR/Anole-7b-v0.1`: `models/7b` with `consolidated.pth`, `params.json` and
+`consolidate_params.json`, and `tokenizer` with the three files of `vq/chameleon_files.py`. The other is a directory of
+the hub with the keys of transformers' Chameleon, which holds the image tokenizer too: `leloy/Anole-7b-v0.1-hf`. In the
+latter the numbers of a head are sorted so that rotary halves lie behind one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from safetensors import SafetensorError, safe_open
+
+from zipar_worker.checkpoints.choose_weights import Sought
+from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.small_files import Count, convert_fields, glance_json, read_json, unusable
+from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
+from zipar_worker.errors import WorkerError
+from zipar_worker.families.anole.meta import (
+    META_CONFIG_NAME,
+    META_LANDMARKS,
+    META_WEIGHTS_NAME,
+    meta_keys,
+    read_meta_config,
+)
+from zipar_worker.families.anole.prompt import AnoleTokenizer
+from zipar_worker.families.description import OpenOptions
+from zipar_worker.families.llama_config import (
+    LLAMA_LANDMARKS,
+    LlamaConfig,
+    check_llama_claims,
+    read_llama_config,
+    with_tied_head,
+)
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
+from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
+from zipar_worker.families.vq.chameleon_files import (
+    VQ_VOCABULARY_NAME,
+    ImageTokenizer,
+    check_code_count,
+    find_image_tokenizer,
+    open_image_tokenizer,
+)
+
+CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
+VQ_PREFIX = "model.vqmodel."
+
+HF_KEYS = KeyMap(LLAMA_MODEL_KEYS, elsewhere=r"model\.vqmodel\.")
+HF_DEFAULTS = LlamaConfig(vocab_size=65536, max_position_embeddings=4096, rms_norm_eps=1e-5)
+"""Of transformers' Chameleon, for what a file leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Everything known of a checkpoint before its tensors are read."""
+
+    name: str
+    checkpoint: Checkpoint
+    keys: KeyMap
+    config_path: Path
+    config: LlamaConfig
+    has_head_norms: bool
+    has_output_norms: bool
+    has_interleaved_heads: bool
+    """As in Meta's layout."""
+    tokenizer: AnoleTokenizer
+    image_tokenizer: ImageTokenizer | None
+
+
+def read_files(path: Path, options: OpenOptions) -> Files:
+    """What a directory holds. Reads shapes, not tensors. Raises `checkpoint`."""
+    meta = find_meta_model(path)
+    files = _read_hub(path, options) if meta is None else _read_meta(path, meta, options)
+    if files.tokenizer.greatest_id >= files.config.vocab_size:
+        raise WorkerError(
+            "checkpoint",
+            f"{files.tokenizer.path} has tokens up to {files.tokenizer.greatest_id}, but {files.config_path} gives the "
+            f"model a vocabulary of {files.config.vocab_size}. They do not belong together.",
+        )
+    check_llama_claims(files.config_path, files.checkpoint, files.config)
+    return files
+
+
+def find_meta_model(path: Path) -> Path | None:
+    """The directory of `params.json` in Meta's layout: the given one, or the only one below its `models`."""
+    for directory in (path, *sorted((path / "models").glob("*"))):
+        if (directory / META_CONFIG_NAME).is_file() and not (directory / "model.safetensors.index.json").is_file():
+            return directory
+    return None
+
+
+def is_called_anole(path: Path) -> bool:
+    """Whether the directory, or the repository whose snapshot it is, has Anole's name."""
+    return any("anole" in part.lower() for part in path.absolute().parts[-3:])
+
+
+def has_image_decoder(path: Path) -> bool:
+    """Whether weights in transformers' layout hold the decoder of an image tokenizer. A glance, not a check."""
+    index = glance_json(path / "model.safetensors.index.json") or {}
+    keys: Any = index.get("weight_map", {})
+    if (path / "model.safetensors").is_file():
+        try:
+            with safe_open(path / "model.safetensors", framework="pt") as file:
+                keys = list(file.keys())
+        except (SafetensorError, OSError, ValueError):
+            return False
+    return any(str(key).startswith(f"{VQ_PREFIX}decoder.") for key in keys)
+
+
+def _read_meta(path: Path, directory: Path, options: OpenOptions) -> Files:
+    if not is_called_anole(path) and "chameleon" in path.absolute().name.lower():
+        raise WorkerError(
+            "checkpoint", f"{path} is Meta's Chameleon, which was not trained to draw. Expected GAIR/Anole-7b-v0.1."
+        )
+    config, meta = read_meta_config(directory)
+    if not (directory / META_WEIGHTS_NAME).is_file():
+        raise WorkerError(
+            "checkpoint",
+            f"{directory} holds no {META_WEIGHTS_NAME}, the weights that {META_CONFIG_NAME} describes. Download it "
+            f"from GAIR/Anole-7b-v0.1.",
+        )
+    vq_directory = find_image_tokenizer(path, options.vq_path) or find_image_tokenizer(directory.parent.parent, None)
+    tokenizer = AnoleTokenizer(_find_tokenizer(path, options.text_encoder_path, vq_directory))
+    image_tokenizer = _open_image_tokenizer(vq_directory, tokenizer, options)
+    checkpoint = open_checkpoint(directory / META_WEIGHTS_NAME, Sought(META_LANDMARKS, key=options.weights_key))
+    return Files(
+        _name(path),
+        checkpoint,
+        meta_keys(checkpoint),
+        directory / META_CONFIG_NAME,
+        config,
+        has_head_norms=meta.qk_normalization,
+        has_output_norms=meta.swin_norm,
+        has_interleaved_heads=True,
+        tokenizer=tokenizer,
+        image_tokenizer=image_tokenizer,
+    )
+
+
+def _read_hub(path: Path, options: OpenOptions) -> Files:
+    config_path = path / CONFIG_NAME
+    fields = read_json(config_path)
+    config = read_llama_config(config_path, fields, HF_DEFAULTS)
+    checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
+    holds_decoder = any(key.startswith(f"{VQ_PREFIX}decoder.") for key in checkpoint.tensors)
+    # What the user names wins over what the checkpoint holds, and that over what lies near it.
+    is_own = holds_decoder and options.vq_path is None
+    vq_directory = None if is_own else find_image_tokenizer(path, options.vq_path)
+    tokenizer = AnoleTokenizer(_find_tokenizer(path, options.text_encoder_path, vq_directory))
+    image_tokenizer = (
+        _own_image_tokenizer(config_path, fields, checkpoint, len(tokenizer.codes))
+        if is_own
+        else _open_image_tokenizer(vq_directory, tokenizer, options)
+    )
+    return Files(
+        _name(path),
+        with_tied_head(config_path, checkpoint, HF_KEYS, config.tie_word_embeddings),
+        HF_KEYS,
+        config_path,
+        config,
+        has_head_norms=True,
+        has_output_norms=fields.get("swin_norm") is True,
+        has_interleaved_heads=False,
+        tokenizer=tokenizer,
+        image_tokenizer=image_tokenizer,
+    )
+
+
+def _open_image_tokenizer(
+    directory: Path | None, tokenizer: AnoleTokenizer, options: OpenOptions
+) -> ImageTokenizer | None:
+    if directory is None:
+        return None
+    opened = open_image_tokenizer(directory, options.weights_key)
+    check_code_count(directory, opened, tokenizer.path, len(tokenizer.codes))
+    return opened
+
+
+def _own_image_tokenizer(path: Path, fields: dict[str, Any], weights: Checkpoint, code_count: int) -> ImageTokenizer:
+    """path, fields: of the configuration. Raises `checkpoint`."""
+    shape = convert_fields(path, fields.get("vq_config", {}), _VqConfig)
+    multipliers = shape.channel_multiplier
+    if shape.attn_type != "vanilla" or shape.base_channels % GROUPS or shape.resolution % 2 ** (len(multipliers) - 1):
+        raise unusable(
+            path,
+            f"its vq_config describes another decoder than Chameleon's: expected base_channels a multiple of {GROUPS}, "
+            f"attn_type vanilla and a resolution of whole tokens; received {shape.base_channels}, {shape.attn_type} "
+            f"and {shape.resolution}",
+        )
+    if shape.num_embeddings != code_count:
+        raise unusable(
+            path, f"its vq_config has {shape.num_embeddings} codes, but the tokenizer names {code_count} image tokens"
+        )
+    config = ChameleonVQConfig(
+        codebook_size=shape.num_embeddings,
+        embedding_dim=shape.embed_dim,
+        channels=shape.base_channels,
+        channel_multipliers=multipliers,
+        residual_blocks=shape.num_res_blocks,
+        latent_channels=shape.latent_channels,
+        training_resolution=shape.resolution,
+        attention_resolutions=shape.attn_resolutions or (),
+    )
+    own = weights.renamed(lambda key: key.removeprefix(VQ_PREFIX) if key.startswith(VQ_PREFIX) else None)
+    widths = (config.channels * max(multipliers), config.embedding_dim, config.latent_channels)
+    check_claims(path, own, parts=len(multipliers) * (config.residual_blocks + 1), widths=widths)
+    return ImageTokenizer(own, config)
+
+
+class _VqConfig(Struct):
+    """`vq_config` of transformers' Chameleon, with its defaults."""
+
+    embed_dim: Count = 256
+    num_embeddings: Count = 8192
+    latent_channels: Count = 256
+    resolution: Count = 512
+    base_channels: Count = 128
+    channel_multiplier: tuple[Count, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: Count = 2
+    attn_resolutions: tuple[int, ...] | None = None
+    attn_type: str = "vanilla"
+
+
+def _find_tokenizer(path: Path, given: Path | None, vq_directory: Path | None) -> Path:
+    if given is not None and given.is_file():
+        return given
+    directories = (given,) if given is not None else (path, path / "tokenizer", vq_directory)
+    for directory in filter(None, directories):
+        for name in (TOKENIZER_NAME, VQ_VOCABULARY_NAME):
+            if (directory / name).is_file():
+                return directory / name
+    raise WorkerError(
+        "checkpoint",
+        f"{given or path} holds neither {TOKENIZER_NAME} nor tokenizer/{VQ_VOCABULARY_NAME}. Download it from the "
+        f"checkpoint's repository, or give its directory with `--text-encoder DIR`.",
+    )
+
+
+def _name(path: Path) -> str:
+    found = next((part for part in reversed(path.absolute().parts[-3:]) if "anole" in part.lower()), None)
+    return f"Anole {path.absolute().name}" if found is None else found.rpartition("--")[2]
