@@ -201,6 +201,20 @@ def test_a_name_on_the_hub_stands_for_the_folder_of_the_model(monkeypatch: pytes
     assert (set(fetched), len(fetched)) == (names, 4)
 
 
+def test_a_folder_of_the_hubs_cache_has_the_name_of_its_repository(meta: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--GAIR--Anole-7b-v0.1" / "snapshots" / "0123"
+    snapshot.parent.mkdir(parents=True)
+    card = open_family(meta.rename(snapshot) / MODEL, OpenOptions()).describe(torch.float32).card
+    assert card.name.startswith("Anole-7b-v0.1 (")
+
+
+def test_a_llama_in_metas_layout_is_no_anole(tmp_path: Path) -> None:
+    (tmp_path / "params.json").write_text('{"dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": -1}')
+    (tmp_path / "consolidated.00.pth").write_bytes(b"")
+    with pytest.raises(WorkerError, match="is no checkpoint of a family that this version knows"):
+        open_family(tmp_path, OpenOptions())
+
+
 def test_a_checkpoint_without_its_decoder_is_known_by_name_and_takes_metas(meta: Path, hub: Path) -> None:
     rewrite(hub, lambda state: {name: tensor for name, tensor in state.items() if "vqmodel.decoder" not in name})
     opened = open_family(hub, OpenOptions())
@@ -301,6 +315,10 @@ SPOILT_META: dict[str, tuple[Callable[[Path], object], str]] = {
     "no vocabulary size": (
         lambda path: (path / MODEL / "params.json").write_text('{"model": {"dim": 64}}'),
         r"params\.json cannot be used.*vocab_size",
+    ),
+    "cut params": (
+        lambda path: (path / MODEL / "params.json").write_text('{"model": {"dim"'),
+        r"params\.json cannot be used",
     ),
     "a model that is a list": (
         lambda path: (path / MODEL / "params.json").write_text('{"model": [1]}'),

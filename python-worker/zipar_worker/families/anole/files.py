@@ -8,6 +8,7 @@ latter the numbers of a head are sorted so that rotary halves lie behind one ano
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.families.anole.meta import (
     META_CONFIG_NAME,
     META_LANDMARKS,
+    META_SHARDING_NAME,
     META_WEIGHTS_NAME,
     meta_keys,
     read_meta_config,
@@ -45,6 +47,8 @@ from zipar_worker.families.vq.chameleon_files import (
     find_image_tokenizer,
     open_image_tokenizer,
 )
+
+_OFFICIAL_NAME = re.compile(r"Anole-\d+b[\w.-]*", re.IGNORECASE)
 
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -87,16 +91,21 @@ def read_files(path: Path, options: OpenOptions) -> Files:
 
 
 def find_meta_model(path: Path) -> Path | None:
-    """The directory of `params.json` in Meta's layout: the given one, or the only one below its `models`."""
+    """The directory of `params.json` in Meta's layout: the given one, or the first below its `models`.
+
+    That of a Llama has no `consolidate_params.json` beside it, nor a part that is called `model`.
+    """
     for directory in (path, *sorted((path / "models").glob("*"))):
-        if (directory / META_CONFIG_NAME).is_file() and not (directory / "model.safetensors.index.json").is_file():
+        params = directory / META_CONFIG_NAME
+        has_sharding = (directory / META_SHARDING_NAME).is_file()
+        if params.is_file() and (has_sharding or "model" in (glance_json(params) or {})):
             return directory
     return None
 
 
 def is_called_anole(path: Path) -> bool:
-    """Whether the directory, or the repository whose snapshot it is, has Anole's name."""
-    return any("anole" in part.lower() for part in path.absolute().parts[-3:])
+    """Whether the directory has Anole's name, or lies in one with the official name, as in the hub's cache."""
+    return "anole" in path.absolute().name.lower() or any(map(_OFFICIAL_NAME.search, path.absolute().parts))
 
 
 def has_image_decoder(path: Path) -> bool:
@@ -124,8 +133,9 @@ def _read_meta(path: Path, directory: Path, options: OpenOptions) -> Files:
             f"{directory} holds no {META_WEIGHTS_NAME}, the weights that {META_CONFIG_NAME} describes. Download it "
             f"from GAIR/Anole-7b-v0.1.",
         )
-    vq_directory = find_image_tokenizer(path, options.vq_path) or find_image_tokenizer(directory.parent.parent, None)
-    tokenizer = AnoleTokenizer(_find_tokenizer(path, options.text_encoder_path, vq_directory))
+    root = directory.parent.parent if directory.parent.name == "models" else directory
+    vq_directory = find_image_tokenizer(root, options.vq_path)
+    tokenizer = AnoleTokenizer(_find_tokenizer(root, options.text_encoder_path, vq_directory))
     image_tokenizer = _open_image_tokenizer(vq_directory, tokenizer, options)
     checkpoint = open_checkpoint(directory / META_WEIGHTS_NAME, Sought(META_LANDMARKS, key=options.weights_key))
     return Files(
@@ -242,5 +252,8 @@ def _find_tokenizer(path: Path, given: Path | None, vq_directory: Path | None) -
 
 
 def _name(path: Path) -> str:
-    found = next((part for part in reversed(path.absolute().parts[-3:]) if "anole" in part.lower()), None)
-    return f"Anole {path.absolute().name}" if found is None else found.rpartition("--")[2]
+    own = path.absolute().name
+    official = next(filter(None, map(_OFFICIAL_NAME.search, reversed(path.absolute().parts))), None)
+    if official is not None:
+        return official[0]
+    return own if "anole" in own.lower() else f"Anole {own}"
