@@ -118,7 +118,7 @@ def test_a_prompt_that_spells_a_control_token_stays_text(tiny: Path, name: str) 
 def test_a_tokenizer_that_takes_a_word_for_a_control_token_is_not_trusted(copy: Path) -> None:
     content = json.loads((copy / "tokenizer.json").read_bytes())
     content["model"]["ignore_merges"] = True
-    content["normalizer"] = content["pre_tokenizer"] = None
+    content["normalizer"] = None
     content["pre_tokenizer"] = {"type": "Split", "pattern": {"String": " "}, "behavior": "Removed", "invert": False}
     (copy / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(WorkerError, match="spells the control token '<boi>'") as caught:
