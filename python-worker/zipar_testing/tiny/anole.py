@@ -23,8 +23,9 @@ from zipar_testing.tiny.lumina_mgpt import (
     write_shards,
     write_tokenizer,
 )
-from zipar_worker.families.anole.files import CONFIG_NAME, HF_DEFAULTS, TOKENIZER_NAME, VQ_PREFIX
+from zipar_worker.families.anole.files import CONFIG_NAME, HF_DEFAULTS, TOKENIZER_NAME
 from zipar_worker.families.anole.meta import META_CONFIG_NAME, META_SHARDING_NAME, META_WEIGHTS_NAME
+from zipar_worker.families.anole.vq import VQ_PREFIX
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
 from zipar_worker.families.vq.chameleon_files import VQ_VOCABULARY_NAME

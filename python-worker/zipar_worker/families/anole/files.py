@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 
 from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
-from zipar_worker.checkpoints.small_files import Count, convert_fields, glance_json, read_json, unusable
-from zipar_worker.checkpoints.weights import Checkpoint, check_claims, open_checkpoint
+from zipar_worker.checkpoints.small_files import glance_json, read_json
+from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.anole.meta import (
     META_CONFIG_NAME,
@@ -30,6 +29,7 @@ from zipar_worker.families.anole.meta import (
     read_meta_config,
 )
 from zipar_worker.families.anole.prompt import AnoleTokenizer
+from zipar_worker.families.anole.vq import VQ_PREFIX, own_image_tokenizer
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.llama_config import (
     LLAMA_LANDMARKS,
@@ -39,7 +39,6 @@ from zipar_worker.families.llama_config import (
     with_tied_head,
 )
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
-from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
 from zipar_worker.families.vq.chameleon_files import (
     VQ_VOCABULARY_NAME,
     ImageTokenizer,
@@ -52,7 +51,6 @@ _OFFICIAL_NAME = re.compile(r"Anole-\d+b[\w.-]*", re.IGNORECASE)
 
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
-VQ_PREFIX = "model.vqmodel."
 
 HF_KEYS = KeyMap(LLAMA_MODEL_KEYS, elsewhere=r"model\.vqmodel\.")
 HF_DEFAULTS = LlamaConfig(vocab_size=65536, max_position_embeddings=4096, rms_norm_eps=1e-5)
@@ -163,7 +161,7 @@ def _read_hub(path: Path, options: OpenOptions) -> Files:
     vq_directory = None if is_own else find_image_tokenizer(path, options.vq_path)
     tokenizer = AnoleTokenizer(_find_tokenizer(path, options.text_encoder_path, vq_directory))
     image_tokenizer = (
-        _own_image_tokenizer(config_path, fields, checkpoint, len(tokenizer.codes))
+        own_image_tokenizer(config_path, fields, checkpoint, len(tokenizer.codes))
         if is_own
         else _open_image_tokenizer(vq_directory, tokenizer, options)
     )
@@ -189,51 +187,6 @@ def _open_image_tokenizer(
     opened = open_image_tokenizer(directory, options.weights_key)
     check_code_count(directory, opened, tokenizer.path, len(tokenizer.codes))
     return opened
-
-
-def _own_image_tokenizer(path: Path, fields: dict[str, Any], weights: Checkpoint, code_count: int) -> ImageTokenizer:
-    """path, fields: of the configuration. Raises `checkpoint`."""
-    shape = convert_fields(path, fields.get("vq_config", {}), _VqConfig)
-    multipliers = shape.channel_multiplier
-    if shape.attn_type != "vanilla" or shape.base_channels % GROUPS or shape.resolution % 2 ** (len(multipliers) - 1):
-        raise unusable(
-            path,
-            f"its vq_config describes another decoder than Chameleon's: expected base_channels a multiple of {GROUPS}, "
-            f"attn_type vanilla and a resolution of whole tokens; received {shape.base_channels}, {shape.attn_type} "
-            f"and {shape.resolution}",
-        )
-    if shape.num_embeddings != code_count:
-        raise unusable(
-            path, f"its vq_config has {shape.num_embeddings} codes, but the tokenizer names {code_count} image tokens"
-        )
-    config = ChameleonVQConfig(
-        codebook_size=shape.num_embeddings,
-        embedding_dim=shape.embed_dim,
-        channels=shape.base_channels,
-        channel_multipliers=multipliers,
-        residual_blocks=shape.num_res_blocks,
-        latent_channels=shape.latent_channels,
-        training_resolution=shape.resolution,
-        attention_resolutions=shape.attn_resolutions or (),
-    )
-    own = weights.renamed(lambda key: key.removeprefix(VQ_PREFIX) if key.startswith(VQ_PREFIX) else None)
-    widths = (config.channels * max(multipliers), config.embedding_dim, config.latent_channels)
-    check_claims(path, own, parts=len(multipliers) * (config.residual_blocks + 1), widths=widths)
-    return ImageTokenizer(own, config)
-
-
-class _VqConfig(Struct):
-    """`vq_config` of transformers' Chameleon, with its defaults."""
-
-    embed_dim: Count = 256
-    num_embeddings: Count = 8192
-    latent_channels: Count = 256
-    resolution: Count = 512
-    base_channels: Count = 128
-    channel_multiplier: tuple[Count, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: Count = 2
-    attn_resolutions: tuple[int, ...] | None = None
-    attn_type: str = "vanilla"
 
 
 def _find_tokenizer(path: Path, given: Path | None, vq_directory: Path | None) -> Path:
