@@ -34,6 +34,7 @@ from zipar_worker.execute.linear import pack_linears_
 from zipar_worker.execute.profile import AttentionBlock
 from zipar_worker.execute.visibility import visible_slots
 from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary, repeat_head_norms
+from zipar_worker.families.transformer import TokenTransformer
 
 SIZES: dict[str, Any] = {
     "vocab_size": 40,
@@ -77,8 +78,10 @@ CASES = {
     "Qwen3, heads wider than their share": Case(
         Qwen3Model, Qwen3Config(**SIZES, head_dim=16), replace(LLAMA, head_norm="rms", head_dim=16)
     ),
-    "Gemma, GELU gate": Case(
-        GemmaModel, GemmaConfig(**SIZES, head_dim=16), replace(LLAMA, gate="gelu-tanh", head_dim=16)
+    "Gemma, GELU gate and norms that add to 1": Case(
+        GemmaModel,
+        GemmaConfig(**SIZES, head_dim=16),
+        replace(LLAMA, gate="gelu-tanh", norms_add_one=True, head_dim=16),
     ),
 }
 
@@ -89,21 +92,18 @@ def random_model(case: Case, dtype: torch.dtype) -> nn.Module:
     model = case.model(case.theirs).eval().to(dtype)
     for name, parameter in model.named_parameters():
         spread = 0.2 if parameter.dim() == 1 or "_norm." in name else parameter.shape[-1] ** -0.5
-        parameter.data = spread * torch.randn(parameter.shape, dtype=dtype) + ("norm" in name and name[-6:] == "weight")
+        is_factor = "norm" in name and name.endswith("weight") and not case.ours.norms_add_one
+        parameter.data = spread * torch.randn(parameter.shape, dtype=dtype) + is_factor
     return model
 
 
 def decoder_of(case: Case, plain: nn.Module, dtype: torch.dtype) -> Decoder:
     """Ours, through the loader, from a file with the keys of the model."""
-    state = plain.state_dict()
-    if isinstance(plain, GemmaModel):
-        # Its norms store what is added to 1, and add it in float32: see docs/adding-a-family.md.
-        state = {name: tensor + 1 if "norm" in name else tensor for name, tensor in state.items()}
     with without_weights():
         ours = Decoder(case.ours)
     load_module_(
         ours,
-        Checkpoint(Path("model"), state),
+        Checkpoint(Path("model"), plain.state_dict()),
         dtype=dtype,
         device=torch.device("cpu"),
         report=lambda completed, total: None,
@@ -157,7 +157,7 @@ def test_steps_over_slots_equal_one_causal_forward_of_the_library(
     torch.testing.assert_close(run_in_steps(case, ours, embeddings), expected, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if "Gemma" not in name])
+@pytest.mark.parametrize("name", CASES)
 @torch.inference_mode()
 def test_in_bfloat16_we_are_as_near_to_float32_as_the_library_is(name: str) -> None:
     case = CASES[name]
@@ -169,6 +169,27 @@ def test_in_bfloat16_we_are_as_near_to_float32_as_the_library_is(name: str) -> N
     # Matrices that are merged add up in another order; hidden states are up to 5, a unit in their last place is 2^-5.
     torch.testing.assert_close(ours, theirs, atol=2**-4, rtol=0)
     assert (ours - exact).abs().mean() < 1.2 * (theirs - exact).abs().mean()
+
+
+@torch.inference_mode()
+def test_interleaved_heads_are_turned_as_complex_numbers() -> None:
+    heads, positions = torch.randn(2, 5, 3, 8), torch.tensor([[0, 1, 2, 7, 30], [4, 5, 6, 7, 8]])
+    frequencies = 10000.0 ** -(torch.arange(0, 8, 2) / 8)
+    turns = torch.polar(torch.ones(2, 5, 1, 4), positions[:, :, None, None] * frequencies)
+    expected = torch.view_as_real(torch.view_as_complex(heads.unflatten(-1, (4, 2))) * turns).flatten(-2)
+    rotate = Rotary(8, 1e4, is_interleaved=True)(positions, torch.float32)
+    torch.testing.assert_close(rotate(heads), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_embeddings_are_scaled_to_the_bit_as_gemma_scales_them(dtype: torch.dtype) -> None:
+    case = next(case for name, case in CASES.items() if "Gemma" in name)
+    plain: Any = random_model(case, dtype)
+    ours = TokenTransformer(case.ours, 40, 1e4, range(8), embedding_scale=32**0.5).to(dtype)
+    ours.embedding.weight.copy_(plain.embed_tokens.weight)
+    ids = torch.arange(40)[None]
+    assert torch.equal(ours.embed_text(ids), plain.embed_tokens(ids))
 
 
 @torch.inference_mode()

@@ -30,6 +30,11 @@ def test_null_key_value_heads_are_as_many_as_heads_whatever_the_default() -> Non
     assert read_llama_config(PATH, {"num_key_value_heads": None}, DEFAULTS).decoder.kv_head_count == 32
 
 
+@pytest.mark.parametrize(("name", "gate"), [("silu", "silu"), ("gelu_pytorch_tanh", "gelu-tanh")])
+def test_the_gate_is_the_named_activation(name: str, gate: str) -> None:
+    assert read_llama_config(PATH, {"hidden_act": name}, DEFAULTS).decoder.gate == gate
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -20,8 +20,9 @@ from zipar_worker.checkpoints.weights import open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families import open_family
 from zipar_worker.families.description import OpenOptions
-from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, code_ids, known_sizes
+from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, known_sizes
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.vq.chameleon_files import code_ids
 from zipar_worker.wire.protocol import EncodePrompt, TextCard, TextConditioning
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "lumina_mgpt_official.json").read_text())

@@ -21,10 +21,10 @@ from zipar_worker.families.description import Description
 from zipar_worker.families.lumina_mgpt.facts import model_of
 from zipar_worker.families.lumina_mgpt.files import DEFAULTS, Files
 from zipar_worker.families.lumina_mgpt.prompt import PromptTokenizer
-from zipar_worker.families.lumina_mgpt.vq import ImageTokenizer
 from zipar_worker.families.model import LoadedModel
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.vq.chameleon_files import ImageTokenizer
 from zipar_worker.wire.protocol import EncodePrompt, TextConditioning
 
 CUDA = torch.device("cuda", 0)

@@ -13,6 +13,9 @@ test.each([
   ["Janus-Pro, native layout", "janus-native"],
   ["Janus-Pro, transformers' layout", "janus-transformers"],
   ["LlamaGen, text to image", "captions"],
+  ["Liquid", "liquid"],
+  ["Anole, Meta's layout", "anole-meta"],
+  ["Anole, transformers' layout", "anole-hf"],
 ] as const)("%s: every size, in the number of forwards that the law says", async (_, name) => {
   await using engine = await createEngine({
     model: tinyCheckpoint(name),

@@ -24,6 +24,9 @@ const CHECKPOINTS = {
   "lumina-mgpt": ["lumina-mgpt", "--size", "128", "--seed", "3"],
   "janus-native": ["janus", "--layout", "native", "--rows", "6", "--seed", "3"],
   "janus-transformers": ["janus", "--layout", "transformers", "--rows", "6", "--seed", "3"],
+  liquid: ["liquid", "--seed", "3"],
+  "anole-meta": ["anole", "--seed", "3"],
+  "anole-hf": ["anole", "--layout", "hf", "--seed", "3"],
 } as const;
 
 declare module "vitest" {

@@ -23,6 +23,8 @@ export const sidebar: DefaultTheme.SidebarItem[] = [
       page("Emu3.5", "docs/models/emu3-5"),
       page("Lumina-mGPT", "docs/models/lumina-mgpt"),
       page("Janus-Pro", "docs/models/janus"),
+      page("Liquid", "docs/models/liquid"),
+      page("Anole", "docs/models/anole"),
       page("The demo checkpoint", "checkpoints/demo/README"),
       page("Checkpoints of trainers", "docs/checkpoints"),
       page("Adding a family", "docs/adding-a-family"),

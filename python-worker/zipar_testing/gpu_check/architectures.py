@@ -92,6 +92,8 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         lumina("Lumina-mGPT", llama, chameleon, grid, max_prompt=32),
         lumina("Emu3.5", grouped, chameleon, grid, max_prompt=32, head_norm="rms"),
         janus("Janus-Pro", llama, vq, grid),
+        anole("Anole", llama, chameleon, grid, max_prompt=32),
+        liquid("Liquid", structs.replace(llama, hidden_act="gelu_pytorch_tanh"), chameleon, grid, max_prompt=32),
     ]
     variants = [
         llamagen("LlamaGen for captions", captions, vq),
@@ -161,6 +163,45 @@ def lumina(
         guidance_scale=4.0,
         top_k=2000,
         row_end="token",
+        keys=_LLAMA_KEYS,
+    )
+
+
+def anole(
+    name: str, config: LlamaConfig, vq: ChameleonVQConfig, grid: tuple[int, int], max_prompt: int
+) -> Architecture:
+    """In Meta's layout, whose heads are rotated in another order than those of Lumina-mGPT."""
+    decoder = replace(config.decoder, head_norm="layer")
+    codes = range(4, 4 + vq.codebook_size)
+    return replace(
+        lumina(name, config, vq, grid, max_prompt),
+        transformer=lambda: TokenTransformer(
+            decoder, config.vocab_size, config.rope_theta, codes, has_interleaved_heads=True
+        ),
+        guidance_scale=3.0,
+        top_k=0,
+        row_end="none",
+    )
+
+
+def liquid(
+    name: str, config: LlamaConfig, vq: ChameleonVQConfig, grid: tuple[int, int], max_prompt: int
+) -> Architecture:
+    decoder = replace(config.decoder, norms_add_one=True)
+    codes = range(config.vocab_size - vq.codebook_size, config.vocab_size)
+    scale = config.hidden_size**0.5
+    return Architecture(
+        name=name,
+        transformer=lambda: TokenTransformer(
+            decoder, config.vocab_size, config.rope_theta, codes, embedding_scale=scale
+        ),
+        image_decoder=lambda: ChameleonVQDecoder(vq),
+        rows=grid[0],
+        columns=grid[1],
+        code_count=vq.codebook_size,
+        prompt_slots=max_prompt,
+        prompt_tokens=_prompt_tokens(max_prompt),
+        guidance_scale=7.0,
         keys=_LLAMA_KEYS,
     )
 

@@ -27,9 +27,9 @@ from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.lumina_mgpt.files import CONFIG_NAME, DEFAULTS, TOKENIZER_NAME
 from zipar_worker.families.lumina_mgpt.prompt import PIXELS_PER_SIZE_UNIT, known_sizes
-from zipar_worker.families.lumina_mgpt.vq import VQ_CONFIG_NAME, VQ_PLACES, VQ_VOCABULARY_NAME, VQ_WEIGHTS_NAME
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.vq.chameleon_files import VQ_CONFIG_NAME, VQ_PLACES, VQ_VOCABULARY_NAME, VQ_WEIGHTS_NAME
 
 SHARD_COUNT = 2
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from zipar_worker.checkpoints.hub.download import fetch
 from zipar_worker.execute.contract import ProgressReporter
 from zipar_worker.wire.protocol import HubSource, ModelReference, PathSource, Source
@@ -28,6 +30,8 @@ class Companions:
 
     vq: HubSource | None = None
     text_encoder: HubSource | None = None
+    folder: str | None = None
+    """Of the repository itself, where its model lies, if not at the top."""
     tokenizer_alone: bool = False
     """Of the text encoder's repository, which is another checkpoint of the same family."""
 
@@ -43,12 +47,19 @@ def resolve_model(model: ModelReference, companions: Companions, report: Progres
     alone = companions.tokenizer_alone and model.text_encoder is None
     vq = model.vq or companions.vq
     return ModelPaths(
-        weights=resolve_source(model.weights, report),
+        weights=resolve_source(_within(model.weights, companions.folder), report),
         vq=resolve_source(vq, report, option="--vq") if vq else None,
         text_encoder=resolve_source(text_encoder, report, tokenizer_alone=alone, option="--text-encoder")
         if text_encoder
         else None,
     )
+
+
+def _within(source: Source, folder: str | None) -> Source:
+    """That folder of a repository; whatever the user named in it wins."""
+    if folder is None or not isinstance(source, HubSource) or source.path is not None:
+        return source
+    return structs.replace(source, path=folder)
 
 
 def resolve_source(

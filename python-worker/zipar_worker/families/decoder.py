@@ -50,6 +50,8 @@ class DecoderConfig:
     """As in Qwen2."""
     gate: Literal["silu", "gelu-tanh"] = "silu"
     """The activation of the feed-forward's gate: Llama's, or Gemma's."""
+    norms_add_one: bool = False
+    """Whether norms store what is added to 1, as in Gemma, which multiplies in float32 before it rounds."""
     has_output_norms: bool = False
     """Norms of what attention and feed-forward add, in place of what they read, as in Chameleon-34B."""
 
@@ -65,7 +67,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layer_count))
-        self.norm = RMSNorm(config.dim, config.norm_epsilon)
+        self.norm = _norm(config)
 
     def forward(self, hidden: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
         """hidden: [B, Q, dim] -> [B, Q, dim]"""
@@ -79,9 +81,9 @@ class Layer(nn.Module):
     def __init__(self, config: DecoderConfig, index: int) -> None:
         super().__init__()
         self.has_output_norms = config.has_output_norms
-        self.input_layernorm = RMSNorm(config.dim, config.norm_epsilon)
+        self.input_layernorm = _norm(config)
         self.self_attn = SelfAttention(config, index)
-        self.post_attention_layernorm = RMSNorm(config.dim, config.norm_epsilon)
+        self.post_attention_layernorm = _norm(config)
         self.mlp = FeedForward(config)
 
     def forward(self, hidden: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
@@ -144,6 +146,14 @@ class RMSNorm(nn.Module):
         return functional.rms_norm(x, x.shape[-1:], eps=self.epsilon) * self.weight
 
 
+class OffsetRMSNorm(RMSNorm):
+    """Weighted by 1 and what is stored, all of it in float32, and then rounded, as in Gemma."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 1 + self.weight.float()
+        return functional.rms_norm(x.float(), x.shape[-1:], weight, eps=self.epsilon).to(x.dtype)
+
+
 class HeadNorm(nn.Module):
     """Normalises each head, with weights of its own: [heads, head_dim], those of queries before those of keys."""
 
@@ -166,15 +176,18 @@ class HeadNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Llama's rotary embedding: the first half of a head's numbers is turned against the second.
+    """Llama's rotary embedding: the first half of a head's numbers is turned against the second, as in transformers.
+
+    Interleaved, each even number is turned against the one behind it, as in Meta's own files.
 
     Angles are computed in float32; their sines and cosines are rounded to the number type of the heads.
     """
 
     frequencies: Tensor
 
-    def __init__(self, head_dim: int, base: float) -> None:
+    def __init__(self, head_dim: int, base: float, *, is_interleaved: bool = False) -> None:
         super().__init__()
+        self.is_interleaved = is_interleaved
         # Computed, not loaded: real even where the parameters are on the meta device.
         exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
         self.register_buffer("frequencies", 1.0 / base**exponents, persistent=False)
@@ -185,10 +198,15 @@ class Rotary(nn.Module):
         cosines, sines = angles.cos().to(dtype), angles.sin().to(dtype)
 
         def rotate(heads: Tensor) -> Tensor:
-            first, second = heads.chunk(2, dim=-1)
-            return torch.cat((first * cosines - second * sines, second * cosines + first * sines), dim=-1)
+            first, second = (heads[..., ::2], heads[..., 1::2]) if self.is_interleaved else heads.chunk(2, dim=-1)
+            turned = (first * cosines - second * sines, second * cosines + first * sines)
+            return torch.stack(turned, dim=-1).flatten(-2) if self.is_interleaved else torch.cat(turned, dim=-1)
 
         return rotate
+
+
+def _norm(config: DecoderConfig) -> RMSNorm:
+    return (OffsetRMSNorm if config.norms_add_one else RMSNorm)(config.dim, config.norm_epsilon)
 
 
 def repeat_head_norms(name: str, stored: Tensor, rows: int) -> Tensor:

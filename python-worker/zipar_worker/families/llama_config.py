@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, structs
 
@@ -17,6 +17,9 @@ from zipar_worker.families.decoder import DecoderConfig
 
 LLAMA_LANDMARKS = ("model.embed_tokens.weight",)
 """Of weights under transformers' names; see `Sought`."""
+
+GATES: Mapping[str, Literal["silu", "gelu-tanh"]] = {"silu": "silu", "gelu_pytorch_tanh": "gelu-tanh"}
+"""By `hidden_act`."""
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -55,6 +58,7 @@ class LlamaConfig(Struct, frozen=True, kw_only=True):
             head_dim=self.head_dim or self.hidden_size // self.num_attention_heads,
             feed_forward_width=self.intermediate_size,
             norm_epsilon=self.rms_norm_eps,
+            gate=GATES[self.hidden_act],
         )
 
 
@@ -81,6 +85,14 @@ def check_llama_claims(path: Path, weights: Checkpoint, config: LlamaConfig) -> 
     )
 
 
+def check_positions(path: Path, config: LlamaConfig, needed: int) -> None:
+    """needed: tokens of the longest prompt and its image. Raises `checkpoint` where the model knows fewer positions."""
+    if config.max_position_embeddings < needed:
+        raise unusable(
+            path, f"it gives the model {config.max_position_embeddings} positions; a prompt and its image take {needed}"
+        )
+
+
 def with_tied_head(path: Path, weights: Checkpoint, keys: KeyMap, is_tied: bool) -> Checkpoint:
     """Weights with an embedding and a head, tied as transformers (5.x) ties them. Raises `checkpoint`.
 
@@ -103,6 +115,8 @@ def with_tied_head(path: Path, weights: Checkpoint, keys: KeyMap, is_tied: bool)
 
 
 def _problem(config: LlamaConfig, rope: Mapping[str, Any]) -> str | None:
+    if config.hidden_act not in GATES:
+        return f"its activation is {config.hidden_act!r}; expected {' or '.join(map(repr, GATES))}"
     decoder = config.decoder
     scalings = (config.rope_scaling, {"rope_type": "default", **rope})
     kinds = [scaling.get("rope_type", scaling.get("type")) for scaling in scalings if scaling is not None]
@@ -113,8 +127,6 @@ def _problem(config: LlamaConfig, rope: Mapping[str, Any]) -> str | None:
             f"a width of {decoder.dim} cannot be shared by {decoder.head_count} heads of {decoder.head_dim}, "
             f"{decoder.kv_head_count} of them with own K and V"
         )
-    if config.hidden_act != "silu":
-        return f"its activation is {config.hidden_act!r}; expected 'silu'"
     if scaled != "default":
         return f"it scales its positions by {scaled!r}; expected none"
     if config.attention_bias or config.mlp_bias:

@@ -223,13 +223,20 @@ def grid_slots(grid: Grid, row_end: Literal["none", "token"]) -> int:
 
 
 def sampling_defaults(
-    code_count: int, grids: tuple[Grid, ...], *, guidance_scale: float, top_k: int, window: int
+    code_count: int,
+    grids: tuple[Grid, ...],
+    *,
+    guidance_scale: float,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    window: int,
 ) -> SamplingDefaults:
     """Those of an official code, as far as a small model has so many codes and columns; top_k 0 is off."""
     return SamplingDefaults(
         guidance_scale=guidance_scale,
-        temperature=1.0,
+        temperature=temperature,
         top_k=top_k if code_count > top_k else 0,
-        top_p=1.0,
+        top_p=top_p,
         window=min(window, *(grid.columns for grid in grids)),
     )

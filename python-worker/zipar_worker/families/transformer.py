@@ -54,21 +54,35 @@ class TokenTransformer(Transformer):
     code_ids: Tensor
 
     def __init__(
-        self, config: DecoderConfig, vocabulary_size: int, rotary_base: float, code_ids: Sequence[int], row_end_id: int
+        self,
+        config: DecoderConfig,
+        vocabulary_size: int,
+        rotary_base: float,
+        code_ids: Sequence[int],
+        row_end_id: int | None = None,
+        embedding_scale: float = 1.0,
+        has_interleaved_heads: bool = False,
     ) -> None:
-        """code_ids: the token of each code."""
+        """code_ids: the token of each code. embedding_scale: what embeddings are multiplied by, as in Gemma.
+
+        has_interleaved_heads: see `Rotary`.
+        """
         super().__init__()
+        self.embedding_scale = embedding_scale
         self.embedding = nn.Embedding(vocabulary_size, config.dim)
         self.decoder = Decoder(config)
         self.head = Linear(config.dim, len(code_ids))
-        self.rotary = Rotary(config.head_dim, rotary_base)
-        ids = torch.tensor([*code_ids, row_end_id], device="cpu")
+        self.rotary = Rotary(config.head_dim, rotary_base, is_interleaved=has_interleaved_heads)
+        ids = torch.tensor([*code_ids, *([] if row_end_id is None else [row_end_id])], device="cpu")
         self.register_buffer("code_ids", ids, persistent=False)
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """ids: int64 [...], of the vocabulary, on any device -> [..., dim]"""
         embeddings: Tensor = self.embedding(ids.to(self.device))
-        return embeddings
+        if self.embedding_scale == 1:
+            return embeddings
+        # Rounded to the number type of the embeddings before it is used, as in Gemma.
+        return embeddings * embeddings.new_full((), self.embedding_scale)
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.embed_text(self.code_ids[tokens])

@@ -1,7 +1,7 @@
 """Lumina-mGPT (Alpha-VLLM): a Chameleon decoder that tells itself an image's size and ends its rows.
 
-What a directory holds: `files.py`, its image tokenizer: `vq.py`; what the model is told: `prompt.py`; what the official
-code makes of it: `facts.py`.
+What a directory holds: `files.py`, its image tokenizer: `vq/chameleon_files.py`; what the model is told: `prompt.py`;
+what the official code makes of it: `facts.py`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, know
 from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
 from zipar_worker.families.transformer import TokenTransformer
-from zipar_worker.families.vq.chameleon import ChameleonVQDecoder
-from zipar_worker.families.vq.llamagen import DECODER_KEYS
+from zipar_worker.families.vq.chameleon_files import stored_decoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
 NAME = "lumina-mgpt"
@@ -41,12 +40,9 @@ def model_of(files: Files) -> OpenedModel:
         transformer = TokenTransformer(
             decoder_config, config.vocab_size, config.rope_theta, vocabulary.codes, vocabulary.row_end
         )
-    image_tokenizer = None
-    if files.image_tokenizer is not None:
-        with without_weights():
-            decoder = ChameleonVQDecoder(files.image_tokenizer.config)
-        _check_pixels(decoder.pixels_per_token)
-        image_tokenizer = Stored(decoder, files.image_tokenizer.checkpoint, DECODER_KEYS)
+    image_tokenizer = stored_decoder(files.image_tokenizer)
+    if image_tokenizer is not None:
+        _check_pixels(image_tokenizer.module.pixels_per_token)
     grids = tuple(_grid(width, height) for width, height in known_sizes(files.target))
     # A quarter of a row: 12 at 768 pixels, near the 11 that ZipAR's authors use there.
     window = max(1, grids[0].columns // 4)

@@ -1,7 +1,7 @@
 """What a Lumina-mGPT checkpoint is, before its tensors are read.
 
 The language model is a directory in the layout of the Hugging Face hub, without an image tokenizer: that is Meta's, see
-`vq.py`. Facts: Alpha-VLLM/Lumina-mGPT, README.md and `lumina_mgpt/model/chameleon/` (configuration and
+`vq/chameleon_files.py`. Facts: Alpha-VLLM/Lumina-mGPT, README.md and `lumina_mgpt/model/chameleon/` (configuration and
 modeling).
 """
 
@@ -30,13 +30,15 @@ from zipar_worker.families.lumina_mgpt.prompt import (
     PromptTokenizer,
     known_sizes,
 )
-from zipar_worker.families.lumina_mgpt.vq import (
+from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
+from zipar_worker.families.vq.chameleon_files import (
     VQ_VOCABULARY_NAME,
     ImageTokenizer,
+    check_code_count,
+    check_code_names,
     find_image_tokenizer,
     open_image_tokenizer,
 )
-from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
 
 CONFIG_NAME = "config.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -72,11 +74,12 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     vq_directory = find_image_tokenizer(path, options.vq_path)
     tokenizer = PromptTokenizer(_find_text_tokenizer(path, options.text_encoder_path, vq_directory))
     _check_vocabulary(path, config, tokenizer, target)
-    image_tokenizer = (
-        open_image_tokenizer(vq_directory, tokenizer.path, tokenizer.vocabulary.codes, options.weights_key)
-        if vq_directory is not None
-        else None
-    )
+    image_tokenizer = None
+    if vq_directory is not None:
+        codes = tokenizer.vocabulary.codes
+        check_code_names(vq_directory, tokenizer.path, codes)
+        image_tokenizer = open_image_tokenizer(vq_directory, options.weights_key)
+        check_code_count(vq_directory, image_tokenizer, vq_directory / VQ_VOCABULARY_NAME, len(codes))
     checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
     check_llama_claims(path / CONFIG_NAME, checkpoint, config)
     if _is_chameleon(path) and any(key.startswith("model.vqmodel.") for key in checkpoint.tensors):
