@@ -48,6 +48,7 @@ export const sidebar: DefaultTheme.SidebarItem[] = [
       page("Devices, memory, threads", "docs/machines"),
       page("Several workers", "docs/several-workers"),
       page("Workers on other machines", "docs/remote-workers"),
+      page("Workers on a cluster", "docs/clusters"),
       page("Faults", "docs/faults"),
       page("Check a GPU", "docs/gpu"),
       page("Performance", "docs/performance"),
