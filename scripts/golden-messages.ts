@@ -5,6 +5,7 @@ import type { NamedArray } from "#zipar/protocol/codec";
 import type {
   fatalSchema,
   helloSchema,
+  leavingSchema,
   ModelCard,
   replySchema,
   requestSchema,
@@ -269,6 +270,12 @@ export const goldenMessages: readonly GoldenMessage[] = [
   }),
   reply("error", 3, { error: FAILURE }),
   reply("error", 3, { error: { code: "not-ready", message: "no model is loaded" } }, [], "plain"),
+  {
+    name: "leaving",
+    direction: "reply",
+    header: { type: "leaving", epoch: EPOCH } satisfies Unasked<typeof leavingSchema>,
+    arrays: [],
+  },
   {
     name: "fatal",
     direction: "reply",

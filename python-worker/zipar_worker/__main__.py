@@ -58,6 +58,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto leaves it to the engine")
     remote.add_argument("--insecure-plaintext", action="store_true", help="plain TCP beyond this machine")
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
+    remote.add_argument(
+        "--drain", type=float, default=30.0, metavar="SECONDS", help="that images may take once SIGTERM came"
+    )
     remote.add_argument("--with-parent", action="store_true", help="end when stdin ends, and with the parent process")
     parser.add_argument("--stub", nargs="?", const="{}", metavar="JSON", help="serve the deterministic stub model")
     return parser.parse_args(arguments)
@@ -96,15 +99,19 @@ def serve_remotely(options: argparse.Namespace) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
     from zipar_worker.serve import parent_watch
     from zipar_worker.serve.conversation import EXIT_FATAL
+    from zipar_worker.serve.leave import Leave
     from zipar_worker.serve.remote import check_device, resolve_engine, serve_engine
 
+    leave = Leave(options.drain)
     if options.with_parent:
         parent_watch.die_with_parent(PARENT_ID)
-        parent_watch.watch_stdin()
+        parent_watch.watch_stdin(on_line=leave.ask)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
-        # At once, also within a kernel: there is nothing to save.
+        # At once, also within a kernel: images go on elsewhere.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if options.drain > 0:
+        signal.signal(signal.SIGTERM, lambda *_: leave.ask())
     try:
         check_device(options.device)
         engine = resolve_engine(
@@ -118,7 +125,7 @@ def serve_remotely(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
         return 2
-    exit_code = serve_engine(engine, make_executor, options.device)
+    exit_code = serve_engine(engine, make_executor, options.device, leave)
     if exit_code == EXIT_FATAL:
         os._exit(exit_code)
     return exit_code

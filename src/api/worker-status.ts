@@ -8,8 +8,8 @@ export interface WorkerStatus {
   readonly device: string;
   /** Of the newest process in this place; undefined where there is none on this machine. */
   readonly pid: number | undefined;
-  /** lost: another one takes its place. gone: it could not be replaced. */
-  readonly state: "ready" | "lost" | "gone";
+  /** leaving: it was asked to, and finishes what it holds. lost: another one takes its place. gone: it could not be replaced. */
+  readonly state: "ready" | "leaving" | "lost" | "gone";
   /** Images that it holds. */
   readonly images: number;
   /** How often another worker has taken this place. */

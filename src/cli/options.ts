@@ -318,6 +318,14 @@ export const WORKER = {
     "silence after which the link counts as lost; 3000 by default",
     z.int().min(100).max(600_000),
   ),
+  drain: preset(
+    "30",
+    decimal(
+      "<seconds>",
+      "that its images may take once it is told to end; 0: none",
+      z.number().min(0).max(86_400),
+    ),
+  ),
   insecurePlaintext: flag("plain TCP beyond this machine"),
   ...STACKS,
 } satisfies OptionGroup;

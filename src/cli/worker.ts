@@ -16,7 +16,10 @@ const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 const STOP_GRACE_MS = 2_000;
 
-/** `zipar worker`: serves an engine elsewhere until it is stopped. Resolves to the exit code. */
+/**
+ * `zipar worker`: serves an engine elsewhere until it is told to end; then it finishes its images within `--drain`, and ends
+ * with 0. Resolves to the exit code.
+ */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const environment = requirePython();
   const interrupt = interruptSignal();
@@ -24,7 +27,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   for (;;) {
     const startedAt = performance.now();
     const { exitCode, signal } = await runPython(environment, options, interrupt);
-    if (interrupt.aborted) return interruptExitCode() ?? 1;
+    if (interrupt.aborted) return exitCode === 0 && options.drain > 0 ? 0 : (interruptExitCode() ?? 1);
     if (exitCode !== 0) await checkPython(environment);
     if (FINAL_EXIT_CODES.has(exitCode)) return exitCode as number;
     if (performance.now() - startedAt > LONGEST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS;
@@ -47,9 +50,18 @@ async function runPython({ python, source }: PythonProgram, options: WorkerOptio
     extendEnv: false,
     windowsHide: true,
   });
-  const stop = () => {
+  const end = () => {
     child.stdin.end();
     setTimeout(() => child.kill("SIGKILL"), STOP_GRACE_MS).unref();
+  };
+  const stop = () => {
+    const { drain } = options;
+    if (drain === 0) return end();
+    child.stdin.write("leave\n");
+    setTimeout(end, 1000 * drain + STOP_GRACE_MS).unref();
+    process.stderr.write(
+      `zipar worker: it ends once its images are done, within ${drain} s; again: at once\n`,
+    );
   };
   interrupt.addEventListener("abort", stop, { once: true });
   if (interrupt.aborted) stop();
@@ -65,9 +77,9 @@ async function checkPython(program: PythonProgram): Promise<void> {
 }
 
 function describeOptions(options: WorkerOptions): readonly string[] {
-  const { connect, keys, tokenFile, device, heartbeatTimeout, insecurePlaintext } = options;
+  const { connect, keys, tokenFile, device, drain, heartbeatTimeout, insecurePlaintext } = options;
   return [
-    ...["--dial", connect, "--device", device, "--with-parent"],
+    ...["--dial", connect, "--device", device, "--with-parent", "--drain", String(drain)],
     ...(keys === undefined ? [] : ["--keys", keys]),
     ...(tokenFile === undefined ? [] : ["--token-file", tokenFile]),
     ...(heartbeatTimeout === undefined ? [] : ["--heartbeat-timeout", String(heartbeatTimeout)]),

@@ -10,7 +10,7 @@ import type { RowCost } from "./row-costs.ts";
 import { Stepper } from "./stepper.ts";
 import type { Supervisor } from "./supervisor.ts";
 import type { Worker } from "./worker.ts";
-import { answerOf, countLoss, WorkerLost } from "./worker-lost.ts";
+import { answerOf, countLoss, WorkerLost, workerLeft } from "./worker-lost.ts";
 
 /** Has the worker to itself: all cache rows are free. `newSequence` gives ids that no image has. */
 export type IdleWork<Value> = (worker: Worker, newSequence: () => number) => Promise<Value>;
@@ -67,14 +67,16 @@ export class DecodeLoop {
       loss: () => supervisor.failure(),
       onLost: (pixels) => team.placePixels(pixels, this),
       onWaiting: () => this.wake(),
+      onSettled: () => this.wake(),
     });
     this.#stepper = new Stepper(supervisor, this.#admission, this.#pixels);
   }
 
-  /** Whether its worker runs, is being replaced, or cannot be replaced. */
-  get state(): "ready" | "lost" | "gone" {
+  /** Whether its worker runs, finishes what it holds, is being replaced, or cannot be replaced. */
+  get state(): "ready" | "leaving" | "lost" | "gone" {
     if (this.#isGone) return "gone";
-    return this.#isReplacing || this.supervisor.failure() !== undefined ? "lost" : "ready";
+    if (this.#isReplacing || this.supervisor.failure() !== undefined || this.#hasLeft) return "lost";
+    return this.supervisor.worker.isLeaving ? "leaving" : "ready";
   }
 
   get imageCount(): number {
@@ -182,6 +184,11 @@ export class DecodeLoop {
     return this.hasOwnWork() || mustReplace || this.#team.isTurnOf(this);
   }
 
+  /** A worker that wants to leave is not waited for: it may end at any moment. */
+  get #hasLeft(): boolean {
+    return this.supervisor.worker.isLeaving === true && this.#isIdle && this.#pixels.isEmpty;
+  }
+
   get #isIdle(): boolean {
     return this.#admission.isEmpty;
   }
@@ -261,7 +268,7 @@ export class DecodeLoop {
   async #recover({ reason, images }: WorkerLost): Promise<void> {
     this.#isReplacing = true;
     this.#stepper.deliver();
-    for (const image of images) {
+    for (const image of this.supervisor.worker.isLeaving ? [] : images) {
       const last = countLoss(image, reason);
       if (last !== undefined && !image.hasLeft) this.#admission.fail(image, last);
     }
@@ -284,7 +291,7 @@ export class DecodeLoop {
 
   /** @throws WorkerLost where the worker was lost while nothing was asked of it */
   #checkWorker(): void {
-    const loss = this.supervisor.failure();
+    const loss = this.supervisor.failure() ?? (this.#hasLeft ? workerLeft() : undefined);
     if (loss !== undefined) throw new WorkerLost(loss, []);
   }
 

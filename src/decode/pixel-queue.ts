@@ -27,6 +27,8 @@ export interface PixelEvents {
   onLost(pixels: QueuedPixels): void;
   /** A grid has to be asked for. */
   onWaiting(): void;
+  /** One that was asked for is done with. */
+  onSettled(): void;
 }
 
 /** Token grids that one worker was asked to decode or shall be. */
@@ -42,6 +44,10 @@ export class PixelQueue {
   /** Whether `ask` would ask for something. */
   hasWork(isIdle: boolean): boolean {
     return this.#waiting.some((queued) => this.#mayAsk(queued, isIdle));
+  }
+
+  get isEmpty(): boolean {
+    return this.#asked.size === 0 && this.#waiting.length === 0;
   }
 
   add(job: PixelJob): void {
@@ -89,7 +95,7 @@ export class PixelQueue {
   #settle(queued: QueuedPixels, then: () => void): void {
     if (!this.#asked.delete(queued)) return; // it was failed meanwhile
     then();
-    if (this.#waiting.length > 0) this.#events.onWaiting();
+    this.#events.onSettled();
   }
 
   #refuse(queued: QueuedPixels, error: unknown): void {

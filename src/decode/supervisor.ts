@@ -76,9 +76,12 @@ export class Supervisor {
 
   async #replace(): Promise<void> {
     let reason = this.#worker.failure() ?? new Error("the worker is not lost");
+    let isLeft = this.#worker.isLeaving === true;
     for (;;) {
-      this.#logger.warn(`worker lost: ${firstLine(reason)}`);
-      const waitMs = this.#spendRestart(reason);
+      if (isLeft) this.#logger.info("the worker has left, as it was asked to");
+      else this.#logger.warn(`worker lost: ${firstLine(reason)}`);
+      const waitMs = isLeft ? 0 : this.#spendRestart(reason);
+      isLeft = false;
       await this.#worker.stop();
       await pause(waitMs, this.#stopped.signal);
       try {

@@ -47,6 +47,14 @@ export function countLoss(image: Image, reason: ZiparError): ZiparError | undefi
   return lostTooOften(work, image.lossCount, reason);
 }
 
+/** What a worker is lost to that was asked to leave. */
+export function workerLeft(): ZiparError {
+  return new ZiparError({
+    code: "worker-died",
+    message: "the worker was asked to leave, and holds no images",
+  });
+}
+
 /** The error of work that is given up. */
 export function lostTooOften(work: string, count: number, reason: ZiparError): ZiparError {
   return new ZiparError({

@@ -15,6 +15,8 @@ export interface Worker {
   readonly cacheRowCount: number;
   /** What the worker was lost to; undefined while it runs. Every request fails once it is set. */
   failure(): ZiparError | undefined;
+  /** Whether it ends as soon as it holds no images, and takes no new ones. */
+  readonly isLeaving?: boolean;
   /** Ends it, within a few seconds whatever state it is in. Safe to call twice. */
   stop(): Promise<void>;
   /** Holds the prompt of a new sequence; its K/V will go into `cacheRows`. */

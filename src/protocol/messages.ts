@@ -425,6 +425,16 @@ export const fatalSchema = z.strictObject({
   error: errorSchema,
 });
 
+/**
+ * The worker wants to leave. It goes on with the sequences that it holds and ends once it holds none, or at its own
+ * deadline; the SDK gives it no new images. Sent once, unasked, between other replies.
+ */
+export const leavingSchema = z.strictObject({
+  type: z.literal("leaving"),
+  epoch: counter,
+  frames: z.array(frameSchema).max(0),
+});
+
 export const replySchema = z.discriminatedUnion("type", [
   helloSchema,
   progressSchema,
@@ -439,6 +449,7 @@ export const replySchema = z.discriminatedUnion("type", [
   statsReportSchema,
   errorReplySchema,
   fatalSchema,
+  leavingSchema,
 ]);
 
 export type Frame = z.infer<typeof frameSchema>;

@@ -44,6 +44,7 @@ export class WorkerChannel {
   #isReading = false;
   #writes: Promise<unknown> = Promise.resolve();
   #failure: ZiparError | undefined;
+  #isLeaving = false;
   #tellClosed: (reason: ZiparError) => void = () => {};
 
   private constructor(bound: BoundSocket, timeouts: HangTimeouts) {
@@ -106,6 +107,11 @@ export class WorkerChannel {
   /** What ended the channel; undefined while it is open. */
   get failure(): ZiparError | undefined {
     return this.#failure;
+  }
+
+  /** Whether the worker has said that it wants to leave. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
   }
 
   /** Ends the channel: everything that waits is rejected. */
@@ -181,6 +187,9 @@ export class WorkerChannel {
     switch (reply.type) {
       case "fatal":
         throw failureOf(reply.error, "the worker cannot go on");
+      case "leaving":
+        this.#isLeaving = true;
+        break;
       case "pulse":
         this.#watchdog.pulse(reply.count);
         break;

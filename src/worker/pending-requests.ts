@@ -13,7 +13,7 @@ export interface Answer<Type extends RequestType> {
 }
 
 /** A reply that belongs to one request. */
-type ReplyToOne = Exclude<Reply, { type: "hello" | "pulse" | "fatal" }>;
+type ReplyToOne = Exclude<Reply, { type: "hello" | "pulse" | "fatal" | "leaving" }>;
 
 interface PendingRequest {
   readonly type: RequestType;

@@ -48,6 +48,10 @@ export class SocketWorker implements Worker {
     return this.#conversation.failure();
   }
 
+  get isLeaving(): boolean {
+    return this.#channel.isLeaving;
+  }
+
   stop(): Promise<void> {
     return this.#conversation.stop();
   }

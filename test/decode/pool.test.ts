@@ -118,6 +118,54 @@ describe("several workers behind one engine", () => {
     expect([error.code, error.message]).toEqual(["worker-died", "burnt too"]);
   });
 
+  test("give nothing new to one that wants to leave, let it finish, and count no loss", async () => {
+    const expected = await calmResults();
+    const { source, devices, workers } = recordingTeam(STUB, 2);
+    const [first, second] = workers as [(typeof workers)[0], (typeof workers)[0]];
+    let promptsAtLeave = 0;
+    first.beforeForward = (index) => {
+      if (index !== 3) return;
+      promptsAtLeave = first.prompts.length;
+      first.leave();
+    };
+    first.beforeRestart = () => {
+      expect(first.prompts).toHaveLength(promptsAtLeave);
+      throw loss("nobody else has come");
+    };
+    await using engine = await createEngine({
+      worker: source,
+      devices: [...devices],
+      maxImages: 2,
+      restarts: { max: 0, withinMs: 1000, backoffMs: 0 },
+    });
+    const results = await Promise.all(REQUESTS.map((request) => engine.generate(request)));
+    for (const [k, { tokens }] of expected.entries()) expect(results[k]?.tokens).toEqual(tokens);
+    expect(promptsAtLeave).toBeGreaterThan(0);
+    expect(first.prompts.length + second.prompts.length, "no image began twice").toBe(REQUESTS.length);
+    expect(results.map(({ stats }) => stats.restarts)).toEqual(REQUESTS.map(() => 0));
+    await engine.generate(REQUESTS[0]);
+    await expect.poll(() => engine.workers.map(({ state }) => state)).toEqual(["gone", "ready"]);
+    expect(first.startCount, "another was sought in its place, though no restarts are allowed").toBe(2);
+  });
+
+  test("hand the images of one that left too early to the others, and count no loss of theirs", async () => {
+    const expected = await calmResults();
+    const { source, devices, workers } = recordingTeam(STUB, 2);
+    for (const worker of workers)
+      worker.beforeForward = (index) => {
+        if (index !== 6 && index !== 40) return;
+        worker.leave();
+        worker.lose(loss("its time was over"));
+      };
+    await using engine = await createEngine({
+      worker: source,
+      devices: [...devices],
+      restarts: { max: 0, withinMs: 1000, backoffMs: 0 },
+    });
+    const results = await Promise.all(REQUESTS.map((request) => engine.generate(request)));
+    for (const [k, { tokens }] of expected.entries()) expect(results[k]?.tokens).toEqual(tokens);
+  });
+
   test("ask another one for the pixels of an image whose worker was lost", async () => {
     const { source, devices, workers } = recordingTeam(STUB, 2);
     const restart = gate();

@@ -92,7 +92,7 @@ describe.runIf(process.platform !== "win32")("a command that is told to end whil
     ["demo", "SIGTERM", 143],
     ["eval", "SIGHUP", 129],
     ["profile", "SIGINT", 130],
-    ["worker --connect tcp://127.0.0.1:1", "SIGTERM", 143],
+    ["worker --connect tcp://127.0.0.1:1 --drain 0", "SIGTERM", 143],
     ["setup", "SIGTERM", 143],
   ] as const)("zipar %s, by %s, ends with %i and leaves nothing", async (line, signal, code) => {
     const started = join(temporary, "started");

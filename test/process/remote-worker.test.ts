@@ -260,6 +260,43 @@ describe("several remote workers", () => {
     expect((await engine.generate(REQUEST)).stats.tokens).toBe(64);
   });
 
+  test.each([
+    { drain: "20", restarts: [0, 0, 0, 0], means: "finishes its images" },
+    { drain: "0.1", restarts: [0, 0, 1, 1], means: "hands over what it has not finished in its time" },
+  ])("one that is told to end $means, and ends with 0", async ({ drain, restarts }) => {
+    const workers: RemoteProcess[] = [];
+    const slow = { rows: 16, columns: 16, delayMs: 15 };
+    const engine = await createEngine({
+      ...listening({ listen: LISTEN, keys: keys.engine, min: 2, ...PATIENCE }, (where) => {
+        while (workers.length < 2)
+          workers.push(
+            closeLater(
+              startRemoteWorker(where, { options: ["--keys", keys.worker, "--drain", drain], stub: slow }),
+              (worker) => worker.kill(),
+            ),
+          );
+      }),
+      maxImages: 2, // neither can take more than its half
+      restarts: { max: 0 },
+    });
+    closeLater(engine, () => engine.dispose());
+    const requests = [1, 2, 3, 4].map((seed) => ({ ...REQUEST, seed, guidanceScale: 2 }));
+    const alone = await Promise.all(requests.map((request) => engine.generate(request)));
+    const generations = requests.map((request) => engine.generate(request));
+    await expect
+      .poll(() => engine.workers.map(({ images }) => images), { timeout: 10_000, interval: 1 })
+      .toEqual([2, 2]);
+    workers[0]?.kill("SIGTERM");
+    await expect
+      .poll(() => engine.workers.map(({ state }) => state).sort(), { timeout: 10_000, interval: 1 })
+      .toContain(drain === "20" ? "leaving" : "lost");
+    const results = await Promise.all(generations);
+    expect(results.map(({ tokens }) => tokens)).toEqual(alone.map(({ tokens }) => tokens));
+    expect(results.map(({ stats }) => stats.restarts).sort()).toEqual(restarts);
+    expect(await workers[0]?.ended).toBe(0);
+    expect((await engine.generate(REQUEST)).stats.tokens).toBe(256);
+  });
+
   test("are awaited until as many are there as the engine begins with", async () => {
     const workers: RemoteProcess[] = [];
     const engine = await createEngine(

@@ -24,6 +24,8 @@ export interface RecordingWorker {
   beforeRestart: (signal: AbortSignal | undefined) => Promise<void> | void;
   /** The worker that runs is gone: this and every later request to it fails. */
   lose(reason?: ZiparError): void;
+  /** The worker that runs wants to leave. */
+  leave(): void;
 }
 
 export function loss(message = "the worker is gone"): ZiparError {
@@ -51,6 +53,7 @@ export function recordingWorker(
     beforeRequest: () => {},
     beforeRestart: () => {},
     lose: () => {},
+    leave: () => {},
   };
   return recording;
 }
@@ -61,6 +64,11 @@ function record(worker: Worker, recording: RecordingWorker): Worker {
   recording.lose = (reason = loss()) => {
     failure ??= reason;
   };
+  let isLeaving = false;
+  recording.leave = () => {
+    isLeaving = true;
+  };
+  Object.defineProperty(worker, "isLeaving", { get: () => isLeaving });
   const alive = () => {
     if (failure !== undefined) throw failure;
   };

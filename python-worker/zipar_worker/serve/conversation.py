@@ -17,6 +17,7 @@ from zipar_worker.execute.contract import Executor, ProgressReporter
 from zipar_worker.execute.progress_count import advance_, progress_count
 from zipar_worker.serve.failures import describe_failure
 from zipar_worker.serve.heartbeat import Heartbeat
+from zipar_worker.serve.leave import Leave
 from zipar_worker.serve.operations import Answer, Arrays, Operation, Operations
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.wire.codec import RejectedRequest, decode_request, describe_arrays, encode_reply
@@ -27,6 +28,7 @@ from zipar_worker.wire.protocol import (
     ErrorReply,
     Fatal,
     Hello,
+    Leaving,
     Progress,
     PulseReply,
     Refuse,
@@ -47,6 +49,7 @@ ANSWER_TIMEOUT_MS = 60_000
 """How long the SDK may take to answer the hello."""
 
 PROGRESS_INTERVAL_SECONDS = 0.05
+LEAVE_CHECK_MS = 100
 
 
 class Server:
@@ -63,16 +66,18 @@ class Server:
         note: Callable[[str], None] = lambda _: None,
         on_answer: Callable[[], None] = lambda: None,
         answer_timeout_ms: int = ANSWER_TIMEOUT_MS,
+        leave: Leave | None = None,
     ) -> None:
         """`make_executor` is called in `init` and `describe`: a slow import of its library is covered by `progress`.
 
         `device` is where models go unless it is "auto": then the SDK decides. `note` tells whoever runs this worker
-        what goes on. `on_answer` is called when the SDK has let the worker in.
+        what goes on. `on_answer` is called when the SDK has let the worker in. `leave` says when to end unasked.
         """
         self.operations = Operations(make_executor, device, note)
         self.note = note
         self.on_answer = on_answer
         self.answer_timeout_ms = answer_timeout_ms
+        self.leave = leave
         # ZeroMQ sockets may change threads, with a lock between them: heartbeats leave while the main thread computes.
         self.sending = threading.Lock()
         self.heartbeat = Heartbeat(self.send_heartbeat)
@@ -84,6 +89,7 @@ class Server:
         """
         self.link = link
         self.credentials = credentials
+        self.has_told_leave = False
         linger_ms = 0
         try:
             link.connect()
@@ -93,7 +99,7 @@ class Server:
             self.on_answer()
             exit_code = None
             while exit_code is None:
-                exit_code = self.answer(self.receive())
+                exit_code = EXIT_DONE if self.leaves_before_next() else self.answer(self.receive())
             linger_ms = LINGER_MS
             return exit_code
         finally:
@@ -110,6 +116,22 @@ class Server:
                 token=self.credentials.token,
             )
         )
+
+    def leaves_before_next(self) -> bool:
+        """Waits for a message; whether the worker, asked to leave, ends before there is one. Tells the SDK once."""
+        if self.leave is None:
+            return False
+        quiet_since = time.monotonic()
+        while True:
+            has_message = self.link.wait(LEAVE_CHECK_MS)
+            if self.leave.is_asked and not self.has_told_leave:
+                self.send(Leaving(epoch=self.credentials.epoch))
+                self.has_told_leave = True
+            quiet_seconds = 0.0 if has_message else time.monotonic() - quiet_since
+            if self.leave.is_due(held_count=self.operations.held_count, quiet_seconds=quiet_seconds):
+                return True
+            if has_message:
+                return False
 
     def receive(self) -> list[bytes]:
         return self.link.receive()

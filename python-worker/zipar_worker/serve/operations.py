@@ -87,6 +87,11 @@ class Operations:
         self.forward_count = 0
         self.forward_seconds = 0.0
 
+    @property
+    def held_count(self) -> int:
+        """Sequences of the SDK that is served."""
+        return 0 if self.session is None else len(self.session.registry.held)
+
     def perform(self, request: Operation, arrays: Arrays, report: ProgressReporter) -> Answer:
         """arrays: those of the request, their names, types and numbers of dimensions checked."""
         match request:

@@ -12,7 +12,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,12 +77,13 @@ def read_credentials() -> Credentials:
     return Credentials(first_line.token, first_line.epoch)
 
 
-def watch_stdin(endpoint: str | None = None) -> None:
+def watch_stdin(endpoint: str | None = None, on_line: Callable[[], None] = lambda: None) -> None:
     """Ends the process as soon as stdin is closed. Call after `read_credentials`.
 
-    `endpoint`: where the parent listens; see `remove_socket`.
+    `endpoint`: where the parent listens; see `remove_socket`. `on_line`: called when something is written, in a thread.
     """
-    threading.Thread(target=_exit_on_end_of_stdin, args=(endpoint,), name="stdin watch", daemon=True).start()
+    watch = partial(_exit_on_end_of_stdin, endpoint, on_line)
+    threading.Thread(target=watch, name="stdin watch", daemon=True).start()
 
 
 def watch_parent(parent_id: int, endpoint: str) -> None:
@@ -108,10 +111,10 @@ def _exit_when_orphaned(parent_id: int, endpoint: str) -> None:
     os._exit(EXIT_PARENT_GONE)
 
 
-def _exit_on_end_of_stdin(endpoint: str | None) -> None:
+def _exit_on_end_of_stdin(endpoint: str | None, on_line: Callable[[], None]) -> None:
     try:
         while os.read(_STDIN, 4096):
-            pass
+            on_line()
         if endpoint is not None:
             remove_socket(endpoint)
     finally:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipar_worker.execute.contract import Executor
-from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_NOBODY, Server
+from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_DONE, EXIT_NOBODY, Server
+from zipar_worker.serve.leave import Leave
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.wire.key_files import WorkerKeys, read_keys, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
@@ -67,12 +68,12 @@ def check_device(name: str) -> None:
         raise ValueError(f"expected the device auto, cpu, cuda or cuda:N, received {name!r}")
 
 
-def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: str) -> int:
+def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: str, leave: Leave) -> int:
     """Serves whichever process listens at the engine's endpoint; the exit code once that makes no sense any more."""
     tell = _Teller()
-    server = Server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS)
+    server = Server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS, leave=leave)
     pause = FIRST_PAUSE_SECONDS
-    while True:
+    while not leave.is_asked:
         link = RemoteLink(engine.endpoint, engine.keys, engine.heartbeat_timeout_ms)
         # Each hello has an epoch of its own, so that none is good twice and no reply is taken for another's.
         credentials = Credentials(engine.token, 1 + secrets.randbelow(LAST_EPOCH))
@@ -87,6 +88,7 @@ def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: 
             pause = FIRST_PAUSE_SECONDS
         time.sleep(pause * random.uniform(0.8, 1.2))
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    return EXIT_DONE
 
 
 class _Teller:

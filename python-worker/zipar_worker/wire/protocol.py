@@ -374,6 +374,13 @@ class Fatal(Record, frozen=True, kw_only=True, tag="fatal"):
     error: ErrorBody
 
 
+class Leaving(Record, frozen=True, kw_only=True, tag="leaving"):
+    """This worker ends once it holds no sequences, and shall get no new ones."""
+
+    epoch: Counter
+    frames: NoFrames = ()
+
+
 Reply: TypeAlias = (
     Hello
     | Progress
@@ -388,4 +395,5 @@ Reply: TypeAlias = (
     | StatsReport
     | ErrorReply
     | Fatal
+    | Leaving
 )
