@@ -14,7 +14,7 @@ from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
 from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.checkpoints.sources import Companions
 from zipar_worker.errors import WorkerError, listed
-from zipar_worker.families import anole, emu3, emu3_5, janus, liquid, llamagen, lumina_mgpt
+from zipar_worker.families import anole, emu3, emu3_5, janus, liquid, llamagen, lumina_mgpt, lumina_mgpt_2
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.wire.protocol import PathSource, Source
@@ -39,12 +39,13 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "llamagen": llamagen,
     "emu3-5": emu3_5,
     "emu3": emu3,
+    "lumina-mgpt-2": lumina_mgpt_2,
     "anole": anole,
     "lumina-mgpt": lumina_mgpt,
     "janus": janus,
     "liquid": liquid,
 }
-"""In the order in which they are asked: Emu3.5 calls itself Emu3."""
+"""In the order in which they are asked: Emu3.5 calls itself Emu3, Lumina-mGPT 2.0 and some Anoles a Chameleon."""
 
 
 def companions_of(weights: Source) -> Companions:

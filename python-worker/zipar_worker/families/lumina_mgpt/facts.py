@@ -9,11 +9,12 @@ Facts: `lumina_mgpt/inference_solver.py` and README.md of Alpha-VLLM/Lumina-mGPT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
-from zipar_worker.checkpoints.weights import without_weights
+from zipar_worker.checkpoints.weights import Adapt, without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.decoder import repeat_head_norms
 from zipar_worker.families.lumina_mgpt.files import KEYS, Files
@@ -47,12 +48,6 @@ def model_of(files: Files) -> OpenedModel:
     # A quarter of a row: 12 at 768 pixels, near the 11 that ZipAR's authors use there.
     window = max(1, grids[0].columns // 4)
 
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        # What has another shape is left as it is, for the loader to refuse.
-        if name == "head.weight" and len(stored) == config.vocab_size:
-            return stored[list(vocabulary.codes)]
-        return repeat_head_norms(name, stored, rows)
-
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         tokenizer, size = files.tokenizer, (grid.width, grid.height)
         return [tokenizer.conditional(text.prompt, *size), tokenizer.unconditional(*size)]
@@ -71,9 +66,21 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text, files.tokenizer.find_lost
         ),
-        transformer=Stored(transformer, files.checkpoint, KEYS, adapt),
+        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tensors(vocabulary.codes, config.vocab_size)),
         image_tokenizer=image_tokenizer,
     )
+
+
+def adapt_tensors(codes: Sequence[int], vocabulary_size: int) -> Adapt:
+    """Of a head over the whole vocabulary, the rows of the codes; of norms of groups of heads, one for each head."""
+
+    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
+        # What has another shape is left as it is, for the loader to refuse.
+        if name == "head.weight" and len(stored) == vocabulary_size:
+            return stored[list(codes)]
+        return repeat_head_norms(name, stored, rows)
+
+    return adapt
 
 
 def _check_pixels(pixels_per_token: int) -> None:

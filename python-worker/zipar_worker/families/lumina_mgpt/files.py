@@ -73,7 +73,7 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     target, name = _target(path, options.size)
     vq_directory = find_image_tokenizer(path, options.vq_path)
     tokenizer = PromptTokenizer(_find_text_tokenizer(path, options.text_encoder_path, vq_directory))
-    _check_vocabulary(path, config, tokenizer, target)
+    check_vocabulary(path, config, tokenizer, target)
     image_tokenizer = None
     if vq_directory is not None:
         codes = tokenizer.vocabulary.codes
@@ -151,7 +151,7 @@ def _find_text_tokenizer(path: Path, given: Path | None, vq_directory: Path | No
     )
 
 
-def _check_vocabulary(path: Path, config: LlamaConfig, tokenizer: PromptTokenizer, target: int) -> None:
+def check_vocabulary(path: Path, config: LlamaConfig, tokenizer: PromptTokenizer, target: int) -> None:
     """Raises `checkpoint` where the tokenizer names tokens that the model lacks, or lacks those of a size."""
     units = {side // PIXELS_PER_SIZE_UNIT for size in known_sizes(target) for side in size}
     unnamed = sorted(units - tokenizer.vocabulary.sizes.keys())

@@ -6,9 +6,10 @@ Facts: `data/item_processor.py`, `data/convertsation.py` and `inference_solver.p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.plain_text import PlainText, read_tokenizer_file, token_names
@@ -62,15 +63,22 @@ class Vocabulary:
         return max(*single, *self.codes, *self.sizes.values())
 
 
+VocabularyOf: TypeAlias = Callable[[Path, Mapping[str, int]], Vocabulary]
+"""Reads it from the names of all tokens in a tokenizer file. Raises `checkpoint`."""
+
+
 class PromptTokenizer:
     """The checkpoint's own tokenizer. Words of the user never become control tokens, whatever they spell."""
 
-    def __init__(self, path: Path) -> None:
-        """path: a file in the format of the `tokenizers` library. Raises `checkpoint`."""
+    def __init__(self, path: Path, vocabulary_of: VocabularyOf | None = None) -> None:
+        """path: a file in the format of the `tokenizers` library; vocabulary_of: Lumina-mGPT's own by default.
+
+        Raises `checkpoint`.
+        """
         self.path = path
         content = read_tokenizer_file(path)
         names = token_names(content)
-        self.vocabulary = _vocabulary(path, names)
+        self.vocabulary = (vocabulary_of or _vocabulary)(path, names)
         # Added tokens that no prompt holds may lie beyond the model's vocabulary, as `<|image|>` does.
         self.largest_id = max(self.vocabulary.largest_id, *content["model"]["vocab"].values())
         added = {token["content"] for token in content.get("added_tokens", [])}
@@ -104,7 +112,6 @@ def _vocabulary(path: Path, names: Mapping[str, int]) -> Vocabulary:
             )
         return names[name]
 
-    sizes = {units: f"<reserved{8800 + units:05d}>" for units in range(1, 1000)}
     return Vocabulary(
         begin_text=token("<s>"),
         end_turn=token("<reserved08706>"),
@@ -112,5 +119,11 @@ def _vocabulary(path: Path, names: Mapping[str, int]) -> Vocabulary:
         row_end=token("<reserved08799>"),
         padding=token("<pad>"),
         codes=code_ids(path, names),
-        sizes={units: names[name] for units, name in sizes.items() if name in names},
+        sizes=size_ids(names),
     )
+
+
+def size_ids(names: Mapping[str, int]) -> dict[int, int]:
+    """The ids of the tokens that tell a width or height, by the units that they tell."""
+    sizes = {units: f"<reserved{8800 + units:05d}>" for units in range(1, 1000)}
+    return {units: names[name] for units, name in sizes.items() if name in names}
