@@ -2,8 +2,8 @@
 
 As in Lumina-mGPT, the first three tokens of an image are given here, and its row ends; the unconditional branch is
 those three tokens alone. The official guidance is `u + s (c - u)` on logits. Its `s` starts at the scale that was asked
-for and shrinks by a factor below 1 at every token, but never below 4: whatever more was asked for is 4 within some rows,
-and less is 4 at once. Here `s` is what was asked for, 4 by default, at every token.
+for and shrinks by a factor below 1 at every token, but never below 4: more than 4 becomes 4 within some rows, and less
+(but 1, which is no guidance) becomes 4 at once. Here `s` is what was asked for, 4 by default, at every token.
 
 Facts: `lumina_mgpt/inference_solver.py` and README.md of Alpha-VLLM/Lumina-mGPT-2.0.
 """
@@ -14,12 +14,13 @@ from dataclasses import replace
 
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
+from zipar_worker.families.llama_config import check_positions
 from zipar_worker.families.lumina_mgpt.facts import adapt_tensors
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, known_sizes
 from zipar_worker.families.lumina_mgpt_2.files import KEYS, Files
 from zipar_worker.families.lumina_mgpt_2.vq import KEYS as IMAGE_TOKENIZER_KEYS
 from zipar_worker.families.lumina_mgpt_2.vq import ImageTokenizer
-from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
 from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.movqgan import MoVQDecoder, SpatialDecoder
@@ -33,7 +34,7 @@ _TOP_K = 4096
 
 
 def model_of(files: Files) -> OpenedModel:
-    """Raises `checkpoint` where the image tokenizer is another one than the model's."""
+    """Raises `checkpoint` for sizes beyond the model's positions, and for another image tokenizer than the model's."""
     config, tokenizer, vocabulary = files.config, files.tokenizer, files.tokenizer.vocabulary
     decoder_config = replace(config.decoder, head_norm="layer", has_output_norms=files.has_output_norms)
     with without_weights():
@@ -41,6 +42,8 @@ def model_of(files: Files) -> OpenedModel:
             decoder_config, config.vocab_size, config.rope_theta, vocabulary.codes, vocabulary.row_end
         )
     grids = tuple(_grid(width, height) for width, height in known_sizes(files.target))
+    slots = MAXIMAL_PROMPT_TOKENS + max(grid_slots(grid, "token") for grid in grids)
+    check_positions(files.config_path, config, slots)
 
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         size = (grid.width, grid.height)

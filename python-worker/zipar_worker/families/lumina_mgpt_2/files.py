@@ -49,6 +49,7 @@ class Files:
 
     name: str
     checkpoint: Checkpoint
+    config_path: Path
     config: LlamaConfig
     has_output_norms: bool
     target: int
@@ -78,7 +79,8 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
     check_llama_claims(config_path, checkpoint, config)
     checkpoint = with_tied_head(config_path, checkpoint, KEYS, config.tie_word_embeddings)
-    return Files(_name(path), checkpoint, config, fields.get("swin_norm") is True, target, tokenizer, image_tokenizer)
+    swin = fields.get("swin_norm") is True
+    return Files(_name(path), checkpoint, config_path, config, swin, target, tokenizer, image_tokenizer)
 
 
 def _name(path: Path) -> str:
