@@ -10,6 +10,7 @@ test.each([
   ["Emu3, transformers' layout", "emu3-hf"],
   ["Emu3.5", "emu3-5"],
   ["Lumina-mGPT", "lumina-mgpt"],
+  ["Lumina-mGPT 2.0", "lumina-mgpt-2"],
   ["Janus-Pro, native layout", "janus-native"],
   ["Janus-Pro, transformers' layout", "janus-transformers"],
   ["LlamaGen, text to image", "captions"],
@@ -21,8 +22,9 @@ test.each([
     model: tinyCheckpoint(name),
     device: "cpu",
     maxImages: 4,
-    // The files of the one do not say for which size they were trained, the other takes sizes of a user's own.
+    // The files of the one do not say for which size they were trained, the others take sizes of a user's own.
     ...(name === "lumina-mgpt" ? { size: { width: 128, height: 128 } } : {}),
+    ...(name === "lumina-mgpt-2" ? { size: { width: 64, height: 64 } } : {}),
     ...(name === "emu3-5" ? { size: { width: 128, height: 96 } } : {}),
   });
   const { grids, rowEnd } = engine.card;

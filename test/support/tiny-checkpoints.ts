@@ -22,6 +22,7 @@ const CHECKPOINTS = {
   "emu3-hf": ["emu3", "--layout", "hf", "--area", "2304", "--seed", "3"],
   "emu3-5": ["emu3-5", "--seed", "3"],
   "lumina-mgpt": ["lumina-mgpt", "--size", "128", "--seed", "3"],
+  "lumina-mgpt-2": ["lumina-mgpt-2", "--seed", "3"],
   "janus-native": ["janus", "--layout", "native", "--rows", "6", "--seed", "3"],
   "janus-transformers": ["janus", "--layout", "transformers", "--rows", "6", "--seed", "3"],
   liquid: ["liquid", "--seed", "3"],

@@ -22,6 +22,7 @@ export const sidebar: DefaultTheme.SidebarItem[] = [
       page("Emu3-Gen", "docs/models/emu3"),
       page("Emu3.5", "docs/models/emu3-5"),
       page("Lumina-mGPT", "docs/models/lumina-mgpt"),
+      page("Lumina-mGPT 2.0", "docs/models/lumina-mgpt-2"),
       page("Janus-Pro", "docs/models/janus"),
       page("Liquid", "docs/models/liquid"),
       page("Anole", "docs/models/anole"),

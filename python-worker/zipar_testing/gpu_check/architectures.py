@@ -30,6 +30,7 @@ from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDec
 from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
 from zipar_worker.families.vq.image_decoder import ImageDecoder
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
+from zipar_worker.families.vq.movqgan import MoVQConfig, MoVQDecoder, SpatialDecoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
     grouped = structs.replace(llama, num_key_value_heads=2)
     vq = LlamaGenVQConfig(code_count, 8, 32, (1, 1), 1, 32)
     chameleon = ChameleonVQConfig(code_count, 32, 32, (1, 2), 1, 32)
+    movq = MoVQConfig(code_count, ch=32, num_res_blocks=1)
     classes = LlamaGenConfig(dim, 2, 4, 4, code_count, ClassCondition(7), rows, columns)
     captions = replace(classes, condition=CaptionCondition(12, 48))
     grid = (rows, columns)
@@ -90,6 +92,10 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         llamagen("LlamaGen", classes, vq),
         emu3("Emu3", grouped, Emu3VQConfig(code_count, ch=32, num_res_blocks=1), grid, 16),
         lumina("Lumina-mGPT", llama, chameleon, grid, max_prompt=32),
+        replace(
+            lumina("Lumina-mGPT 2.0", llama, chameleon, grid, max_prompt=32),
+            image_decoder=lambda: MoVQDecoder(movq, SpatialDecoder(movq)),
+        ),
         lumina("Emu3.5", grouped, chameleon, grid, max_prompt=32, head_norm="rms"),
         janus("Janus-Pro", llama, vq, grid),
         anole("Anole", llama, chameleon, grid, max_prompt=32),

@@ -1,6 +1,6 @@
 """The decoder half of MoVQGAN, under its official keys: the latents of the codes also steer the decoder's norms.
 
-Facts: `movqgan/models/vqgan.py` and `movqgan/modules/vqvae/movq_modules.py` of ai-forever/MoVQGAN (Apache-2.0).
+Facts: `movqgan/models/vqgan.py` and `movqgan/modules/vqvae/movq_modules.py` of ai-forever/MoVQGAN.
 """
 
 from __future__ import annotations
