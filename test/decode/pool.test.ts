@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { LOSS_LIMIT } from "../../src/decode/worker-lost.ts";
 import { createEngine, type GenerateOptions, stubWorker, ZiparError } from "../../src/index.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { runs, triesAllCases } from "../support/property-runs.ts";
@@ -18,7 +19,7 @@ async function calmResults() {
   return await Promise.all(REQUESTS.map((request) => engine.generate(request)));
 }
 
-const CALM_FORWARDS = 20;
+const MOST_LOSSES = LOSS_LIMIT - 1;
 
 /** Opens a gate once: whoever waits for it goes on. */
 function gate() {
@@ -44,16 +45,15 @@ describe("several workers behind one engine", () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ after, maxImages }) => {
         const { source, devices, workers } = recordingTeam(STUB, after.length);
-        let calmForwards = 0;
+        let lossCount = 0;
         for (const [k, worker] of workers.entries()) {
           const left = [...(after[k] as number[])];
           worker.beforeForward = (index) => {
-            calmForwards += 1;
-            // In between every image comes further: the same step may not cost three workers in a row.
-            if (left[0] === undefined || index < left[0] || calmForwards < CALM_FORWARDS) return;
+            // An image whose same step costs three workers in a row is given up: there are fewer losses than that.
+            if (left[0] === undefined || index < left[0] || lossCount === MOST_LOSSES) return;
             left.shift();
             seen.losses += 1;
-            calmForwards = 0;
+            lossCount += 1;
             worker.lose();
           };
         }
