@@ -26,7 +26,7 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 
-from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.key_map import KeyMap, Rules
 from zipar_worker.checkpoints.weights import Checkpoint, load_module_, without_weights
 from zipar_worker.execute.attention import Attention, ProfileAttention, StepAttention
 from zipar_worker.execute.kv_cache import KvCache
@@ -50,7 +50,7 @@ LENGTH = 12
 LLAMA = DecoderConfig(
     dim=32, layer_count=2, head_count=4, kv_head_count=2, head_dim=8, feed_forward_width=48, norm_epsilon=1e-6
 )
-ELSEWHERE = r"embed_tokens\.|vqmodel\."
+ELSEWHERE = r"(?:first|second)?\.?embed_tokens\.|vqmodel\."
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Case:
     theirs: PretrainedConfig
     ours: DecoderConfig
     rotary_base: float = 10000.0
+    keys: Rules = LLAMA_KEYS
 
 
 CASES = {
@@ -86,6 +87,34 @@ CASES = {
 }
 
 
+class Stacked(nn.Module):
+    """Two models, of which the second reads what the first has made, as in STAR."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.first, self.second = Qwen2Model(config), Qwen2Model(config)
+
+    def forward(self, inputs_embeds: Tensor, **options: Any) -> Any:
+        return self.second(
+            inputs_embeds=self.first(inputs_embeds=inputs_embeds, **options).last_hidden_state, **options
+        )
+
+
+CASES["STAR, two stacks"] = Case(
+    Stacked,
+    Qwen2Config(**SIZES),
+    replace(LLAMA, layer_count=4, has_qkv_bias=True, inner_layer_count=2),
+    keys=(
+        (r"^(layers\.[01]\.)", r"first.\1"),
+        (r"^layers\.2\.", "second.layers.0."),
+        (r"^layers\.3\.", "second.layers.1."),
+        (r"^inner_norm\.", "first.norm."),
+        (r"^norm\.", "second.norm."),
+        *LLAMA_KEYS,
+    ),
+)
+
+
 def random_model(case: Case, dtype: torch.dtype) -> nn.Module:
     """With weights that leave nothing at 0 or 1, where norms and biases start."""
     torch.manual_seed(3)
@@ -107,7 +136,7 @@ def decoder_of(case: Case, plain: nn.Module, dtype: torch.dtype) -> Decoder:
         dtype=dtype,
         device=torch.device("cpu"),
         report=lambda completed, total: None,
-        keys=KeyMap(LLAMA_KEYS, ELSEWHERE),
+        keys=KeyMap(case.keys, ELSEWHERE),
         adapt=repeat_head_norms,
     )
     return ours

@@ -54,6 +54,8 @@ class DecoderConfig:
     """Whether norms store what is added to 1, as in Gemma, which multiplies in float32 before it rounds."""
     has_output_norms: bool = False
     """Norms of what attention and feed-forward add, in place of what they read, as in Chameleon-34B."""
+    inner_layer_count: int | None = None
+    """Of the layers, how many are a stack with a final norm of its own, below those of another, as in STAR."""
 
     @property
     def kv_shape(self) -> KvShape:
@@ -67,11 +69,15 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layer_count))
+        if config.inner_layer_count is not None:
+            self.inner_norm = _norm(config)
         self.norm = _norm(config)
 
     def forward(self, hidden: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
         """hidden: [B, Q, dim] -> [B, Q, dim]"""
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
+            if index == self.config.inner_layer_count:
+                hidden = self.inner_norm(hidden)
             hidden = layer(hidden, rotate, attention)
         normed: Tensor = self.norm(hidden)
         return normed

@@ -45,6 +45,9 @@ class LlamaGenVQConfig:
     residual_blocks: int = 2
     """Per resolution in the encoder; the decoder has one more."""
     latent_channels: int = 256
+    attention_heads: int = 1
+    has_unit_codes: bool = True
+    """Whether codes are brought to length 1, or are what the codebook holds."""
 
     @property
     def pixels_per_token(self) -> int:
@@ -102,7 +105,7 @@ class LlamaGenVQDecoder(ImageDecoder):
     def __init__(self, config: LlamaGenVQConfig) -> None:
         super().__init__()
         self.pixels_per_token = config.pixels_per_token
-        self.quantize = Codebook(config.codebook_size, config.embedding_dim)
+        self.quantize = Codebook(config.codebook_size, config.embedding_dim, has_unit_codes=config.has_unit_codes)
         self.post_quant_conv = nn.Conv2d(config.embedding_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
@@ -116,15 +119,16 @@ class LlamaGenVQDecoder(ImageDecoder):
 
 
 class Codebook(nn.Module):
-    """Codes on the unit sphere."""
+    """Codes, as a rule on the unit sphere."""
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, size: int, dim: int, *, has_unit_codes: bool = True) -> None:
         super().__init__()
         self.embedding = nn.Embedding(size, dim)
+        self.has_unit_codes = has_unit_codes
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: [...] -> unit vectors: [..., dim]."""
-        return F.embedding(tokens, self.normalised())
+        """tokens: [...] -> vectors: [..., dim]."""
+        return F.embedding(tokens, self.normalised() if self.has_unit_codes else self.embedding.weight)
 
     def normalised(self) -> Tensor:
         """Every code at length 1: [size, dim]."""
@@ -137,12 +141,16 @@ class Decoder(nn.Module):
         multipliers = config.channel_multipliers
         width = config.channels * multipliers[-1]
         self.conv_in = nn.Conv2d(config.latent_channels, width, 3, padding=1)
-        self.mid = middle(width)
+        self.mid = middle(width, config.attention_heads)
         self.conv_blocks = nn.ModuleList()
         for level in reversed(range(len(multipliers))):
             is_coarsest = level == len(multipliers) - 1
             resolution = Resolution(
-                width, config.channels * multipliers[level], config.residual_blocks + 1, is_coarsest
+                width,
+                config.channels * multipliers[level],
+                config.residual_blocks + 1,
+                is_coarsest,
+                config.attention_heads,
             )
             width = config.channels * multipliers[level]
             if level > 0:
@@ -167,11 +175,11 @@ class Decoder(nn.Module):
 class Resolution(nn.Module):
     """Residual blocks at one resolution; at the coarsest each is followed by attention."""
 
-    def __init__(self, width_in: int, width: int, block_count: int, has_attention: bool) -> None:
+    def __init__(self, width_in: int, width: int, block_count: int, has_attention: bool, head_count: int = 1) -> None:
         super().__init__()
         widths = [width_in] + [width] * (block_count - 1)
         self.res = nn.ModuleList(ResidualBlock(w, width) for w in widths)
-        self.attn = nn.ModuleList(Attention(width) for _ in range(block_count if has_attention else 0))
+        self.attn = nn.ModuleList(Attention(width, head_count) for _ in range(block_count if has_attention else 0))
 
     def forward(self, hidden: Tensor) -> Tensor:
         for k, block in enumerate(self.res):
@@ -201,10 +209,11 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Single-head self-attention over all positions."""
+    """Self-attention over all positions."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_count: int = 1) -> None:
         super().__init__()
+        self.head_count = head_count
         self.norm = norm(width)
         self.q = nn.Conv2d(width, width, 1)
         self.k = nn.Conv2d(width, width, 1)
@@ -213,9 +222,13 @@ class Attention(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         normed = self.norm(hidden)
-        q, k, v = (project(normed).flatten(2).transpose(1, 2) for project in (self.q, self.k, self.v))
-        attended = F.scaled_dot_product_attention(q, k, v)  # [B, H*W, width]
-        change: Tensor = self.proj_out(attended.transpose(1, 2).reshape(hidden.shape))
+        # [B, heads, H*W, width of a head]
+        q, k, v = (
+            project(normed).flatten(2).unflatten(1, (self.head_count, -1)).transpose(2, 3)
+            for project in (self.q, self.k, self.v)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)
+        change: Tensor = self.proj_out(attended.transpose(2, 3).reshape(hidden.shape))
         return hidden + change
 
 
@@ -229,8 +242,8 @@ class Upsample(nn.Module):
         return doubled
 
 
-def middle(width: int) -> nn.ModuleList:
-    return nn.ModuleList([ResidualBlock(width, width), Attention(width), ResidualBlock(width, width)])
+def middle(width: int, head_count: int = 1) -> nn.ModuleList:
+    return nn.ModuleList([ResidualBlock(width, width), Attention(width, head_count), ResidualBlock(width, width)])
 
 
 def norm(width: int) -> nn.GroupNorm:
