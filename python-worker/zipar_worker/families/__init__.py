@@ -14,7 +14,7 @@ from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
 from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.checkpoints.sources import Companions
 from zipar_worker.errors import WorkerError, listed
-from zipar_worker.families import anole, emu3, emu3_5, janus, liquid, llamagen, lumina_mgpt, lumina_mgpt_2
+from zipar_worker.families import anole, emu3, emu3_5, janus, liquid, llamagen, lumina_mgpt, lumina_mgpt_2, star
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.wire.protocol import PathSource, Source
@@ -36,6 +36,7 @@ class FamilyModule(Protocol):
 
 
 FAMILIES: Mapping[str, FamilyModule] = {
+    "star": star,
     "llamagen": llamagen,
     "emu3-5": emu3_5,
     "emu3": emu3,
@@ -45,7 +46,8 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "janus": janus,
     "liquid": liquid,
 }
-"""In the order in which they are asked: Emu3.5 calls itself Emu3, Lumina-mGPT 2.0 and some Anoles a Chameleon."""
+"""In the order in which they are asked: Emu3.5 calls itself Emu3, Lumina-mGPT 2.0 and some Anoles a Chameleon, and
+weights without a configuration are LlamaGen's where they do not have STAR's name."""
 
 
 def companions_of(weights: Source) -> Companions:

@@ -40,7 +40,7 @@ COMPANIONS: Mapping[str, Companions] = {
 
 
 def recognises(path: Path) -> bool:
-    """Bare weights are LlamaGen's: the only family whose checkpoints come without a configuration."""
+    """Bare weights are LlamaGen's, which come without a configuration, but for those that have another's name."""
     if path.is_file():
         return True
     return any(is_official_name(file.name) for file in path.iterdir())
