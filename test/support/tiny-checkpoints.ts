@@ -28,6 +28,7 @@ const CHECKPOINTS = {
   liquid: ["liquid", "--seed", "3"],
   "anole-meta": ["anole", "--seed", "3"],
   "anole-hf": ["anole", "--layout", "hf", "--seed", "3"],
+  star: ["star", "--seed", "3"],
 } as const;
 
 declare module "vitest" {

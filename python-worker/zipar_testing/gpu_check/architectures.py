@@ -25,6 +25,7 @@ from zipar_worker.families.llamagen.transformer import (
     LlamaGenTransformer,
 )
 from zipar_worker.families.lumina_mgpt.files import DEFAULTS as CHAMELEON
+from zipar_worker.families.star.transformer import StarTransformer, star_keys
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer, Transformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
@@ -98,6 +99,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         ),
         lumina("Emu3.5", grouped, chameleon, grid, max_prompt=32, head_norm="rms"),
         janus("Janus-Pro", llama, vq, grid),
+        star("STAR", grouped, replace(vq, attention_heads=4, has_unit_codes=False), grid, max_prompt=32),
         anole("Anole", llama, chameleon, grid, max_prompt=32),
         liquid("Liquid", structs.replace(llama, hidden_act="gelu_pytorch_tanh"), chameleon, grid, max_prompt=32),
     ]
@@ -187,6 +189,26 @@ def anole(
         guidance_scale=3.0,
         top_k=0,
         row_end="none",
+    )
+
+
+def star(name: str, config: LlamaConfig, vq: LlamaGenVQConfig, grid: tuple[int, int], max_prompt: int) -> Architecture:
+    """Of the layers, all but the first are the stack on top."""
+    decoder = replace(config.decoder, has_qkv_bias=True, inner_layer_count=1)
+    widths = (vq.embedding_dim, config.hidden_size, config.hidden_size)
+    length = _prompt_tokens(max_prompt)[0]
+    return Architecture(
+        name=name,
+        transformer=lambda: StarTransformer(decoder, config.vocab_size, config.rope_theta, vq.codebook_size, widths),
+        image_decoder=lambda: LlamaGenVQDecoder(vq),
+        rows=grid[0],
+        columns=grid[1],
+        code_count=vq.codebook_size,
+        prompt_slots=max_prompt,
+        prompt_tokens=(length, length),
+        guidance_scale=1.1,
+        top_k=0,
+        keys=star_keys(1, decoder.layer_count - 1),
     )
 
 

@@ -22,6 +22,7 @@ from zipar_worker.families.llamagen.text_encoder import Caption, OpenedTextEncod
 from zipar_worker.families.llamagen.transformer import CaptionEmbedding, ClassEmbedding, LlamaGenTransformer
 from zipar_worker.families.model import LoadedModel, OpenedModel, Stored, sampling_defaults
 from zipar_worker.families.prompts import PromptEncoder, TokenPrompts
+from zipar_worker.families.star.transformer import StarTransformer
 from zipar_worker.families.transformer import TokenTransformer, Transformer
 from zipar_worker.wire.protocol import (
     ClassCard,
@@ -150,7 +151,7 @@ def _prompts(architecture: Architecture, transformer: Transformer) -> PromptEnco
         if isinstance(embedding, ClassEmbedding):
             return ClassPrompts(embedding)
         return CaptionPrompts(embedding, cast(OpenedTextEncoder, _RandomCaptions(embedding)))
-    assert isinstance(transformer, TokenTransformer | JanusTransformer)
+    assert isinstance(transformer, TokenTransformer | JanusTransformer | StarTransformer)
     text_tokens = transformer.embedding.num_embeddings
 
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:

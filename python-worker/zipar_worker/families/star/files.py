@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from zipar_worker.checkpoints.choose_weights import Sought
+from zipar_worker.checkpoints.links import refuse_outside_links
 from zipar_worker.checkpoints.small_files import of_another_kind, read_json, unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
@@ -83,6 +84,7 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     """Reads shapes, not tensors. Raises `checkpoint`."""
     weights = find_weights(path) or path
     qwen = _find_qwen(weights, options.text_encoder_path)
+    refuse_outside_links(qwen)
     config_path = qwen / CONFIG_NAME
     config = _read_config(config_path)
     star = open_checkpoint(weights, Sought(("pixel_output_head.weight",), key=options.weights_key))
