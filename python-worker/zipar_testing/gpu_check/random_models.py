@@ -20,7 +20,7 @@ from zipar_worker.families.janus.transformer import JanusTransformer
 from zipar_worker.families.llamagen.prompt import CaptionPrompts, ClassPrompts
 from zipar_worker.families.llamagen.text_encoder import Caption, OpenedTextEncoder
 from zipar_worker.families.llamagen.transformer import CaptionEmbedding, ClassEmbedding, LlamaGenTransformer
-from zipar_worker.families.model import LoadedModel, OpenedModel, Stored, sampling_defaults
+from zipar_worker.families.model import LoadedModel, OpenedModel, Stored, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import PromptEncoder, TokenPrompts
 from zipar_worker.families.star.transformer import StarTransformer
 from zipar_worker.families.transformer import TokenTransformer, Transformer
@@ -80,7 +80,7 @@ def open_random(architecture: Architecture, tensors: RandomTensors = NO_TENSORS)
         transformer, decoder = architecture.transformer(), architecture.image_decoder()
     pixels = decoder.pixels_per_token
     rows, columns = architecture.rows, architecture.columns
-    grids = (Grid(rows=rows, columns=columns, width=columns * pixels, height=rows * pixels),)
+    grids = (pixel_grid(rows, columns, pixels),)
     return OpenedModel(
         family="random",
         name=architecture.name,

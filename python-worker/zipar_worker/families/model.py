@@ -217,6 +217,11 @@ def _card_name(name: str, remarks: tuple[str, ...]) -> str:
     return harmless(f"{name} ({'; '.join(remarks)})" if remarks else name)[:_NAME_CHARACTERS]
 
 
+def pixel_grid(rows: int, columns: int, pixels_per_token: int) -> Grid:
+    """A grid of so many tokens, with its size in pixels."""
+    return Grid(rows=rows, columns=columns, width=columns * pixels_per_token, height=rows * pixels_per_token)
+
+
 def grid_slots(grid: Grid, row_end: Literal["none", "token"]) -> int:
     """Slots of a finished grid, a row's end among its row's."""
     return grid.rows * (grid.columns + (row_end == "token"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,17 @@ def token_names(content: dict[str, Any]) -> dict[str, int]:
     """The ids of all tokens of a tokenizer file by name."""
     names: dict[str, int] = dict(content["model"]["vocab"])
     return names | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+
+
+def check_token_names(path: Path, names: Collection[str], needed: Iterable[str], model: str, remedy: str) -> None:
+    """Raises `checkpoint` where a tokenizer file lacks tokens that prompts of `model` need."""
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise WorkerError(
+            "checkpoint",
+            f"{path} lacks the tokens {', '.join(missing)} that prompts of {model} need. It belongs to another "
+            f"{remedy}",
+        )
 
 
 class _TokenizerModel(msgspec.Struct):

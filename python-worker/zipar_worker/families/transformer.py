@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from zipar_worker.checkpoints.key_map import Rules
+from zipar_worker.checkpoints.weights import Adapt
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.linear import Linear
-from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary
+from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary, repeat_head_norms
 
 LLAMA_MODEL_KEYS: Rules = (
     (r"^embedding\.", "model.embed_tokens."),
@@ -90,3 +91,16 @@ class TokenTransformer(Transformer):
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.head(hidden)
         return logits
+
+
+def adapt_tokens(code_ids: Sequence[int], vocabulary_size: int) -> Adapt:
+    """For a `TokenTransformer`: of a head over the whole vocabulary the rows of the codes, and `repeat_head_norms`."""
+    rows_of_codes = slice(code_ids.start, code_ids.stop) if isinstance(code_ids, range) else list(code_ids)
+
+    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
+        # What has another shape is left as it is, for the loader to refuse.
+        if name == "head.weight" and len(stored) == vocabulary_size:
+            return stored[rows_of_codes]
+        return repeat_head_norms(name, stored, rows)
+
+    return adapt

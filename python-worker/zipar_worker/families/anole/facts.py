@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.anole.files import Files
-from zipar_worker.families.decoder import repeat_head_norms
 from zipar_worker.families.llama_config import check_positions
 from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
 from zipar_worker.families.vq.chameleon_files import square_grid, stored_decoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
@@ -52,12 +49,6 @@ def model_of(files: Files) -> OpenedModel:
             has_interleaved_heads=files.has_interleaved_heads,
         )
 
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        # What has another shape is left as it is, for the loader to refuse.
-        if name == "head.weight" and len(stored) == config.vocab_size:
-            return stored[list(codes)]
-        return repeat_head_norms(name, stored, rows)
-
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         return [tokenizer.conditional(text.prompt), tokenizer.unconditional()]
 
@@ -76,6 +67,6 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, MAXIMAL_PROMPT_TOKENS, tokenizer.padding, transformer.embed_text, tokenizer.find_lost
         ),
-        transformer=Stored(transformer, files.checkpoint, files.keys, adapt),
+        transformer=Stored(transformer, files.checkpoint, files.keys, adapt_tokens(codes, config.vocab_size)),
         image_tokenizer=stored_decoder(files.image_tokenizer),
     )

@@ -11,14 +11,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from zipar_worker.checkpoints.choose_weights import Sought
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import glance_json, read_json
-from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
+from zipar_worker.checkpoints.weights import Checkpoint, glance_tensor_names, open_checkpoint
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.anole.meta import (
     META_CONFIG_NAME,
@@ -108,15 +105,7 @@ def is_called_anole(path: Path) -> bool:
 
 def has_image_decoder(path: Path) -> bool:
     """Whether weights in transformers' layout hold the decoder of an image tokenizer. A glance, not a check."""
-    index = glance_json(path / "model.safetensors.index.json") or {}
-    keys: Any = index.get("weight_map", {})
-    if (path / "model.safetensors").is_file():
-        try:
-            with safe_open(path / "model.safetensors", framework="pt") as file:
-                keys = list(file.keys())
-        except (SafetensorError, OSError, ValueError):
-            return False
-    return any(str(key).startswith(f"{VQ_PREFIX}decoder.") for key in keys)
+    return any(key.startswith(f"{VQ_PREFIX}decoder.") for key in glance_tensor_names(path))
 
 
 def _read_meta(path: Path, directory: Path, options: OpenOptions) -> Files:

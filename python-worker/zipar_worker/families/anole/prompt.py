@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipar_worker.errors import WorkerError
-from zipar_worker.families.plain_text import PlainText, read_tokenizer_file, token_names
+from zipar_worker.families.plain_text import PlainText, check_token_names, read_tokenizer_file, token_names
 from zipar_worker.families.vq.chameleon_files import CODE_NAME, code_ids
 
 _REQUIRED = ("<s>", "<pad>", "<racm3:break>", "<reserved08706>")
@@ -24,13 +23,7 @@ class AnoleTokenizer:
         """path: `text_tokenizer.json` of Meta or `tokenizer.json`. Raises `checkpoint`."""
         content = read_tokenizer_file(path)
         names = token_names(content)
-        missing = [name for name in _REQUIRED if name not in names]
-        if missing:
-            raise WorkerError(
-                "checkpoint",
-                f"{path} lacks the tokens {', '.join(missing)} that prompts of Anole need. It belongs to another "
-                f"model: take the tokenizer of GAIR/Anole-7b-v0.1.",
-            )
+        check_token_names(path, names, _REQUIRED, "Anole", "model: take the tokenizer of GAIR/Anole-7b-v0.1.")
         self.path = path
         self.codes = code_ids(path, names)
         self.greatest_id = max(names.values())

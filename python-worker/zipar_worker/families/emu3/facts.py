@@ -5,16 +5,14 @@ Facts: `image_generation.py` and `emu3/mllm/processing_emu3.py` of baaivision/Em
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.emu3.files import OFFICIAL_IMAGE_AREA, Files
 from zipar_worker.families.emu3.vocabulary import END_ROW, NEGATIVE_PROMPT, PADDING, POSITIVE_SUFFIX
 from zipar_worker.families.emu3.vq import adapt_vq_tensor
-from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, grid_slots, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
 from zipar_worker.families.vq.emu3 import Emu3VQDecoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
@@ -46,9 +44,6 @@ def model_of(files: Files) -> OpenedModel:
     grids = image_grids(files.image_area, pixels_per_token)
     longest_prompt = _longest_prompt(files, grids)
 
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        return stored[code_ids.start : code_ids.stop] if name == "head.weight" else stored
-
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         negative = NEGATIVE_PROMPT if text.negative_prompt is None else text.negative_prompt
         prompts = (text.prompt + POSITIVE_SUFFIX, negative)
@@ -68,7 +63,7 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, longest_prompt, vocabulary.ids[PADDING], transformer.embed_text, vocabulary.find_lost
         ),
-        transformer=Stored(transformer, files.weights, files.keys, adapt),
+        transformer=Stored(transformer, files.weights, files.keys, adapt_tokens(code_ids, config.vocab_size)),
         image_tokenizer=image_tokenizer,
     )
 
@@ -80,7 +75,7 @@ def image_grids(image_area: int, pixels_per_token: int) -> tuple[Grid, ...]:
         scale = (image_area / (height * width)) ** 0.5
         rows = max(round(height * scale / pixels_per_token), 1)
         columns = max(round(width * scale / pixels_per_token), 1)
-        grids.append(Grid(rows=rows, columns=columns, width=columns * pixels_per_token, height=rows * pixels_per_token))
+        grids.append(pixel_grid(rows, columns, pixels_per_token))
     # Small areas may give two ratios the same grid.
     return tuple(dict.fromkeys(grids))
 

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.decoder import repeat_head_norms
 from zipar_worker.families.emu3.vocabulary import END_ROW, PADDING
 from zipar_worker.families.emu3_5.files import KEYS, VQ_REPOSITORY, Files
 from zipar_worker.families.emu3_5.prompt import MAXIMAL_PROMPT_TOKENS, branch_ids
-from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, grid_slots, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
-from zipar_worker.families.vq.chameleon import ChameleonVQDecoder
-from zipar_worker.families.vq.llamagen import DECODER_KEYS
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
+from zipar_worker.families.vq.chameleon_files import stored_decoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
 NAME = "emu3-5"
@@ -58,15 +54,9 @@ def model_of(files: Files) -> OpenedModel:
             codes,
             vocabulary.ids[END_ROW],
         )
-    image_tokenizer = None
-    if files.image_tokenizer is not None:
-        with without_weights():
-            decoder = ChameleonVQDecoder(files.image_tokenizer.config)
-        _check_pixels(files.image_tokenizer.checkpoint.path, decoder.pixels_per_token)
-        image_tokenizer = Stored(decoder, files.image_tokenizer.checkpoint, DECODER_KEYS)
-
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        return stored[codes.start : codes.stop] if name == "head.weight" else repeat_head_norms(name, stored, rows)
+    image_tokenizer = stored_decoder(files.image_tokenizer)
+    if image_tokenizer is not None:
+        _check_pixels(image_tokenizer.checkpoint.path, image_tokenizer.module.pixels_per_token)
 
     def ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         return branch_ids(vocabulary, text.prompt, grid.rows, grid.columns)
@@ -90,14 +80,14 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             ids, longest_prompt, vocabulary.ids[PADDING], transformer.embed_text, vocabulary.find_lost
         ),
-        transformer=Stored(transformer, files.weights, KEYS, adapt),
+        transformer=Stored(transformer, files.weights, KEYS, adapt_tokens(codes, config.vocab_size)),
         image_tokenizer=image_tokenizer,
     )
 
 
 def _grids(size: tuple[int, int] | None) -> tuple[Grid, ...]:
     """The official ones; another size that the user names at opening stands alone."""
-    official = tuple(_grid(rows, columns) for rows, columns in OFFICIAL_GRIDS)
+    official = tuple(pixel_grid(rows, columns, PIXELS_PER_TOKEN) for rows, columns in OFFICIAL_GRIDS)
     if size is None or any((grid.width, grid.height) == size for grid in official):
         return official
     width, height = size
@@ -109,11 +99,7 @@ def _grids(size: tuple[int, int] | None) -> tuple[Grid, ...]:
             f"{PIXELS_PER_TOKEN} and at most {longest}. Leave the size out for the official ones, such as "
             f"{official[0].width} x {official[0].height}.",
         )
-    return (_grid(height // PIXELS_PER_TOKEN, width // PIXELS_PER_TOKEN),)
-
-
-def _grid(rows: int, columns: int) -> Grid:
-    return Grid(rows=rows, columns=columns, width=columns * PIXELS_PER_TOKEN, height=rows * PIXELS_PER_TOKEN)
+    return (pixel_grid(height // PIXELS_PER_TOKEN, width // PIXELS_PER_TOKEN, PIXELS_PER_TOKEN),)
 
 
 def _longest_prompt(files: Files, grids: tuple[Grid, ...]) -> int:

@@ -31,8 +31,8 @@ from zipar_worker.families.llama_config import (
     with_tied_head,
 )
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS
-from zipar_worker.families.vq.chameleon import ChameleonVQConfig
 from zipar_worker.families.vq.chameleon_config import check_vq_claims, read_vq_config
+from zipar_worker.families.vq.chameleon_files import ImageTokenizer
 from zipar_worker.families.vq.llamagen import sought_tokenizer
 
 CONFIG_NAME = "config.json"
@@ -54,14 +54,6 @@ _TOKENIZER_PLACES = (TOKENIZER_NAME, f"src/{TOKENIZER_NAME}")
 
 _MOST_UNNAMED = 1023
 """Rows of a vocabulary that is padded to a round size."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTokenizer:
-    """The opened weights of the image tokenizer and the shape of its decoder."""
-
-    checkpoint: Checkpoint
-    config: ChameleonVQConfig
 
 
 @dataclass(frozen=True, slots=True)

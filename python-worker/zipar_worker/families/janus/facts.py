@@ -8,7 +8,7 @@ from __future__ import annotations
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.janus.files import Files
 from zipar_worker.families.janus.transformer import JanusTransformer
-from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
 from zipar_worker.families.vq.llamagen import LlamaGenVQDecoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
@@ -28,8 +28,8 @@ def model_of(files: Files) -> OpenedModel:
     with without_weights():
         transformer = JanusTransformer(config)
         image_decoder = LlamaGenVQDecoder(files.image_tokenizer)
-    side, size = config.side, config.side * image_decoder.pixels_per_token
-    grids = (Grid(rows=side, columns=side, width=size, height=size),)
+    side = config.side
+    grids = (pixel_grid(side, side, image_decoder.pixels_per_token),)
     longest_prompt = min(MAX_PROMPT_TOKENS, config.language.max_position_embeddings - side * side)
 
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:

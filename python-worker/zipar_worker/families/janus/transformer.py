@@ -7,14 +7,11 @@ Text enters through Llama's own embedding. A code enters as a row of a small tab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 from torch import Tensor, nn
 
-from zipar_worker.execute.linear import Linear
 from zipar_worker.families.decoder import Decoder, Rotary
 from zipar_worker.families.janus.config import JanusConfig
+from zipar_worker.families.perceptron import Perceptron
 from zipar_worker.families.transformer import Transformer
 
 
@@ -41,18 +38,3 @@ class JanusTransformer(Transformer):
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.gen_head(hidden)
         return logits
-
-
-class Perceptron(nn.Module):
-    """Linear maps with exact GELUs between them. The keys are `layers.0`, `layers.2`, `layers.4`, ..."""
-
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(Linear(widths[0], widths[1], bias=True))
-        for width_in, width_out in pairwise(widths[1:]):
-            self.layers.extend((nn.GELU(), Linear(width_in, width_out, bias=True)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [..., first width] -> [..., last width]"""
-        y: Tensor = self.layers(x)
-        return y

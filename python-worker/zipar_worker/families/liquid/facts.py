@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.liquid.files import KEYS, Files
 from zipar_worker.families.llama_config import check_positions
 from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
 from zipar_worker.families.vq.chameleon_files import square_grid, stored_decoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
@@ -44,11 +42,6 @@ def model_of(files: Files) -> OpenedModel:
             embedding_scale=config.hidden_size**0.5,
         )
 
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        # What has another shape is left as it is, for the loader to refuse.
-        is_whole = name == "head.weight" and len(stored) == config.vocab_size
-        return stored[code_ids.start : code_ids.stop] if is_whole else stored
-
     def branch_ids(text: TextConditioning, grid: Grid) -> list[list[int]]:
         return [tokenizer.conditional(text.prompt), tokenizer.unconditional()]
 
@@ -72,6 +65,6 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, MAXIMAL_PROMPT_TOKENS, tokenizer.padding, transformer.embed_text, tokenizer.find_lost
         ),
-        transformer=Stored(transformer, files.checkpoint, KEYS, adapt),
+        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tokens(code_ids, config.vocab_size)),
         image_tokenizer=stored_decoder(files.image_tokenizer),
     )

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.plain_text import PlainText, read_tokenizer_file, token_names
+from zipar_worker.families.plain_text import PlainText, check_token_names, read_tokenizer_file, token_names
 
 TOKENIZER_NAME = "tokenizer.json"
 BEGIN_TEXT = "<bos>"
@@ -32,13 +32,8 @@ class LiquidTokenizer:
         """path: a `tokenizer.json`. Raises `checkpoint` where it is damaged or lacks a token that prompts need."""
         content = read_tokenizer_file(path)
         names = token_names(content)
-        missing = [name for name in (BEGIN_TEXT, PADDING, BEGIN_IMAGE, UNCONDITIONAL) if name not in names]
-        if missing:
-            raise WorkerError(
-                "checkpoint",
-                f"{path} lacks the tokens {', '.join(missing)} that prompts of Liquid need. It belongs to another "
-                f"model, such as Gemma itself: take the {TOKENIZER_NAME} of Junfeng5/Liquid_V1_7B.",
-            )
+        remedy = f"model, such as Gemma itself: take the {TOKENIZER_NAME} of Junfeng5/Liquid_V1_7B."
+        check_token_names(path, names, (BEGIN_TEXT, PADDING, BEGIN_IMAGE, UNCONDITIONAL), "Liquid", remedy)
         if sorted({*names.values()}) != list(range(len(names))):
             raise WorkerError(
                 "checkpoint",

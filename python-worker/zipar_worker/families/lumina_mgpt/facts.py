@@ -9,19 +9,15 @@ Facts: `lumina_mgpt/inference_solver.py` and README.md of Alpha-VLLM/Lumina-mGPT
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
-from zipar_worker.checkpoints.weights import Adapt, without_weights
+from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.decoder import repeat_head_norms
 from zipar_worker.families.lumina_mgpt.files import KEYS, Files
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, known_sizes
-from zipar_worker.families.model import OpenedModel, Stored, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
 from zipar_worker.families.vq.chameleon_files import stored_decoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
@@ -44,7 +40,10 @@ def model_of(files: Files) -> OpenedModel:
     image_tokenizer = stored_decoder(files.image_tokenizer)
     if image_tokenizer is not None:
         _check_pixels(image_tokenizer.module.pixels_per_token)
-    grids = tuple(_grid(width, height) for width, height in known_sizes(files.target))
+    grids = tuple(
+        pixel_grid(height // PIXELS_PER_TOKEN, width // PIXELS_PER_TOKEN, PIXELS_PER_TOKEN)
+        for width, height in known_sizes(files.target)
+    )
     # A quarter of a row: 12 at 768 pixels, near the 11 that ZipAR's authors use there.
     window = max(1, grids[0].columns // 4)
 
@@ -66,21 +65,9 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text, files.tokenizer.find_lost
         ),
-        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tensors(vocabulary.codes, config.vocab_size)),
+        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tokens(vocabulary.codes, config.vocab_size)),
         image_tokenizer=image_tokenizer,
     )
-
-
-def adapt_tensors(codes: Sequence[int], vocabulary_size: int) -> Adapt:
-    """Of a head over the whole vocabulary, the rows of the codes; of norms of groups of heads, one for each head."""
-
-    def adapt(name: str, stored: Tensor, rows: int) -> Tensor:
-        # What has another shape is left as it is, for the loader to refuse.
-        if name == "head.weight" and len(stored) == vocabulary_size:
-            return stored[list(codes)]
-        return repeat_head_norms(name, stored, rows)
-
-    return adapt
 
 
 def _check_pixels(pixels_per_token: int) -> None:
@@ -90,7 +77,3 @@ def _check_pixels(pixels_per_token: int) -> None:
             f"The image tokenizer makes {pixels_per_token} x {pixels_per_token} pixels of a token, but Lumina-mGPT "
             f"plans images of {PIXELS_PER_TOKEN} x {PIXELS_PER_TOKEN} per token. Use the one of Chameleon.",
         )
-
-
-def _grid(width: int, height: int) -> Grid:
-    return Grid(rows=height // PIXELS_PER_TOKEN, columns=width // PIXELS_PER_TOKEN, width=width, height=height)

@@ -15,14 +15,13 @@ from dataclasses import replace
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.llama_config import check_positions
-from zipar_worker.families.lumina_mgpt.facts import adapt_tensors
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, known_sizes
 from zipar_worker.families.lumina_mgpt_2.files import KEYS, Files
 from zipar_worker.families.lumina_mgpt_2.vq import KEYS as IMAGE_TOKENIZER_KEYS
 from zipar_worker.families.lumina_mgpt_2.vq import ImageTokenizer
-from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, grid_slots, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.transformer import TokenTransformer, adapt_tokens
 from zipar_worker.families.vq.movqgan import MoVQDecoder, SpatialDecoder
 from zipar_worker.wire.protocol import Grid, TextCard, TextConditioning
 
@@ -41,7 +40,10 @@ def model_of(files: Files) -> OpenedModel:
         transformer = TokenTransformer(
             decoder_config, config.vocab_size, config.rope_theta, vocabulary.codes, vocabulary.row_end
         )
-    grids = tuple(_grid(width, height) for width, height in known_sizes(files.target))
+    grids = tuple(
+        pixel_grid(height // PIXELS_PER_TOKEN, width // PIXELS_PER_TOKEN, PIXELS_PER_TOKEN)
+        for width, height in known_sizes(files.target)
+    )
     slots = MAXIMAL_PROMPT_TOKENS + max(grid_slots(grid, "token") for grid in grids)
     check_positions(files.config_path, config, slots)
 
@@ -67,7 +69,7 @@ def model_of(files: Files) -> OpenedModel:
         prompts=TokenPrompts(
             branch_ids, MAXIMAL_PROMPT_TOKENS, vocabulary.padding, transformer.embed_text, tokenizer.find_lost
         ),
-        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tensors(vocabulary.codes, config.vocab_size)),
+        transformer=Stored(transformer, files.checkpoint, KEYS, adapt_tokens(vocabulary.codes, config.vocab_size)),
         image_tokenizer=_stored(files.image_tokenizer) if files.image_tokenizer is not None else None,
     )
 
@@ -83,7 +85,3 @@ def _stored(tokenizer: ImageTokenizer) -> Stored[MoVQDecoder]:
             f"movqgan_270M.ckpt of ai-forever/MoVQGAN.",
         )
     return Stored(decoder, tokenizer.checkpoint, IMAGE_TOKENIZER_KEYS)
-
-
-def _grid(width: int, height: int) -> Grid:
-    return Grid(rows=height // PIXELS_PER_TOKEN, columns=width // PIXELS_PER_TOKEN, width=width, height=height)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.errors import WorkerError
 from zipar_worker.families.llama_config import check_positions
-from zipar_worker.families.model import OpenedModel, Stored, grid_slots, sampling_defaults
+from zipar_worker.families.model import OpenedModel, Stored, grid_slots, pixel_grid, sampling_defaults
 from zipar_worker.families.prompts import TokenPrompts
 from zipar_worker.families.star.files import Files
 from zipar_worker.families.star.transformer import StarTransformer, star_keys
@@ -78,4 +78,4 @@ def _grid(size: tuple[int, int] | None, pixels_per_token: int) -> Grid:
             f"the published models were trained for {_SIDE * pixels_per_token}.",
         )
     side = width // pixels_per_token
-    return Grid(rows=side, columns=side, width=width, height=height)
+    return pixel_grid(side, side, pixels_per_token)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipar_worker.errors import WorkerError
-from zipar_worker.families.plain_text import PlainText, read_tokenizer_file, token_names
+from zipar_worker.families.plain_text import PlainText, check_token_names, read_tokenizer_file, token_names
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -31,13 +30,8 @@ class StarTokenizer:
         self.path = path
         content = read_tokenizer_file(path)
         names = token_names(content)
-        missing = [name for name in (BEGIN_TURN, END_TURN, BEGIN_IMAGE, PADDING) if name not in names]
-        if missing:
-            raise WorkerError(
-                "checkpoint",
-                f"{path} lacks the tokens {', '.join(missing)} that prompts of STAR need. It belongs to another model: "
-                f"take that of Qwen/Qwen2.5-VL-7B-Instruct.",
-            )
+        remedy = "model: take that of Qwen/Qwen2.5-VL-7B-Instruct."
+        check_token_names(path, names, (BEGIN_TURN, END_TURN, BEGIN_IMAGE, PADDING), "STAR", remedy)
         self._text = PlainText(path, content, {token["content"] for token in content.get("added_tokens", [])})
         self._ids = names
         self.find_lost = self._text.find_lost

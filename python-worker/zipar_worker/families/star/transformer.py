@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.execute.linear import Linear
 from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary
-from zipar_worker.families.janus.transformer import Perceptron
+from zipar_worker.families.perceptron import Perceptron
 from zipar_worker.families.transformer import Transformer
 
 

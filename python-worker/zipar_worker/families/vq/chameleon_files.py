@@ -15,7 +15,7 @@ from pathlib import Path
 from zipar_worker.checkpoints.small_files import unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint, without_weights
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.model import Stored
+from zipar_worker.families.model import Stored, pixel_grid
 from zipar_worker.families.plain_text import read_tokenizer_file
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.chameleon_config import check_vq_claims, read_vq_config
@@ -61,8 +61,7 @@ def square_grid(tokenizer: ImageTokenizer | None) -> Grid:
     """That of the image tokenizer's training, which Chameleon and its kin draw; of Meta's where there is none."""
     config = ChameleonVQConfig() if tokenizer is None else tokenizer.config
     side = config.training_resolution // config.pixels_per_token
-    pixels = side * config.pixels_per_token
-    return Grid(rows=side, columns=side, width=pixels, height=pixels)
+    return pixel_grid(side, side, config.pixels_per_token)
 
 
 def find_image_tokenizer(path: Path, given: Path | None) -> Path | None:

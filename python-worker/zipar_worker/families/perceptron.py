@@ -1,0 +1,25 @@
+"""What lifts codes to the width of a transformer, and brings hidden states to codes, in Janus and STAR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from zipar_worker.execute.linear import Linear
+
+
+class Perceptron(nn.Module):
+    """Linear maps with exact GELUs between them. The keys are `layers.0`, `layers.2`, `layers.4`, ..."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(Linear(widths[0], widths[1], bias=True))
+        for width_in, width_out in pairwise(widths[1:]):
+            self.layers.extend((nn.GELU(), Linear(width_in, width_out, bias=True)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., first width] -> [..., last width]"""
+        y: Tensor = self.layers(x)
+        return y
