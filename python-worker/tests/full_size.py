@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from executor_driver import Feed, forward_request
+from executor_driver import DRAW, NONE, Feed, forward_request
+from token_images import encode_request
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -66,6 +67,36 @@ def load(opened: OpenedModel, kv_bytes_per_slot: int) -> FullSize:
     assert stored == 2 * cache.stored_slot_count * kv_bytes_per_slot
     assert description.card.kv_bytes_per_slot == kv_bytes_per_slot
     return FullSize(executor, family, description)
+
+
+@dataclass(frozen=True)
+class Wavefront:
+    """A step in which `row_count` rows are under way, each `lag` tokens behind the one above; the first at `column`."""
+
+    row_count: int
+    lag: int
+    column: int
+    row_end: int | None = None
+    """The row-end token of a family that has one; the first row ends where its column is the last."""
+
+
+def check_an_image(
+    model: FullSize, side: int, wavefront: Wavefront, sampling: tuple[float, float, int, float], pixels: int
+) -> None:
+    """A prefill, a step and a decoding of `side` x `side` tokens. sampling: as of `Feed`; pixels: of a side."""
+    length = model.executor.encode_prompt(encode_request(side, side, "an otter in the rain")).prompt_length
+    prefill = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
+    # One flag, token and probability as float64, sent as pairs of float32.
+    assert model.run(Feed(1, prefill, [(0, length)], [0.5], *sampling)).shape == (2 * 3,)
+    count, row_end = wavefront.row_count, wavefront.row_end
+    stride = side if row_end is None else side + 1
+    slots = [length + row * stride + wavefront.column - wavefront.lag * row for row in range(count)]
+    runs = [(0, slots[0] + 1), *((length + row * stride, slot + 1) for row, slot in enumerate(slots) if row)]
+    first = 5 if row_end is None else row_end
+    queries = [(first, slots[0], DRAW), *((5, slot, DRAW) for slot in slots[1:])]
+    assert model.run(Feed(1, queries, runs, [0.5] * count, *sampling)).shape == (2 * 3 * count,)
+    image = model.family.decode_image(torch.zeros((side, side), dtype=torch.int64, device=CUDA))
+    assert (image.shape, image.device, image.dtype) == ((pixels, pixels, 3), CUDA, torch.float32)
 
 
 def empty_checkpoint(module: nn.Module, dtype: torch.dtype, keys: KeyMap = NO_RULES) -> Checkpoint:

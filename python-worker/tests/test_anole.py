@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 from executor_driver import DRAW, NONE, Driver, Feed, start
-from safetensors.torch import load_file, save_file
+from spoiling import Spoilt, check_refused, edit, rewrite, set_fields, without
+from token_images import encode_request, generate_raster
 from torch import Tensor
 from transformers import ChameleonConfig, ChameleonModel
 
@@ -26,7 +27,7 @@ from zipar_worker.families import companions_of, open_family
 from zipar_worker.families.anole.facts import MAXIMAL_PROMPT_TOKENS
 from zipar_worker.families.anole.prompt import AnoleTokenizer
 from zipar_worker.families.description import OpenOptions
-from zipar_worker.wire.protocol import EncodePrompt, HubSource, ModelReference, TextCard, TextConditioning
+from zipar_worker.wire.protocol import HubSource, ModelReference, TextCard
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "anole_official.json").read_text())
 CODE_COUNT = 64
@@ -56,31 +57,7 @@ def hub(tiny: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def encode(driver: Driver, prompt: str, *, negative_prompt: str | None = None) -> Any:
-    return driver.executor.encode_prompt(
-        EncodePrompt(
-            epoch=0,
-            request=0,
-            frames=(),
-            sequence=1,
-            cache_rows=(0, 1),
-            rows=ROWS,
-            columns=ROWS,
-            conditioning=TextConditioning(prompt=prompt, negative_prompt=negative_prompt),
-        )
-    )
-
-
-def generate(driver: Driver, prompt: str) -> list[int]:
-    """Greedy codes in next-token order, guided by two branches."""
-    length = encode(driver, prompt).prompt_length
-    queries = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-    tokens: list[int] = []
-    while len(tokens) < ROWS * ROWS:
-        end = queries[-1][1] + 1
-        tokens.append(driver.forward(Feed(1, queries, [(0, end)], [0.5], 3.0)).drawn_tokens[0])
-        queries = [(tokens[-1], end, DRAW)]
-    driver.executor.release([1])
-    return tokens
+    return driver.executor.encode_prompt(encode_request(ROWS, ROWS, prompt, negative_prompt))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -90,7 +67,7 @@ def test_greedy_tokens_and_pixels_of_two_branches_equal_the_official_ones_of_thr
 ) -> None:
     driver = start(tiny[layout], image_count=1)
     for case in OFFICIAL["generated"]:
-        assert generate(driver, case["prompt"]) == case["tokens"]
+        assert generate_raster(driver, encode_request(ROWS, ROWS, case["prompt"]), 3.0) == case["tokens"]
     family = driver.executor._family
     assert family is not None
     codes = torch.tensor(OFFICIAL["generated"][0]["tokens"]).view(ROWS, ROWS)
@@ -228,25 +205,9 @@ def test_a_decoder_among_the_weights_tells_an_anole_whatever_its_name(hub: Path,
     assert open_family(hub.rename(tmp_path / "a" / "b" / "mine"), OpenOptions()).family == "anole"
 
 
-def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
-    """Replaces the shards by one file with changed tensors."""
-    state: dict[str, Tensor] = {}
-    for shard in directory.glob("model-*.safetensors"):
-        state |= load_file(shard)
-        shard.unlink()
-    (directory / "model.safetensors.index.json").unlink()
-    save_file({name: tensor.contiguous() for name, tensor in change(state).items()}, directory / "model.safetensors")
-
-
 def rewrite_meta(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     path = directory / MODEL / "consolidated.pth"
     torch.save(change(torch.load(path, weights_only=True)), path)
-
-
-def edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text, text[:2000]
-    path.write_text(text.replace(before, after))
 
 
 def set_params(path: Path, **fields: object) -> None:
@@ -254,18 +215,9 @@ def set_params(path: Path, **fields: object) -> None:
     (path / MODEL / "params.json").write_text(json.dumps(params | {"model": params["model"] | fields}))
 
 
-def set_fields(path: Path, **fields: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
 def set_vq(path: Path, **fields: object) -> None:
     config = json.loads((path / "config.json").read_text())
     set_fields(path / "config.json", vq_config=config["vq_config"] | fields)
-
-
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    assert name in state
-    return {key: tensor for key, tensor in state.items() if key != name}
 
 
 def cut(path: Path) -> None:
@@ -275,7 +227,7 @@ def cut(path: Path) -> None:
 WQ = "layers.1.attention.wq.weight"
 TEXT = Path("tokenizer/text_tokenizer.json")
 YAML = Path("tokenizer/vqgan.yaml")
-SPOILT_META: dict[str, tuple[Callable[[Path], object], str]] = {
+SPOILT_META: dict[str, Spoilt] = {
     "a missing tensor": (
         lambda path: rewrite_meta(path, lambda state: without(state, WQ)),
         r"consolidated\.pth lacks 1 tensors.*layers\.1\.attention\.wq\.weight",
@@ -365,7 +317,7 @@ SPOILT_META: dict[str, tuple[Callable[[Path], object], str]] = {
     "no vqgan.yaml": (lambda path: (path / YAML).unlink(), r"lacks vqgan\.yaml"),
 }
 CONV = "model.vqmodel.decoder.conv_in.weight"
-SPOILT_HUB: dict[str, tuple[Callable[[Path], object], str]] = {
+SPOILT_HUB: dict[str, Spoilt] = {
     "a missing tensor": (
         lambda path: rewrite(path, lambda state: without(state, "model.norm.weight")),
         r"model\.safetensors lacks 1 tensors.*model\.norm\.weight",
@@ -414,21 +366,14 @@ SPOILT_HUB: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def check_refused(path: Path, spoil: Callable[[Path], object], message: str) -> None:
-    spoil(path)
-    with pytest.raises(WorkerError, match=message) as caught:
-        open_family(path, OpenOptions()).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
-    assert caught.value.code == "checkpoint"
-
-
 @pytest.mark.parametrize("name", SPOILT_META)
 def test_a_spoilt_checkpoint_of_metas_layout_is_refused_with_the_file_and_the_reason(meta: Path, name: str) -> None:
-    check_refused(meta, *SPOILT_META[name])
+    check_refused(meta, SPOILT_META[name], OpenOptions())
 
 
 @pytest.mark.parametrize("name", SPOILT_HUB)
 def test_a_spoilt_checkpoint_of_the_other_layout_is_refused_with_the_file_and_the_reason(hub: Path, name: str) -> None:
-    check_refused(hub, *SPOILT_HUB[name])
+    check_refused(hub, SPOILT_HUB[name], OpenOptions())
 
 
 def test_chameleon_itself_is_refused(meta: Path, tmp_path: Path) -> None:

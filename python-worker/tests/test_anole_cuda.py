@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from executor_driver import DRAW, NONE, Feed
-from full_size import CUDA, empty_checkpoint, fake_gpu, load
+from full_size import Wavefront, check_an_image, empty_checkpoint, fake_gpu, load
 from msgspec import structs
 
 from zipar_testing.tiny.anole import meta_name
@@ -22,7 +21,6 @@ from zipar_worker.families.anole.prompt import AnoleTokenizer
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.chameleon_files import ImageTokenizer
-from zipar_worker.wire.protocol import EncodePrompt, TextConditioning
 
 OFFICIAL = structs.replace(HF_DEFAULTS, num_key_value_heads=32)
 SIDE = 32
@@ -72,26 +70,4 @@ def test_a_prefill_a_step_of_four_queries_and_a_decoding_wait_for_nothing_in_the
         assert (card.code_count, card.grids[0].rows, card.grids[0].width) == (8192, SIDE, 512)
         assert (card.defaults.top_k, card.defaults.window) == (0, 8)
         assert model.description.slot_count == MAXIMAL_PROMPT_TOKENS + 1024
-        encoded = model.executor.encode_prompt(
-            EncodePrompt(
-                epoch=0,
-                request=0,
-                frames=(),
-                sequence=1,
-                cache_rows=(0, 1),
-                rows=SIDE,
-                columns=SIDE,
-                conditioning=TextConditioning(prompt="an otter in the rain", negative_prompt=None),
-            )
-        )
-        length = encoded.prompt_length
-        prefill = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-        # One flag, token and probability as float64, sent as pairs of float32.
-        assert model.run(Feed(1, prefill, [(0, length)], [0.5], 3.0, 0.7, 0, 0.9)).shape == (2 * 3,)
-        # Four rows are under way, each eight tokens behind the one above.
-        slots = [length + row * SIDE + 30 - 8 * row for row in range(4)]
-        runs = [(0, slots[0] + 1), *((length + row * SIDE, slot + 1) for row, slot in enumerate(slots) if row)]
-        queries = [(5, slot, DRAW) for slot in slots]
-        assert model.run(Feed(1, queries, runs, [0.5] * 4, 3.0, 0.7, 0, 0.9)).shape == (2 * 3 * 4,)
-        pixels = model.family.decode_image(torch.zeros((SIDE, SIDE), dtype=torch.int64, device=CUDA))
-        assert (pixels.shape, pixels.device, pixels.dtype) == ((512, 512, 3), CUDA, torch.float32)
+        check_an_image(model, SIDE, Wavefront(row_count=4, lag=8, column=30), (3.0, 0.7, 0, 0.9), pixels=512)

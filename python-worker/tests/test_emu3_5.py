@@ -19,6 +19,7 @@ import torch
 from executor_driver import DISTRIBUTION, DRAW, NONE, Driver, Feed, forward_request, start
 from msgspec import structs
 from safetensors.torch import load_file, save_file
+from spoiling import edit, set_fields
 from token_images import encode_request, generate, generate_by_window, masked_by_window
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -271,8 +272,7 @@ def test_the_hub_gives_the_image_tokenizer_too() -> None:
 
 
 def edit_config(path: Path, **changes: object) -> None:
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | changes))
+    set_fields(path / "config.json", **changes)
 
 
 def edit_tensors(path: Path, name: str, change: Callable[[dict[str, Tensor]], object]) -> None:
@@ -291,12 +291,6 @@ def edit_vq(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     content = torch.load(path / VQ / "model.ckpt", weights_only=True)
     change(content["state_dict"])
     torch.save(content, path / VQ / "model.ckpt")
-
-
-def edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
 
 
 def cut(path: Path) -> None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from executor_driver import DRAW, NONE, Driver, Feed, start
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from executor_driver import Driver, start
+from spoiling import Spoilt, check_refused, edit, rewrite, set_fields, without
+from token_images import encode_request, generate_raster
 
 from zipar_testing.tiny.__main__ import main as write_tiny
 from zipar_worker.errors import WorkerError
@@ -23,7 +22,7 @@ from zipar_worker.families import companions_of, open_family
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.liquid.facts import MAXIMAL_PROMPT_TOKENS
 from zipar_worker.families.liquid.prompt import LiquidTokenizer
-from zipar_worker.wire.protocol import EncodePrompt, HubSource, TextCard, TextConditioning
+from zipar_worker.wire.protocol import HubSource, TextCard
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "liquid_official.json").read_text())
 CODE_COUNT = 64
@@ -49,38 +48,13 @@ def driver(tiny: Path) -> Driver:
 
 
 def encode(driver: Driver, prompt: str, *, negative_prompt: str | None = None, rows: int = ROWS) -> Any:
-    return driver.executor.encode_prompt(
-        EncodePrompt(
-            epoch=0,
-            request=0,
-            frames=(),
-            sequence=1,
-            cache_rows=(0, 1),
-            rows=rows,
-            columns=rows,
-            conditioning=TextConditioning(prompt=prompt, negative_prompt=negative_prompt),
-        )
-    )
-
-
-def generate(driver: Driver, prompt: str, guidance_scale: float) -> list[int]:
-    """Greedy codes in next-token order."""
-    length = encode(driver, prompt).prompt_length
-    queries = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-    tokens: list[int] = []
-    while len(tokens) < ROWS * ROWS:
-        end = queries[-1][1] + 1
-        result = driver.forward(Feed(1, queries, [(0, end)], [0.5], guidance_scale))
-        tokens.append(result.drawn_tokens[0])
-        queries = [(tokens[-1], end, DRAW)]
-    driver.executor.release([1])
-    return tokens
+    return driver.executor.encode_prompt(encode_request(rows, rows, prompt, negative_prompt))
 
 
 @pytest.mark.parametrize("case", OFFICIAL["generated"], ids=lambda case: f"guidance {case['guidance']}")
 @torch.inference_mode()
 def test_greedy_tokens_equal_those_of_the_official_code(driver: Driver, case: dict[str, Any]) -> None:
-    assert generate(driver, case["prompt"], case["guidance"]) == case["tokens"]
+    assert generate_raster(driver, encode_request(ROWS, ROWS, case["prompt"]), case["guidance"]) == case["tokens"]
 
 
 @torch.inference_mode()
@@ -195,26 +169,6 @@ def test_a_head_of_its_own_is_used_and_told(copy: Path) -> None:
     torch.testing.assert_close(transformer.logits(torch.eye(48)).T, -transformer.embedding(ids), atol=1e-6, rtol=1e-5)
 
 
-def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
-    """Replaces the shards by one file with changed tensors."""
-    state: dict[str, Tensor] = {}
-    for shard in directory.glob("model-*.safetensors"):
-        state |= load_file(shard)
-        shard.unlink()
-    (directory / "model.safetensors.index.json").unlink()
-    save_file({name: tensor.clone() for name, tensor in change(state).items()}, directory / "model.safetensors")
-
-
-def edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text, text[:2000]
-    path.write_text(text.replace(before, after))
-
-
-def set_fields(path: Path, **fields: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
 def flip_bits(path: Path) -> None:
     """Of the header, where a safetensors file says what it holds."""
     content = bytearray(path.read_bytes())
@@ -222,12 +176,8 @@ def flip_bits(path: Path) -> None:
     path.write_bytes(content)
 
 
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if key != name}
-
-
 UP = "model.layers.1.mlp.up_proj.weight"
-SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+SPOILT: dict[str, Spoilt] = {
     "a missing tensor": (
         lambda path: rewrite(path, lambda state: without(state, UP)),
         r"model\.safetensors lacks 1 tensors.*layers\.1\.mlp\.up_proj\.weight",
@@ -359,8 +309,4 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_spoilt_checkpoint_is_refused_with_the_file_and_the_reason(copy: Path, name: str) -> None:
-    spoil, message = SPOILT[name]
-    spoil(copy)
-    with pytest.raises(WorkerError, match=message) as caught:
-        open_family(copy, OpenOptions()).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
-    assert caught.value.code == "checkpoint"
+    check_refused(copy, SPOILT[name], OpenOptions())

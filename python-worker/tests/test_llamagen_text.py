@@ -17,6 +17,7 @@ from msgspec import structs
 from plain_llamagen import PlainConfig, PlainSequence, parameter_shapes
 from safetensors.torch import load_file, save_file
 from test_llamagen import official_vq_file
+from token_images import encode_request
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -538,19 +539,7 @@ def test_the_published_shape_runs_on_cuda_in_the_memory_that_was_announced() -> 
     assert stored == pytest.approx(2 * description.slot_count * 180 * 1024, rel=0.02)
 
     rows, columns = OFFICIAL_TRANSFORMER.rows, OFFICIAL_TRANSFORMER.columns
-    conditioning = TextConditioning(prompt="a red cat", negative_prompt=None)
-    executor.encode_prompt(
-        EncodePrompt(
-            epoch=0,
-            request=0,
-            frames=(),
-            sequence=1,
-            cache_rows=(0, 1),
-            rows=rows,
-            columns=columns,
-            conditioning=conditioning,
-        )
-    )
+    executor.encode_prompt(encode_request(rows, columns, "a red cat"))
     first = CAPTION_LENGTH
     prompt = [(0, slot, DRAW if slot == first - 1 else NONE) for slot in range(first)]
     prefill = Feed(1, prompt, [(0, first)], [0.5], 7.5, 1.0, 1000)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from executor_driver import DRAW, NONE, Driver, Feed, start
-from safetensors.torch import load_file, save_file
+from spoiling import edit, rewrite, without
+from token_images import encode_request
 from torch import Tensor
 from transformers import ChameleonConfig, ChameleonModel
 
@@ -23,7 +24,7 @@ from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.lumina_mgpt.prompt import MAXIMAL_PROMPT_TOKENS, PromptTokenizer, known_sizes
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.chameleon_files import code_ids
-from zipar_worker.wire.protocol import EncodePrompt, TextCard, TextConditioning
+from zipar_worker.wire.protocol import TextCard
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "lumina_mgpt_official.json").read_text())
 CODE_COUNT = 64
@@ -48,16 +49,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 def encode(
     driver: Driver, prompt: str, rows: int, columns: int, *, negative_prompt: str | None = None, branches: int = 2
 ) -> Any:
-    request = EncodePrompt(
-        epoch=0,
-        request=0,
-        frames=(),
-        sequence=1,
-        cache_rows=tuple(range(branches)),
-        rows=rows,
-        columns=columns,
-        conditioning=TextConditioning(prompt=prompt, negative_prompt=negative_prompt),
-    )
+    request = encode_request(rows, columns, prompt, negative_prompt, tuple(range(branches)))
     return driver.executor.encode_prompt(request)
 
 
@@ -271,27 +263,7 @@ def test_the_files_of_meta_may_lie_elsewhere_and_lend_their_tokenizer(copy: Path
         assert open_family(copy, options).describe(torch.float32).card.image_decoder is not None
 
 
-def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
-    """Replaces the shards by one file with changed tensors."""
-    state: dict[str, Tensor] = {}
-    for shard in directory.glob("model-*.safetensors"):
-        state |= load_file(shard)
-        shard.unlink()
-    (directory / "model.safetensors.index.json").unlink()
-    save_file({name: tensor.contiguous() for name, tensor in change(state).items()}, directory / "model.safetensors")
-
-
-def edit(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
-
-
 META = Path("ckpts/chameleon/tokenizer")
-
-
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if key != name}
 
 
 @pytest.mark.parametrize(

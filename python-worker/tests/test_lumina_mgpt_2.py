@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from executor_driver import Driver, start
-from safetensors.torch import load_file, save_file
+from spoiling import Spoilt, check_refused, edit, replace_bytes, replace_text, rewrite, set_fields, without
 from test_chameleon_vq import seeded_state
 from token_images import encode_request, generate, generate_by_window, masked_by_window
 from torch import Tensor
@@ -148,12 +148,12 @@ def test_a_prompt_that_spells_a_control_token_stays_text(tokenizer: PromptTokeni
 
 
 def test_prompts_begin_with_the_first_token_of_the_tokenizer_or_its_last(copy: Path) -> None:
-    replace_file(
+    replace_text(
         copy / "tokenizer_config.json", lambda text: text.replace('"bos_token": null', '"bos_token": "<|im_start|>"')
     )
     assert read_tokenizer(copy, FIRST_CODE + 1).conditional("x", 64, 64)[0] == 151644
     as_object = '"bos_token": {"content": "<|im_end|>", "special": true}'
-    replace_file(copy / "tokenizer_config.json", lambda text: text.replace('"bos_token": "<|im_start|>"', as_object))
+    replace_text(copy / "tokenizer_config.json", lambda text: text.replace('"bos_token": "<|im_start|>"', as_object))
     assert read_tokenizer(copy, FIRST_CODE + 1).conditional("x", 64, 64)[0] == 151645
 
 
@@ -229,52 +229,20 @@ def test_what_the_official_code_leaves_aside_is_left_aside(copy: Path) -> None:
     open_family(copy, OPTIONS).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
 
 
-def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
-    """Replaces the shards by one file with changed tensors."""
-    state: dict[str, Tensor] = {}
-    for shard in directory.glob("model-*.safetensors"):
-        state |= load_file(shard)
-        shard.unlink()
-    (directory / "model.safetensors.index.json").unlink()
-    save_file({name: tensor.contiguous() for name, tensor in change(state).items()}, directory / "model.safetensors")
-
-
 def rewrite_vq(directory: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     state = torch.load(directory / VQ, weights_only=True)
     (directory / VQ).unlink()
     torch.save(change(state), directory / VQ)
 
 
-def replace_file(path: Path, change: Callable[[str], str]) -> None:
-    before = path.read_text()
-    after = change(before)
-    assert after != before
-    path.unlink()
-    path.write_text(after)
-
-
-def set_fields(path: Path, **fields: object) -> None:
-    replace_file(path, lambda text: json.dumps(json.loads(text) | fields))
-
-
 def rename_token(directory: Path, before: str, after: str) -> None:
-    replace_file(directory / "tokenizer.json", lambda text: text.replace(before, after))
-
-
-def replace_bytes(path: Path, change: Callable[[bytes], bytes]) -> None:
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(change(content))
-
-
-def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if key != name}
+    edit(directory / "tokenizer.json", before, after)
 
 
 UP = "model.layers.1.mlp.up_proj.weight"
 Q_NORM = "model.layers.0.self_attn.q_norm.weight"
 SHARD = "model-00001-of-00002.safetensors"
-SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+SPOILT: dict[str, Spoilt] = {
     "a missing tensor": (
         lambda path: rewrite(path, lambda state: without(state, UP)),
         r"model\.safetensors lacks 1 tensors.*layers\.1\.mlp\.up_proj\.weight",
@@ -361,7 +329,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
         r"tokenizer\.json lacks the token <s>.*Alpha-VLLM/Lumina-mGPT-2\.0",
     ),
     "an empty tokenizer": (
-        lambda path: replace_file(path / "tokenizer.json", lambda text: "{}"),
+        lambda path: replace_text(path / "tokenizer.json", lambda text: "{}"),
         r"tokenizer\.json is no tokenizer file",
     ),
     "the tokenizer of Qwen": (
@@ -414,11 +382,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_spoilt_checkpoint_is_refused_with_the_file_and_the_reason(copy: Path, name: str) -> None:
-    spoil, message = SPOILT[name]
-    spoil(copy)
-    with pytest.raises(WorkerError, match=message) as caught:
-        open_family(copy, OPTIONS).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
-    assert caught.value.code == "checkpoint"
+    check_refused(copy, SPOILT[name], OPTIONS)
 
 
 def test_a_vocabulary_without_room_for_codes_is_that_of_no_lumina_2(copy: Path) -> None:

@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from executor_driver import DRAW, NONE, Feed
-from full_size import CUDA, empty_checkpoint, fake_gpu, load
-from token_images import encode_request
+from full_size import Wavefront, check_an_image, empty_checkpoint, fake_gpu, load
 
 from zipar_testing.tiny.lumina_mgpt_2 import write_tokenizer
 from zipar_worker.checkpoints.weights import without_weights
@@ -52,14 +50,5 @@ def test_a_prefill_a_step_of_four_queries_and_a_decoding_wait_for_nothing_in_the
         assert (card.code_count, card.defaults.top_k) == (16384, 4096)
         # An image of 384 x 1536 pixels has most row ends: 192.
         assert model.description.slot_count == MAXIMAL_PROMPT_TOKENS + SIDE * SIDE + 192
-        length = model.executor.encode_prompt(encode_request(SIDE, SIDE, "an otter in the rain")).prompt_length
-        prefill = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-        # One flag, token and probability as float64, sent as pairs of float32.
-        assert model.run(Feed(1, prefill, [(0, length)], [0.5], 4.0, 1.0, 4096)).shape == (2 * 3,)
-        # Four rows are under way, each 24 tokens behind the one above; the last of the queries ends a row.
-        slots = [length + row * (SIDE + 1) + SIDE - 24 * row for row in range(4)]
-        runs = [(0, slots[0] + 1), *((length + row * (SIDE + 1), slot + 1) for row, slot in enumerate(slots) if row)]
-        queries = [(16384, slots[0], DRAW), *((5, slot, DRAW) for slot in slots[1:])]
-        assert model.run(Feed(1, queries, runs, [0.5] * 4, 4.0, 1.0, 4096)).shape == (2 * 3 * 4,)
-        pixels = model.family.decode_image(torch.zeros((SIDE, SIDE), dtype=torch.int64, device=CUDA))
-        assert (pixels.shape, pixels.device, pixels.dtype) == ((8 * SIDE, 8 * SIDE, 3), CUDA, torch.float32)
+        wavefront = Wavefront(row_count=4, lag=24, column=SIDE, row_end=16384)
+        check_an_image(model, SIDE, wavefront, (4.0, 1.0, 4096, 1.0), pixels=8 * SIDE)

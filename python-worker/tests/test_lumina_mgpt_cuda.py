@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from executor_driver import DRAW, NONE, Feed, forward_request
+from token_images import encode_request
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -25,7 +26,6 @@ from zipar_worker.families.model import LoadedModel
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
 from zipar_worker.families.vq.chameleon_files import ImageTokenizer
-from zipar_worker.wire.protocol import EncodePrompt, TextConditioning
 
 CUDA = torch.device("cuda", 0)
 OFFICIAL = DEFAULTS
@@ -107,18 +107,7 @@ def test_a_prefill_a_step_of_14_queries_and_a_decoding_wait_for_nothing_in_the_m
     loaded = load(tokenizer, target)
     check_sizes(loaded)
     side = target // 16
-    encoded = loaded.executor.encode_prompt(
-        EncodePrompt(
-            epoch=0,
-            request=0,
-            frames=(),
-            sequence=1,
-            cache_rows=(0, 1),
-            rows=side,
-            columns=side,
-            conditioning=TextConditioning(prompt="an otter in the rain", negative_prompt=None),
-        )
-    )
+    encoded = loaded.executor.encode_prompt(encode_request(side, side, "an otter in the rain"))
     length = encoded.prompt_length
     prefill = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
     # One flag, token and probability as float64, sent as pairs of float32.

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from executor_driver import DRAW, NONE, Driver, Feed, start
-from full_size import CUDA, empty_checkpoint, fake_gpu, load
+from executor_driver import Driver, start
+from full_size import Wavefront, check_an_image, empty_checkpoint, fake_gpu, load
 from safetensors.torch import load_file, save_file
+from spoiling import Spoilt, check_refused, edit, set_fields, without
 from test_chameleon_vq import seeded_state
-from token_images import encode_request
+from token_images import encode_request, generate_raster
 from torch import Tensor
 
 from zipar_testing.tiny.__main__ import main as write_tiny
@@ -67,24 +68,10 @@ def tokenizer(tiny: Path) -> StarTokenizer:
     return StarTokenizer(tiny / TOKENIZER)
 
 
-def generate(driver: Driver, prompt: str, guidance_scale: float) -> list[int]:
-    """Greedy codes in next-token order."""
-    length = driver.executor.encode_prompt(encode_request(SIDE, SIDE, prompt)).prompt_length
-    queries = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-    tokens: list[int] = []
-    while len(tokens) < SIDE * SIDE:
-        end = queries[-1][1] + 1
-        result = driver.forward(Feed(1, queries, [(0, end)], [0.5], guidance_scale))
-        tokens.append(result.drawn_tokens[0])
-        queries = [(tokens[-1], end, DRAW)]
-    driver.executor.release([1])
-    return tokens
-
-
 @pytest.mark.parametrize("case", OFFICIAL["images"], ids=lambda case: f"guidance {case['guidance']}")
 @torch.inference_mode()
 def test_greedy_tokens_and_pixels_equal_those_of_the_official_code(driver: Driver, case: dict[str, Any]) -> None:
-    assert generate(driver, case["prompt"], case["guidance"]) == case["codes"]
+    assert generate_raster(driver, encode_request(SIDE, SIDE, case["prompt"]), case["guidance"]) == case["codes"]
     assert len(set(case["codes"])) > 4
     assert driver.executor._family is not None
     pixels = driver.executor._family.decode_image(torch.tensor(case["codes"]).view(SIDE, SIDE))
@@ -211,21 +198,6 @@ def rewrite_qwen(directory: Path, change: Callable[[dict[str, Tensor]], dict[str
     save_file(change(state), directory / QWEN_WEIGHTS)
 
 
-def set_fields(path: Path, **fields: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
-def rename_token(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
-
-
-def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
-    assert all(name in state for name in names)
-    return {key: tensor for key, tensor in state.items() if key not in names}
-
-
 def without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
 
@@ -238,7 +210,7 @@ class Forbidden:
 
 
 UP = "stacked_ar.model.layers.1.mlp.up_proj.weight"
-SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+SPOILT: dict[str, Spoilt] = {
     "a missing tensor of the upper stack": (
         lambda path: rewrite(path, lambda state: without(state, UP)),
         r"STAR-7B\.pt lacks 1 tensors.*stacked_ar\.model\.layers\.1\.mlp\.up_proj\.weight",
@@ -339,7 +311,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
         r"tokenizer\.json is no tokenizer file",
     ),
     "a tokenizer without padding": (
-        lambda path: rename_token(path / TOKENIZER, "<|fim_pad|>", "<|other|>"),
+        lambda path: edit(path / TOKENIZER, "<|fim_pad|>", "<|other|>"),
         r"tokenizer\.json lacks the tokens <\|fim_pad\|> that prompts of STAR need",
     ),
     "no image tokenizer": (
@@ -367,11 +339,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_spoilt_checkpoint_is_refused_with_the_file_and_the_reason(copy: Path, name: str) -> None:
-    spoil, message = SPOILT[name]
-    spoil(copy)
-    with pytest.raises(WorkerError, match=message) as caught:
-        open_family(copy, OPTIONS).load(dtype=torch.float32, device=torch.device("cpu"), report=lambda *_: None)
-    assert caught.value.code == "checkpoint"
+    check_refused(copy, SPOILT[name], OPTIONS)
 
 
 def test_the_full_size_waits_for_nothing_in_the_memory_that_was_described(tokenizer: StarTokenizer) -> None:
@@ -402,14 +370,4 @@ def test_the_full_size_waits_for_nothing_in_the_memory_that_was_described(tokeni
         )
         model = load(opened, kv_bytes_per_slot=2 * 42 * 4 * 128 * 2)
         assert (model.description.card.defaults.top_k, model.description.slot_count) == (1000, 512 + 576)
-        length = model.executor.encode_prompt(encode_request(24, 24, "an otter in the rain")).prompt_length
-        prefill = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
-        # One flag, token and probability as float64, sent as pairs of float32.
-        assert model.run(Feed(1, prefill, [(0, length)], [0.5], 1.1, 1.0, 1000, 0.8)).shape == (2 * 3,)
-        # Three rows are under way, each eight tokens behind the one above.
-        slots = [length + row * 24 + 22 - 8 * row for row in range(3)]
-        runs = [(0, slots[0] + 1), *((length + row * 24, slot + 1) for row, slot in enumerate(slots) if row)]
-        queries = [(5, slot, DRAW) for slot in slots]
-        assert model.run(Feed(1, queries, runs, [0.5] * 3, 1.1, 1.0, 1000, 0.8)).shape == (2 * 3 * 3,)
-        pixels = model.family.decode_image(torch.zeros((24, 24), dtype=torch.int64, device=CUDA))
-        assert (pixels.shape, pixels.device, pixels.dtype) == ((384, 384, 3), CUDA, torch.float32)
+        check_an_image(model, 24, Wavefront(row_count=3, lag=8, column=22), (1.1, 1.0, 1000, 0.8), pixels=384)

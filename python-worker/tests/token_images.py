@@ -1,4 +1,4 @@
-"""Greedy images of families whose rows end in a token, by the executor and by whole passes of another model."""
+"""Greedy images by the executor, and by whole passes of another model for families whose rows end in a token."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def encode_request(
         columns=columns,
         conditioning=TextConditioning(prompt=prompt, negative_prompt=negative),
     )
+
+
+def generate_raster(driver: Driver, request: EncodePrompt, guidance_scale: float) -> list[int]:
+    """Codes in next-token order, of a family whose rows end in no token."""
+    length = driver.executor.encode_prompt(request).prompt_length
+    queries = [(0, slot, NONE) for slot in range(length - 1)] + [(0, length - 1, DRAW)]
+    codes: list[int] = []
+    for end in range(length, length + request.rows * request.columns):
+        codes.append(driver.forward(Feed(1, queries, [(0, end)], [0.5], guidance_scale)).drawn_tokens[0])
+        queries = [(codes[-1], end, DRAW)]
+    driver.executor.release([1])
+    return codes
 
 
 def generate(driver: Driver, request: EncodePrompt, guidance_scale: float) -> list[list[int]]:
