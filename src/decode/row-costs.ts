@@ -16,9 +16,12 @@ export interface RowCost {
 export class RowCosts {
   readonly #costs = new Map<number, { ms: number; measuredAt: number }>();
   #forwardCount = 0;
+  /** Of this forward, which asks for the costs of several lookaheads. */
+  #lastCurve: readonly RowCost[] | undefined;
 
   record(rowCount: number, ms: number): void {
     this.#forwardCount += 1;
+    this.#lastCurve = undefined;
     const bucket = bucketOf(rowCount);
     const before = this.#costs.get(bucket);
     const mean = before === undefined ? ms : before.ms + WEIGHT * (ms - before.ms);
@@ -28,7 +31,8 @@ export class RowCosts {
   /** What was measured lately, or else lies on the line through its neighbours; undefined where nothing is known. */
   of(rowCount: number): ForecastCost | undefined {
     const rows = bucketOf(rowCount);
-    const curve = this.#curve();
+    this.#lastCurve ??= this.#curve();
+    const curve = this.#lastCurve;
     const at = curve.findIndex((cost) => cost.rows >= rows);
     const found = curve[at];
     if (found?.rows === rows) return { ms: found.ms, isMeasured: true };
