@@ -60,6 +60,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     device: "auto",
     dtype: "auto",
     weights: "full",
+    kvCache: "full",
     imageCount: 8,
     fewerImages: true,
   }),
@@ -78,6 +79,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       device: "cuda:1",
       dtype: "bfloat16",
       weights: "int8",
+      kvCache: "int8",
       imageCount: 1,
       fewerImages: false,
     },
@@ -100,6 +102,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     device: "auto",
     dtype: "auto",
     weights: "full",
+    kvCache: "full",
   }),
   request("encode-prompt", 2, {
     sequence: 7,

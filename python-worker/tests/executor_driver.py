@@ -15,7 +15,7 @@ from torch import Tensor
 from zipar_testing.executor_requests import DISTRIBUTION, DRAW, NONE, Feed, forward_request, init_request, runs_of
 from zipar_worker.execute.contract import ForwardResult, Loaded
 from zipar_worker.execute.executor import TorchExecutor
-from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, WeightForm
+from zipar_worker.wire.protocol import ClassConditioning, EncodePrompt, KvCacheForm, WeightForm
 
 __all__ = ["DISTRIBUTION", "DRAW", "NONE", "Feed", "forward_request", "runs_of"]
 
@@ -46,6 +46,7 @@ def start(
     size: tuple[int, int] | None = None,
     weights_key: str | None = None,
     weights: WeightForm = "full",
+    kv_cache: KvCacheForm = "full",
 ) -> Driver:
     executor = TorchExecutor()
     request = init_request(
@@ -57,6 +58,7 @@ def start(
         size=size,
         weights_key=weights_key,
         weights=weights,
+        kv_cache=kv_cache,
     )
     return Driver(executor, executor.init(request, lambda phase, completed, total, unit: None))
 

@@ -18,7 +18,7 @@ from zipar_worker.errors import WorkerError
 from zipar_worker.execute.contract import ForwardResult
 from zipar_worker.families.vq.image_decoder import ImageDecoder
 from zipar_worker.wire.arrays import Array, view_as
-from zipar_worker.wire.protocol import ImageDecoderCard, WeightForm
+from zipar_worker.wire.protocol import ImageDecoderCard, KvCacheForm, WeightForm
 
 CONFIG = PlainConfig(dim=64, layers=2, heads=4, kv_heads=4, codes=48, classes=7, rows=4, columns=5)
 STATE = seeded_state(CONFIG, seed=11)
@@ -98,8 +98,11 @@ def test_queries_out_of_order_see_exactly_the_runs_up_to_their_own_slot(
         torch.testing.assert_close(log_probabilities(result, config.codes), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kv_cache", ["full", "int8"])
 @pytest.mark.parametrize("seed", range(4))
-def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint: Path, seed: int) -> None:
+def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(
+    checkpoint: Path, seed: int, kv_cache: KvCacheForm
+) -> None:
     chance = random.Random(seed)
     *slots, last_slot = range(1, CONFIG.rows * CONFIG.columns)
     chance.shuffle(slots)
@@ -107,7 +110,7 @@ def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint:
     queries = [[(0 if slot == 0 else chance.randrange(CONFIG.codes), slot, NONE) for slot in fed] for fed in steps]
     last = [(1, last_slot, DISTRIBUTION)]
     written: set[int] = set()
-    one_by_one, rebuilt = start(checkpoint), start(checkpoint)
+    one_by_one, rebuilt = (start(checkpoint, kv_cache=kv_cache) for _ in range(2))
     for driver in (one_by_one, rebuilt):
         driver.encode(1, class_index=2, cache_rows=(0, 1))
     for step in queries:
@@ -126,15 +129,17 @@ def test_one_forward_with_steps_rebuilds_what_several_forwards_wrote(checkpoint:
     assert (careless - expected).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("weights", ["full", "int8"])
-def test_a_sequence_alone_and_among_others_gives_the_same_tokens(checkpoint: Path, weights: WeightForm) -> None:
+@pytest.mark.parametrize(("weights", "kv_cache"), [("full", "full"), ("int8", "full"), ("full", "int8")])
+def test_a_sequence_alone_and_among_others_gives_the_same_tokens(
+    checkpoint: Path, weights: WeightForm, kv_cache: KvCacheForm
+) -> None:
     alone = {}
     for sequence, class_index, scale in ((1, 0, 1.0), (2, 3, 2.0), (3, 6, 4.0)):
-        driver = start(checkpoint, weights=weights)
+        driver = start(checkpoint, weights=weights, kv_cache=kv_cache)
         driver.encode(sequence, class_index, (0, 1))
         alone[sequence] = next_token_order(driver, sequence, scale)
 
-    driver = start(checkpoint, image_count=4, weights=weights)
+    driver = start(checkpoint, image_count=4, weights=weights, kv_cache=kv_cache)
     driver.encode(1, 0, (4, 2))
     driver.encode(2, 3, (0, 7))
     driver.encode(3, 6, (5, 3))

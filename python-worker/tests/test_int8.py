@@ -10,7 +10,8 @@ from executor_driver import DISTRIBUTION, NONE, Feed, start, write_checkpoint
 from plain_llamagen import PlainConfig, seeded_state
 from torch import nn
 
-from zipar_worker.execute.linear import Linear, pack_linears_, round_to_int8, store_as_int8_, stored_bytes
+from zipar_worker.execute.int8 import round_to_int8
+from zipar_worker.execute.linear import Linear, pack_linears_, store_as_int8_, stored_bytes
 
 CONFIG = PlainConfig(dim=64, layers=2, heads=4, kv_heads=2, codes=48, classes=7, rows=4, columns=5)
 STATE = seeded_state(CONFIG, seed=21)

@@ -40,6 +40,40 @@ def test_what_was_written_to_a_slot_is_read_from_it_until_it_is_overwritten(
             assert torch.equal(values, expected[layer, 1, :, :7])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", [[1, 2], [4, 1]])
+def test_int8_keeps_each_head_to_half_a_step_of_its_own_scale(rows: list[int], dtype: torch.dtype) -> None:
+    shape = KvShape(layer_count=2, head_count=3, head_dim=16, is_int8=True)
+    cache = KvCache(shape, 5, 9, dtype, torch.device("cpu"))
+    slots = torch.tensor([[3, 0], [1, 6]])
+    sizes = torch.tensor([1e-2, 1.0, 300.0])[:, None]
+    for layer in range(shape.layer_count):
+        written = (torch.randn(2, 2, 2, 3, 16) * sizes).to(dtype)
+        step = cache.open_step_(rows, torch.tensor(rows), slots, torch.zeros_like(slots), key_count=7)
+        for read, original in zip(step.update_(layer, *written), written, strict=True):
+            assert read.dtype == dtype and read.shape == (2, 7, 3, 16)
+            for row in range(2):
+                error = (read[row, slots[row]].double() - original[row].double()).abs().amax(-1)
+                largest = original[row].double().abs().amax(-1)
+                # Half a step, and what the number type rounds of the scale and of the result.
+                assert bool((error <= largest * (0.5 / 127 + 3 * torch.finfo(dtype).eps)).all())
+            unwritten = [slot for slot in range(7) if slot not in slots[0] and slot not in slots[1]]
+            assert read[:, unwritten].eq(0).all()
+
+
+def test_int8_rounds_a_slot_alone_whatever_is_written_beside_it() -> None:
+    shape = KvShape(layer_count=1, head_count=3, head_dim=16, is_int8=True)
+    together, alone = (KvCache(shape, 2, 9, torch.float32, torch.device("cpu")) for _ in range(2))
+    written = torch.randn(1, 4, 3, 16) * torch.tensor([1.0, 50.0, 0.1, 7.0])[:, None, None]
+    slots = torch.tensor([[2, 5, 0, 3]])
+    row = torch.tensor([1])
+    whole, _ = together.open_step_([1], row, slots, torch.zeros_like(slots), 6).update_(0, written, written)
+    for query in range(4):
+        one, slot = written[:, query : query + 1], slots[:, query : query + 1]
+        parts, _ = alone.open_step_([1], row, slot, torch.zeros_like(slot), 6).update_(0, one, one)
+    assert torch.equal(parts, whole)
+
+
 def test_rows_side_by_side_are_read_in_place_and_others_are_gathered() -> None:
     cache = make_cache()
     slots = torch.zeros(2, 1, dtype=torch.int64)
@@ -67,6 +101,14 @@ def test_padding_writes_to_the_trash_slot_of_its_own_row() -> None:
 def test_bytes_per_slot_count_keys_and_values_of_all_layers() -> None:
     # LlamaGen-B in bfloat16: 36 KiB per token.
     assert KvShape(12, 12, 64).bytes_per_slot(torch.bfloat16) == 36 * 1024
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_int8_takes_the_bytes_that_are_said(dtype: torch.dtype) -> None:
+    shape = KvShape(3, 2, 64, is_int8=True)
+    cache = KvCache(shape, 4, 9, dtype, torch.device("cpu"))
+    pools = (*cache.keys, *cache.values, *cache.key_scales, *cache.value_scales)
+    assert sum(pool.nbytes for pool in pools) == 4 * cache.stored_slot_count * shape.bytes_per_slot(dtype)
 
 
 @given(st.data())

@@ -50,6 +50,7 @@ def init(number: int = 1, **fields: Any) -> dict[str, Any]:
         "device": "cpu",
         "dtype": "auto",
         "weights": "full",
+        "kvCache": "full",
         "imageCount": 2,
         "fewerImages": False,
     }

@@ -13,6 +13,7 @@ from zipar_worker.wire.protocol import (
     PROTOCOL_VERSION,
     ForwardSequence,
     Init,
+    KvCacheForm,
     ModelReference,
     PathSource,
     Size,
@@ -52,6 +53,7 @@ def init_request(
     size: tuple[int, int] | None = None,
     weights_key: str | None = None,
     weights: WeightForm = "full",
+    kv_cache: KvCacheForm = "full",
 ) -> Init:
     """For a checkpoint from its files."""
     return Init(
@@ -69,6 +71,7 @@ def init_request(
         device=device,
         dtype=dtype,
         weights=weights,
+        kv_cache=kv_cache,
         image_count=image_count,
         fewer_images=False,
     )

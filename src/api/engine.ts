@@ -170,9 +170,9 @@ export class Engine implements AsyncDisposable {
   ): Promise<GenerationResult> {
     const { worker } = this.#first;
     const branchCount = options.sampling.guidanceScale === 1 ? 1 : this.card.branches.length;
-    const { model, vq, textEncoder, weightsKey, weights } = this.#options;
+    const { model, vq, textEncoder, weightsKey, weights, kvCache } = this.#options;
     const { card, device, dtype } = this;
-    const maker = { model, vq, textEncoder, weightsKey, weights, card, device, dtype };
+    const maker = { model, vq, textEncoder, weightsKey, weights, kvCache, card, device, dtype };
     let startedAt = performance.now();
     let restarts = 0;
     const trace = options.trace && userFunction(options.trace, leave);

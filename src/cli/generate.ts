@@ -28,7 +28,8 @@ export async function runGenerate(
   const trace = options.trace === undefined ? undefined : traceWriter(options.trace);
   const signal = interruptSignal();
   const engine = await start(options, signal);
-  if (like !== undefined) tellDifference(like, engine);
+  if (like !== undefined)
+    tellDifference(like, { ...options, card: engine.card, dtype: engine.dtype, device: engine.device });
   try {
     const startedAt = performance.now();
     const task = { count, seed, target, metadata };

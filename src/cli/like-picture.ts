@@ -43,6 +43,7 @@ export function likePicture(
     surrogate,
     ...(dtype === undefined ? {} : { dtype }),
     weights: settings.weights ?? "full",
+    kvCache: settings.kvCache ?? "full",
   };
   const won = Object.fromEntries(Object.entries(given).filter(([name]) => typed.has(name)));
   return { prompt: hasSubject ? typedPrompt : prompt, options: { ...given, ...recorded, ...won } };
@@ -78,19 +79,21 @@ function partsOf(
 
 /** Says on stderr where the picture that is made may not be the one that it shall be like. */
 export function tellDifference(
-  { card, dtype, device, zipar }: PictureSettings,
-  engine: Pick<Engine, "card" | "dtype" | "device">,
+  { card, dtype, device, zipar, weights, kvCache }: PictureSettings,
+  now: Pick<Engine, "card" | "dtype" | "device"> & Pick<Options, "weights" | "kvCache">,
 ): void {
   const pairs: readonly (readonly [string, string])[] = [
-    [card.name, engine.card.name],
-    [dtype, engine.dtype],
-    [withoutNumber(device), withoutNumber(engine.device)],
+    [card.name, now.card.name],
+    [dtype, now.dtype],
+    [`${weights ?? "full"} weights`, `${now.weights} weights`],
+    [`${kvCache ?? "full"} K/V`, `${now.kvCache} K/V`],
+    [withoutNumber(device), withoutNumber(now.device)],
     [`zipar ${zipar}`, `zipar ${VERSION}`],
   ];
   const differences = pairs.filter(([then, now]) => then !== now);
   if (differences.length === 0) return;
-  const [then, now] = [0, 1].map((k) => differences.map((pair) => pair[k]).join(", "));
-  const text = `the picture may differ: the other one was made with ${then}, this one is with ${now}`;
+  const [made, makes] = [0, 1].map((k) => differences.map((pair) => pair[k]).join(", "));
+  const text = `the picture may differ: the other one was made with ${made}, this one is with ${makes}`;
   process.stderr.write(`zipar: ${escapeUnprintable(text)}\n`);
 }
 

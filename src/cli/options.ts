@@ -61,6 +61,7 @@ const PLACE = {
   ...DEVICE,
   dtype: preset("auto", option("<dtype>", "", engine.dtype)),
   weights: preset("full", option("<form>", "full, or int8: less memory", engine.weights)),
+  kvCache: preset("full", option("<form>", "full, or int8: room for more images", engine.kvCache)),
 };
 /** Several workers behind one engine. */
 export const TEAM = {

@@ -28,7 +28,7 @@ export async function runPictureInfo(
 }
 
 function describeSettings(path: string, settings: PictureSettings): string {
-  const { options, card, zipar, dtype, weights, device, forwards } = settings;
+  const { options, card, zipar, dtype, weights, kvCache, device, forwards } = settings;
   const { size, window, lookahead, guidanceScale, guidanceInterval, temperature, topK, topP } = options;
   const rows: readonly (readonly [string, string | undefined])[] = [
     ["prompt", options.prompt],
@@ -45,7 +45,7 @@ function describeSettings(path: string, settings: PictureSettings): string {
     ["sampling", `temperature ${temperature}, top-k ${topK || "off"}, top-p ${topP === 1 ? "off" : topP}`],
     [
       "computed",
-      `in ${dtype}${weights === undefined ? "" : `, ${weights} weights`} on ${device}, by zipar ${zipar}`,
+      `in ${[dtype, weights && `${weights} weights`, kvCache && `${kvCache} K/V`].filter(Boolean).join(", ")} on ${device}, by zipar ${zipar}`,
     ],
   ];
   return rows

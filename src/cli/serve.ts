@@ -107,6 +107,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     threads,
     dtype,
     weights,
+    kvCache,
     size,
   } = options;
   if (references.length > 1 && (vq ?? textEncoder ?? weightsKey ?? size) !== undefined) {
@@ -124,6 +125,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     threads,
     dtype,
     weights,
+    kvCache,
     size,
     maxImages: options.maxImages,
     logger: options.verbose ? stderrLogger : undefined,

@@ -16,6 +16,7 @@ export interface PictureMaker {
   readonly device: string;
   readonly dtype: string;
   readonly weights: "full" | "int8";
+  readonly kvCache: "full" | "int8";
 }
 
 /** How a picture was made. Nothing in it tells where files lie on this machine. */
@@ -44,6 +45,7 @@ export function describePicture(
     device: toPlainText(maker.device, 128),
     dtype: maker.dtype,
     ...(maker.weights === "full" ? {} : { weights: maker.weights }),
+    ...(maker.kvCache === "full" ? {} : { kvCache: maker.kvCache }),
     options: {
       ...subjectOf(conditioning),
       size: sizeOf(request, card),

@@ -28,6 +28,8 @@ export const pictureSettingsSchema = z.strictObject({
   dtype: plainText(32),
   /** Absent: "full". */
   weights: z.enum(["int8"]).optional(),
+  /** Absent: "full". */
+  kvCache: z.enum(["int8"]).optional(),
   /** What `generate` takes: with the same model it makes the same picture. */
   options: z.strictObject({
     prompt: shape.prompt,

@@ -26,6 +26,7 @@ export interface ProfileOptions {
     | "device"
     | "dtype"
     | "weights"
+    | "kvCache"
     | "maxImages"
     | "onProgress"
     | "logger"

@@ -106,6 +106,8 @@ const loadBase = {
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
   /** Of the matrices in the decoder's layers: numbers of the dtype, or int8 with a scale for each row. */
   weights: z.enum(["full", "int8"]),
+  /** Of keys and values: numbers of the dtype, or int8 with a scale for each head of each slot. */
+  kvCache: z.enum(["full", "int8"]),
 };
 
 /** Loads a checkpoint. Replies: `progress`..., then `ready`. */

@@ -13,7 +13,7 @@ export interface SourceResolver {
 const DEFAULT_IMAGES = 8;
 
 export function describeRequest(
-  { model, vq, textEncoder, size, weightsKey, device, dtype, weights }: WorkerOptions,
+  { model, vq, textEncoder, size, weightsKey, device, dtype, weights, kvCache }: WorkerOptions,
   resolve: SourceResolver,
 ): RequestBody<"describe"> {
   return {
@@ -28,6 +28,7 @@ export function describeRequest(
     device,
     dtype,
     weights: weights ?? "full",
+    kvCache: kvCache ?? "full",
   };
 }
 

@@ -86,6 +86,8 @@ describe("a difference from the one that made the picture", () => {
       card,
       dtype: "float32",
       device: "cpu",
+      weights: "full",
+      kvCache: "full",
       ...engine,
     } as Parameters<typeof tellDifference>[1]);
     return write.mock.calls.map(([text]) => text).join("");
@@ -100,6 +102,9 @@ describe("a difference from the one that made the picture", () => {
       {},
       "made with bfloat16, cuda NVIDIA H100, this one is with float32, cpu",
     ],
+    [{ weights: "int8" }, { weights: "int8" }, ""],
+    [{ weights: "int8" }, {}, "made with int8 weights, this one is with full weights"],
+    [{}, { kvCache: "int8" }, "made with full K/V, this one is with int8 K/V"],
     [{}, { card: { name: "\x1b[31mOther" } }, "with Model of the owner, this one is with \\u001b[31mOther"],
   ])("is told: %j, %j", (settings, engine, text) => {
     if (text === "") expect(told(settings, engine)).toBe("");

@@ -21,7 +21,15 @@ function describeWith(maker: object, card: Partial<ModelCard> = {}, options: Gen
   const full = { ...CARD, ...card };
   const request = resolveGeneration({ classLabel: 1, seed: 3, window: 2, ...options }, full, () => 0);
   return describePicture(
-    { model: "demo", card: full, device: "cpu", dtype: "float32", weights: "full", ...maker },
+    {
+      model: "demo",
+      card: full,
+      device: "cpu",
+      dtype: "float32",
+      weights: "full",
+      kvCache: "full",
+      ...maker,
+    },
     request,
     9,
   );

@@ -19,6 +19,7 @@ const OPTIONS: WorkerOptions = {
   device: "cpu",
   dtype: "auto",
   weights: "full",
+  kvCache: "full",
   startTimeoutMs: 1000,
   heartbeatTimeoutMs: 0,
   firstHangTimeoutMs: 60_000,

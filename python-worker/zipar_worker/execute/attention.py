@@ -32,9 +32,9 @@ class StepAttention:
     def __init__(self, step: KvStep, visible: Tensor, head_count: int) -> None:
         """visible: bool [B, 1, Q, K], True where a query sees a slot; head_count: of queries, in a layer."""
         self._step = step
-        pool = step.cache.keys[0]
-        mask = torch.zeros(visible.shape, dtype=pool.dtype, device=pool.device).masked_fill_(~visible, -torch.inf)
-        self._mask = mask.repeat(1, 1, head_count // pool.shape[2], 1)
+        mask = torch.zeros(visible.shape, dtype=step.cache.dtype, device=visible.device)
+        mask.masked_fill_(~visible, -torch.inf)
+        self._mask = mask.repeat(1, 1, head_count // step.cache.head_count, 1)
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         advance_()

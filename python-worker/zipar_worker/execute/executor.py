@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -230,6 +231,7 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedMod
     opened = open_family(paths.weights, options)
     if request.weights == "int8":
         store_as_int8_(opened.transformer.module.decoder)
+    opened = replace(opened, kv_cache=request.kv_cache)
     return opened, placement, resolve_dtype(request.dtype, placement.device, opened.fits_float16)
 
 

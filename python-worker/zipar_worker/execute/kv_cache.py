@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zipar_worker.execute.int8 import round_to_int8
+
 
 @dataclass(frozen=True, slots=True)
 class KvShape:
@@ -22,10 +24,13 @@ class KvShape:
     layer_count: int
     head_count: int
     head_dim: int
+    is_int8: bool = False
+    """Whether numbers are rounded to int8, by a scale of the model's number type for each head."""
 
     def bytes_per_slot(self, dtype: torch.dtype) -> int:
-        """K and V of all layers, for one slot of one branch."""
-        return 2 * self.layer_count * self.head_count * self.head_dim * dtype.itemsize
+        """K and V of all layers, for one slot of one branch, in a model of this number type."""
+        head_bytes = self.head_dim + dtype.itemsize if self.is_int8 else self.head_dim * dtype.itemsize
+        return 2 * self.layer_count * self.head_count * head_bytes
 
 
 def stored_slots(slot_count: int, slot_multiple: int) -> int:
@@ -35,6 +40,9 @@ def stored_slots(slot_count: int, slot_multiple: int) -> int:
 
 class KvCache:
     """Owns the pool: per layer, keys and values of [cache rows, stored slots, heads, head_dim].
+
+    As int8 they have scales beside them: [cache rows, stored slots, heads]. A slot's numbers are rounded by its own
+    scales, so that they do not depend on what else is written in the step.
 
     The stored slots are `slot_count` and the trash slot, rounded up to `slot_multiple`, so that a step may read any
     multiple of it. The pool starts as zeros: a masked slot has weight 0, and 0 times a stray NaN would be NaN.
@@ -51,9 +59,16 @@ class KvCache:
     ) -> None:
         self.slot_count = slot_count
         self.stored_slot_count = stored_slots(slot_count, slot_multiple)
+        self.dtype = dtype
+        self.head_count = shape.head_count
         size = (cache_row_count, self.stored_slot_count, shape.head_count, shape.head_dim)
-        self.keys = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layer_count)]
-        self.values = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layer_count)]
+        layers = range(shape.layer_count)
+        stored = torch.int8 if shape.is_int8 else dtype
+        self.keys = [torch.zeros(size, dtype=stored, device=device) for _ in layers]
+        self.values = [torch.zeros(size, dtype=stored, device=device) for _ in layers]
+        scaled = layers if shape.is_int8 else ()
+        self.key_scales = [torch.zeros(size[:-1], dtype=dtype, device=device) for _ in scaled]
+        self.value_scales = [torch.zeros(size[:-1], dtype=dtype, device=device) for _ in scaled]
         self.steps = torch.zeros(size[:2], dtype=torch.int64, device=device)
 
     @property
@@ -105,11 +120,21 @@ class KvStep:
 
         The result may be a view of the pool: read it before the next update.
         """
-        return self._exchange_(self.cache.keys[layer], keys), self._exchange_(self.cache.values[layer], values)
+        cache = self.cache
+        if not cache.key_scales:
+            return self._exchange_(cache.keys[layer], keys), self._exchange_(cache.values[layer], values)
+        return (
+            self._exchange_rounded_(cache.keys[layer], cache.key_scales[layer], keys),
+            self._exchange_rounded_(cache.values[layer], cache.value_scales[layer], values),
+        )
 
     def _exchange_(self, pool: Tensor, written: Tensor) -> Tensor:
         pool.flatten(0, 1).index_copy_(0, self.destinations, written.flatten(0, 1))
         return self._rows_of(pool)
+
+    def _exchange_rounded_(self, pool: Tensor, scales: Tensor, written: Tensor) -> Tensor:
+        rounded, own_scales = round_to_int8(written, scales.dtype)
+        return self._exchange_(pool, rounded) * self._exchange_(scales, own_scales)[..., None]
 
     def _rows_of(self, pool: Tensor) -> Tensor:
         readable = pool[:, : self.key_count]

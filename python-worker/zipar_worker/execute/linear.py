@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zipar_worker.execute.int8 import round_to_int8
+
 # oneDNN chooses the layout for an expected number of rows; the layout for 8 serves 1 to 200 equally well.
 _EXPECTED_ROWS = 8
 
@@ -110,15 +112,6 @@ def stored_bytes(module: nn.Module, dtype: torch.dtype) -> int:
         else sum(parameter.numel() for parameter in part.parameters(recurse=False)) * dtype.itemsize
         for part in module.modules()
     )
-
-
-def round_to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight [out, in] as int8 of the same shape, and what each row is to be multiplied by: float32 [out].
-
-    Symmetric: the largest number of a row, either sign, becomes 127.
-    """
-    scales = weight.float().abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return (weight / scales[:, None]).round().to(torch.int8), scales
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -26,6 +26,7 @@ from zipar_worker.wire.protocol import (
     EncodePrompt,
     Grid,
     ImageDecoderCard,
+    KvCacheForm,
     ModelCard,
     SamplingDefaults,
     TextCard,
@@ -82,6 +83,7 @@ class OpenedModel:
     prompts: PromptEncoder
     transformer: Stored[Transformer]
     image_tokenizer: Stored[ImageDecoder] | None
+    kv_cache: KvCacheForm = "full"
     fits_float16: bool = False
     """Whether the official code offers float16 for its activations. Others overflow in it, or nobody has shown that
     they do not.
@@ -90,6 +92,7 @@ class OpenedModel:
     def describe(self, dtype: torch.dtype) -> Description:
         """For weights of this number type."""
         config = self.transformer.module.decoder.config
+        kv_shape = replace(config.kv_shape, is_int8=self.kv_cache == "int8")
         decoder = self.image_tokenizer.module if self.image_tokenizer is not None else None
         numbers = parameter_count(self.transformer.module)
         weight_bytes = {
@@ -108,11 +111,11 @@ class OpenedModel:
             branches=self.branches,
             defaults=self.defaults,
             image_decoder=ImageDecoderCard(pixels_per_token=decoder.pixels_per_token) if decoder is not None else None,
-            kv_bytes_per_slot=config.kv_shape.bytes_per_slot(dtype),
+            kv_bytes_per_slot=kv_shape.bytes_per_slot(dtype),
         )
         return Description(
             card=card,
-            kv_shape=config.kv_shape,
+            kv_shape=kv_shape,
             head_count=config.head_count,
             slot_count=self.prompt_slots + max(grid_slots(grid, self.row_end) for grid in self.grids),
             weight_bytes={part: count for part, count in weight_bytes.items() if count > 0},

@@ -50,6 +50,9 @@ TypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 WeightForm: TypeAlias = Literal["full", "int8"]
 """Of the matrices in the decoder's layers: numbers of the model's type, or int8 with a scale for each row."""
 
+KvCacheForm: TypeAlias = Literal["full", "int8"]
+"""Of keys and values: numbers of the model's type, or int8 with a scale for each head of each slot."""
+
 
 class Record(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A map on the wire."""
@@ -119,6 +122,7 @@ class LoadHeader(RequestHeader, frozen=True, kw_only=True):
     device: Annotated[str, Meta(pattern=DEVICE_PATTERN)]
     dtype: Literal["auto"] | TypeName
     weights: WeightForm
+    kv_cache: KvCacheForm
 
 
 class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
