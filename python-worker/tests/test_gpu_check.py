@@ -41,7 +41,7 @@ def one_family(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose scripts are recorded once, and are repeated in float32 alone."""
     whole = sizes.tiny()
     small = replace(whole, checked=whole.checked[:1], timed=whole.timed[:1])
-    monkeypatch.setattr("zipar_testing.gpu_check.check_device.tiny", lambda: small)
+    monkeypatch.setitem(sizes.SIZES, "tiny", lambda: small)
     monkeypatch.setattr(correctness, "HALF_TOLERANCES", {})
     monkeypatch.setattr(correctness, "record_scripts", recorded_once)
 
@@ -164,7 +164,7 @@ def test_what_the_budget_leaves_no_time_for_is_listed_as_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = replace(sizes.tiny(), checked=(), model_seconds=15.0)
-    monkeypatch.setattr("zipar_testing.gpu_check.check_device.tiny", lambda: patient)
+    monkeypatch.setitem(sizes.SIZES, "tiny", lambda: patient)
     code, sections = run(tmp_path, "--budget-s", "1")
     assert code == 0
     skipped = [name for name, section in sections.items() if section["verdict"] == "skipped"]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from zipar_testing.gpu_check.libraries import missing_libraries
 
+_SIZES_HELP = "cpu: models for a processor, timings alone; tiny: seconds on a CPU, for a test"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 where something is wrong with the worker on the device, 2 for what it cannot run with."""
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="directory for report.json and report.md")
     parser.add_argument("--device", help="cuda:0, cpu, ... (default: cuda:0 where there is one, else cpu)")
     parser.add_argument("--budget-s", type=float, default=480, help="seconds after which nothing more is begun")
-    parser.add_argument("--sizes", choices=["full", "tiny"], default="full", help="tiny: seconds on a CPU, for a test")
+    parser.add_argument("--sizes", choices=["full", "cpu", "tiny"], default="full", help=_SIZES_HELP)
     parser.add_argument("--only", choices=["correctness", "timings"], help="one half of the check")
     return parser
 

@@ -72,6 +72,18 @@ def full_architectures() -> list[Architecture]:
     ]
 
 
+def cpu_architectures() -> list[Architecture]:
+    """What a CPU can be asked for: the demo's shape, LlamaGen-B, and four layers as wide as those of 7B models."""
+    demo = LlamaGenConfig(192, 6, 3, 3, 512, ClassCondition(14), 16, 16)
+    b = LlamaGenConfig(768, 12, 12, 12, 16384, ClassCondition(1000), 16, 16)
+    layers = structs.replace(EMU3, num_hidden_layers=4, vocab_size=40_000)
+    return [
+        llamagen("LlamaGen-B", b, LlamaGenVQConfig()),
+        llamagen("demo", demo, LlamaGenVQConfig(512, 8, 32, (1, 1), 1, 32)),
+        emu3("four layers of Emu3", layers, Emu3VQConfig(), (24, 24), 1000),
+    ]
+
+
 def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, has_variants: bool) -> list[Architecture]:
     """Every family, Emu3 with heads that share K and V. Variants: captions, and norms behind the layers."""
     llama = LlamaConfig(

@@ -20,7 +20,7 @@ from zipar_testing.gpu_check.devices import facts_of
 from zipar_testing.gpu_check.forward_times import measure_forwards
 from zipar_testing.gpu_check.image_times import measure_images
 from zipar_testing.gpu_check.report import Report, Section
-from zipar_testing.gpu_check.sizes import Sizes, full, tiny
+from zipar_testing.gpu_check.sizes import SIZES, SizeName, Sizes
 from zipar_testing.gpu_check.timed_model import TimedModel, build
 from zipar_worker.wire.protocol import TypeName
 
@@ -30,14 +30,14 @@ Half = Literal["correctness", "timings"]
 
 
 def check_device(
-    device: torch.device, *, out: Path, budget_seconds: float, size: Literal["full", "tiny"], only: Half | None
+    device: torch.device, *, out: Path, budget_seconds: float, size: SizeName, only: Half | None
 ) -> Report:
     """Writes the report into `out` after each section."""
     notes = [module.NOTE for module in (correctness, forward_times, image_times, attention_times, decode_times)]
     report = Report({**facts_of(device), "sizes": size, "budget s": budget_seconds}, notes)
     course = Course(report, out, budget_seconds)
     course.say(", ".join(f"{name} {value}" for name, value in report.facts.items()))
-    sizes = full() if size == "full" else tiny()
+    sizes = SIZES[size]()
     if only != "timings":
         # Otherwise a slow CPU would leave nothing for the timings.
         _check_results(course, device, sizes, least_seconds=0.0 if only else budget_seconds / 2)

@@ -1,11 +1,20 @@
-"""What the two sizes of a run consist of."""
+"""What the sizes of a run consist of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from zipar_testing.gpu_check.architectures import Architecture, full_architectures, tiny_architectures
+from zipar_testing.gpu_check.architectures import (
+    Architecture,
+    cpu_architectures,
+    full_architectures,
+    tiny_architectures,
+)
 from zipar_testing.gpu_check.forward_times import ROWS
+
+SizeName: TypeAlias = Literal["full", "cpu", "tiny"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,22 @@ def tiny() -> Sizes:
     )
 
 
+def cpu() -> Sizes:
+    """For the times of a processor: minutes, and 6 GB of memory."""
+    return Sizes(
+        checked=(),
+        has_demo=False,
+        timed=tuple(cpu_architectures()),
+        rows=(2, 8, 16, 32, 64, 128),
+        attention_rows=(2, 32),
+        count=15,
+        windows=(4, 16),
+        image_seconds=15.0,
+        copied_bytes=256 << 20,
+        model_seconds=15.0,
+    )
+
+
 def full() -> Sizes:
     """Prompts and images cross the multiples to which shapes are padded on CUDA."""
     return Sizes(
@@ -58,3 +83,6 @@ def full() -> Sizes:
         copied_bytes=2 << 30,
         model_seconds=15.0,
     )
+
+
+SIZES: dict[SizeName, Callable[[], Sizes]] = {"full": full, "cpu": cpu, "tiny": tiny}
