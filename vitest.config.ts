@@ -3,8 +3,8 @@ import { defineConfig } from "vitest/config";
 
 /** Tests that start Python or a browser lie in `test/process`, and only there: every test belongs to exactly one project. */
 const process = "test/process/**/*.test.ts";
-/** Their packages are apart from ours: `npm run test:clients`. */
-const clients = "test/clients/**";
+/** Their packages are apart from ours: `npm run test:clients`, `npm run test:ray`. */
+const apart = ["test/clients/**", "test/ray/**"];
 
 export default defineConfig({
   // Programs beside the tests import the build; within a test they are run from the sources.
@@ -22,7 +22,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: [process, clients],
+          exclude: [process, ...apart],
           // Importing every module anew for each file takes as long as the tests themselves.
           isolate: false,
           // Property tests of a busy machine take their time.

@@ -49,7 +49,7 @@ def imported_names(path: Path) -> Iterator[tuple[str, str]]:
             yield from ((node.module, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-@pytest.mark.parametrize("package", ["zipar_worker", "zipar_testing"])
+@pytest.mark.parametrize("package", ["zipar_worker", "zipar_ray", "zipar_testing"])
 def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
     assert find_circle(WORKER / package) == ""
 
@@ -75,9 +75,8 @@ def test_a_circle_is_found_however_it_is_hidden(tmp_path: Path, second: str) -> 
     assert "pack.first -> pack.second" in find_circle(package)
 
 
-def test_the_package_imports_nothing_that_does_not_ship_with_it() -> None:
-    imported = {
-        outer.split(".")[0] for path in (WORKER / "zipar_worker").rglob("*.py") for outer, _ in imported_names(path)
-    }
+@pytest.mark.parametrize("package", ["zipar_worker", "zipar_ray"])
+def test_the_package_imports_nothing_that_does_not_ship_with_it(package: str) -> None:
+    imported = {outer.split(".")[0] for path in (WORKER / package).rglob("*.py") for outer, _ in imported_names(path)}
     assert "zipar_worker" in imported
     assert not imported & {"zipar_testing", "zipar_demo", "tests"}

@@ -17,7 +17,7 @@ from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_REFUSED, Server
 from zipar_worker.serve.parent_watch import Credentials
 from zipar_worker.serve.remote import resolve_engine
 from zipar_worker.stub.executor import StubExecutor, StubOptions
-from zipar_worker.wire.key_files import read_keys, read_token
+from zipar_worker.wire.key_files import Secrets, decode_secrets, encode_secrets, read_keys, read_secrets, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
 from zipar_worker.wire.protocol import PROTOCOL_VERSION
 
@@ -74,29 +74,37 @@ def test_a_file_that_is_missing_or_holds_no_key_is_named(keys: Path) -> None:
         read_keys(keys)
 
 
+def test_secrets_travel_as_one_line_that_is_checked_where_it_comes_out(keys: Path) -> None:
+    secrets = read_secrets(keys, None, {})
+    assert decode_secrets(encode_secrets(secrets)) == secrets and secrets.keys == read_keys(keys)
+    bare = read_secrets(None, keys / "token", {})
+    assert bare.keys is None and decode_secrets(encode_secrets(bare)) == bare
+    for line in (b"", b"{}\n", b"\xff\n", encode_secrets(secrets)[:-9], b'[null,"%s"]' % TOKEN.encode() + b"x"):
+        with pytest.raises(ValueError, match="as one line of JSON") as refused:
+            decode_secrets(line)
+        assert TOKEN not in str(refused.value) and refused.value.__cause__ is None
+    assert secrets.keys is not None
+    for wrong in (Secrets(None, "short"), Secrets(secrets.keys._replace(secret=b"x" * 39), TOKEN)):
+        with pytest.raises(ValueError, match=r"expected (a token of|keys of 40)"):
+            decode_secrets(encode_secrets(wrong))
+
+
 @pytest.mark.parametrize("endpoint", ["tcp://10.0.0.5:5555", "tcp://engine:5555", "tcp://127.0.0.1.example.org:5555"])
 def test_plain_tcp_beyond_this_machine_is_refused_unless_a_name_says_what_it_is(keys: Path, endpoint: str) -> None:
-    token = keys / "token"
+    bare = Secrets(None, TOKEN)
     with pytest.raises(ValueError, match="--insecure-plaintext"):
-        resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=False, heartbeat_timeout_ms=3_000)
-    assert (
-        resolve_engine(endpoint, keys=None, token_file=token, insecure_plaintext=True, heartbeat_timeout_ms=3_000).keys
-        is None
-    )
-    assert (
-        resolve_engine(endpoint, keys=keys, token_file=None, insecure_plaintext=False, heartbeat_timeout_ms=3_000).token
-        == TOKEN
-    )
+        resolve_engine(endpoint, bare, insecure_plaintext=False, heartbeat_timeout_ms=3_000)
+    assert resolve_engine(endpoint, bare, insecure_plaintext=True, heartbeat_timeout_ms=3_000).secrets == bare
+    secrets = read_secrets(keys, None, {})
+    assert resolve_engine(endpoint, secrets, insecure_plaintext=False, heartbeat_timeout_ms=3_000).secrets == secrets
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://localhost:5555", "tcp://[::1]:5555"])
-def test_plain_tcp_within_this_machine_needs_only_the_token(keys: Path, endpoint: str) -> None:
-    engine = resolve_engine(
-        endpoint, keys=None, token_file=keys / "token", insecure_plaintext=False, heartbeat_timeout_ms=3_000
-    )
-    assert (engine.endpoint, engine.keys) == (endpoint, None)
+def test_plain_tcp_within_this_machine_needs_only_the_token(endpoint: str) -> None:
+    bare = Secrets(None, TOKEN)
+    assert resolve_engine(endpoint, bare, insecure_plaintext=False, heartbeat_timeout_ms=3_000).endpoint == endpoint
     with pytest.raises(ValueError, match="heartbeat timeout"):
-        resolve_engine(endpoint, keys=keys, token_file=None, insecure_plaintext=False, heartbeat_timeout_ms=0)
+        resolve_engine(endpoint, bare, insecure_plaintext=False, heartbeat_timeout_ms=0)
 
 
 class Engine:

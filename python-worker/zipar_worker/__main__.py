@@ -55,6 +55,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument(
         "--token-file", type=Path, metavar="FILE", help="default: ZIPAR_TOKEN, else `token` beside the keys"
     )
+    remote.add_argument(
+        "--secrets-on-stdin", action="store_true", help="keys and token are the first line of stdin, not files"
+    )
     remote.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto leaves it to the engine")
     remote.add_argument("--insecure-plaintext", action="store_true", help="plain TCP beyond this machine")
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
@@ -101,11 +104,11 @@ def serve_remotely(options: argparse.Namespace) -> int:
     from zipar_worker.serve.conversation import EXIT_FATAL
     from zipar_worker.serve.leave import Leave
     from zipar_worker.serve.remote import check_device, resolve_engine, serve_engine
+    from zipar_worker.wire.key_files import decode_secrets, read_secrets
 
     leave = Leave(options.drain)
     if options.with_parent:
         parent_watch.die_with_parent(PARENT_ID)
-        parent_watch.watch_stdin(on_line=leave.ask)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         # At once, also within a kernel: images go on elsewhere.
@@ -114,10 +117,17 @@ def serve_remotely(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, lambda *_: leave.ask())
     try:
         check_device(options.device)
+        if options.secrets_on_stdin:
+            if options.keys is not None or options.token_file is not None:
+                raise ValueError("--secrets-on-stdin stands in the place of --keys and --token-file; leave these out")
+            secrets = decode_secrets(parent_watch.read_first_line())
+        else:
+            secrets = read_secrets(options.keys, options.token_file, os.environ)
+        if options.with_parent:
+            parent_watch.watch_stdin(on_line=leave.ask)
         engine = resolve_engine(
             options.dial,
-            keys=options.keys,
-            token_file=options.token_file,
+            secrets,
             insecure_plaintext=options.insecure_plaintext,
             heartbeat_timeout_ms=options.heartbeat_timeout,
         )

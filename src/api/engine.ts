@@ -1,4 +1,5 @@
 import { randomInt } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { DecodeJob } from "../decode/image.ts";
 import type { DecodeLoop, IdleWork } from "../decode/loop.ts";
 import { type Occupancy, WorkerPool } from "../decode/pool.ts";
@@ -15,10 +16,20 @@ import { type EngineOptions, type ResolvedEngineOptions, resolveEngineOptions } 
 import { type GenerateOptions, type ResolvedGeneration, resolveGeneration } from "./generate-options.ts";
 import { Generation, type GenerationEvent, GenerationResult } from "./generation.ts";
 import { GeneratedImage } from "./image.ts";
-import { checkAlike, type OpenedWorker, type OpenedWorkers, openWorkers } from "./open-workers.ts";
+import {
+  checkAlike,
+  type OpenedWorker,
+  type OpenedWorkers,
+  type OpenPlace,
+  openWorkers,
+} from "./open-workers.ts";
 import { decodedCells, withoutUndecoded } from "./preview.ts";
 import { userFunction, userLogger } from "./user-function.ts";
 import { statusOf, sumOf, type WorkerStatus } from "./worker-status.ts";
+
+/** Between two workers that cannot join, in ms. */
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 30_000;
 
 /**
  * Starts a worker and loads a checkpoint.
@@ -56,7 +67,7 @@ export class Engine implements AsyncDisposable {
       options.logger,
     );
     this.#abandon = abandon;
-    for (const worker of later) this.#letJoin(worker, first[0] as OpenedWorker);
+    for (const place of later) this.#letJoin(place, first[0] as OpenedWorker);
     const { card, device, dtype } = this.#first.worker;
     this.card = card;
     this.device = device;
@@ -145,22 +156,33 @@ export class Engine implements AsyncDisposable {
     return new Supervisor(worker, open, this.#options.restarts, this.#options.logger);
   }
 
-  /** A worker that comes after the engine has begun. */
-  async #letJoin(coming: Promise<OpenedWorker>, first: OpenedWorker): Promise<void> {
+  /** Workers that come after the engine has begun: one that cannot join leaves the place to the next. */
+  async #letJoin(place: OpenPlace, first: OpenedWorker): Promise<void> {
     const { logger } = this.#options;
-    try {
-      const opened = await coming;
+    for (let { coming, again } = place, pauseMs = FIRST_PAUSE_MS; ; { coming, again } = again()) {
       try {
-        checkAlike(first, opened);
-        this.#pool.join(this.#supervise(opened));
+        await this.#join(await coming, first);
+        return;
       } catch (error) {
-        await opened.worker.stop();
-        throw error;
+        if (this.#pool.isClosed) return;
+        logger.warn(`a worker could not join: ${reasonOf(error)}`);
       }
-      logger.info(`one worker more: ${opened.worker.device}`);
-    } catch (error) {
-      if (!this.#pool.isClosed) logger.warn(`a worker could not join: ${reasonOf(error)}`);
+      await sleep(pauseMs, undefined, { ref: false });
+      if (this.#pool.isClosed) return;
+      pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
     }
+  }
+
+  /** @throws ZiparError `invalid-options` where it is unlike the first one; what the engine was closed with */
+  async #join(opened: OpenedWorker, first: OpenedWorker): Promise<void> {
+    try {
+      checkAlike(first, opened);
+      this.#pool.join(this.#supervise(opened));
+    } catch (error) {
+      await opened.worker.stop();
+      throw error;
+    }
+    this.#options.logger.info(`one worker more: ${opened.worker.device}`);
   }
 
   #decode(

@@ -10,11 +10,19 @@ export interface OpenedWorker {
   readonly open: (signal: AbortSignal) => Promise<Worker>;
 }
 
+/** Where a worker may still come. */
+export interface OpenPlace {
+  /** The next one, when it has come. */
+  readonly coming: Promise<OpenedWorker>;
+  /** The one after it, where that could not join. */
+  readonly again: () => OpenPlace;
+}
+
 export interface OpenedWorkers {
   /** As many as the engine begins with. */
   readonly first: readonly OpenedWorker[];
-  /** Those that may still come, each when it has. They are given up when `abandon` is called. */
-  readonly later: readonly Promise<OpenedWorker>[];
+  /** They are given up when `abandon` is called. */
+  readonly later: readonly OpenPlace[];
   abandon(): void;
 }
 
@@ -29,10 +37,15 @@ export async function openWorkers(options: ResolvedEngineOptions): Promise<Opene
   const abandon = () => abandoned.abort();
   const { signal } = options;
   const unfollow = signal === undefined ? () => {} : onAbort(signal, () => abandoned.abort(signal.reason));
-  const opening = devices.map((device, k) => openOne(options, device, k, devices.length, abandoned.signal));
+  const placeOf = (device: string, k: number): OpenPlace => ({
+    coming: openOne(options, device, k, devices.length, abandoned.signal),
+    again: () => placeOf(device, k),
+  });
+  const places = devices.map(placeOf);
+  const opening = places.map(({ coming }) => coming);
   try {
     const first = await firstOf(opening, min);
-    const waiting = opening.filter((one) => !first.some(({ promise }) => promise === one));
+    const waiting = places.filter(({ coming }) => !first.some(({ promise }) => promise === coming));
     const workers = first.map(({ opened }) => opened);
     for (const opened of workers) checkAlike(workers[0] as OpenedWorker, opened);
     return { first: workers, later: waiting, abandon };

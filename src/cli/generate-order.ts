@@ -3,12 +3,12 @@ import type { GenerateOptions } from "../api/generate-options.ts";
 import { generateSchema } from "../api/generate-options.ts";
 import { ZiparError } from "../errors.ts";
 import { problemsOf, shown } from "../options/parse.ts";
-import { parseListenAddress } from "../worker/remote/listen-address.ts";
 import { checkModel } from "./check-model.ts";
 import { pick, type ValuesOf } from "./option.ts";
 import { type GENERATE, SAMPLING } from "./options.ts";
 import { checkOutput, checkOutputs } from "./output.ts";
 import { type PictureTarget, pictureTarget } from "./picture-files.ts";
+import { checkListen, teamProblems } from "./team.ts";
 
 type Options = ValuesOf<typeof GENERATE>;
 
@@ -52,9 +52,6 @@ function combinations(prompt: string | undefined, options: Options): readonly (r
   const { window, count, out, json, image, negativePrompt, class: classLabel } = options;
   const isAdaptive = typeof window === "object" && window.kind === "adaptive";
   const needsAdaptive = (option: string) => `${option} belongs to the adaptive window; add --window adaptive`;
-  const needsListen = (option: string) =>
-    `${option} belongs to --listen, which says where to wait for a worker`;
-  const isLocal = options.listen === undefined;
   return [
     [
       prompt === undefined && classLabel === undefined,
@@ -70,17 +67,7 @@ function combinations(prompt: string | undefined, options: Options): readonly (r
     ],
     [!isAdaptive && options.verification !== undefined, needsAdaptive("--verification")],
     [!isAdaptive && options.windowTest !== undefined, needsAdaptive("--window-test")],
-    [
-      options.devices !== undefined && options.workers !== undefined,
-      "--devices says how many workers there are already; leave --workers out",
-    ],
-    [
-      options.devices !== undefined && (options.device !== "auto" || !isLocal),
-      `--devices stands in the place of ${isLocal ? "--device" : "--listen"}; leave one of them out`,
-    ],
-    [isLocal && options.keys !== undefined, needsListen("--keys")],
-    [isLocal && options.tokenFile !== undefined, needsListen("--token-file")],
-    [isLocal && options.insecurePlaintext === true, needsListen("--insecure-plaintext")],
+    ...teamProblems(options),
     [!json && options.tokens === true, "--tokens is a part of the JSON report; add --json"],
     [
       options.trace !== undefined && count !== 1,
@@ -104,16 +91,6 @@ function checkPrompt(prompt: string | undefined): void {
   const [problem] = problemsOf(generateSchema.shape.prompt, prompt);
   if (problem !== undefined) throw invalid(`the prompt ${shown(prompt)}: ${problem.expected}`);
   if (prompt.trim() === "") throw invalid(`the prompt ${shown(prompt)}: expected one that says something`);
-}
-
-function checkListen({ listen, keys, insecurePlaintext }: Options): void {
-  if (listen === undefined) return;
-  const { isLoopback, endpoint } = parseListenAddress(listen, "--listen");
-  if (keys !== undefined || isLoopback || insecurePlaintext) return;
-  throw invalid(
-    `--listen ${endpoint} without --keys: plain TCP would show everything to everybody on the way; add --keys FOLDER ` +
-      "(`zipar keys` makes them), listen on a loopback address behind a tunnel, or say --insecure-plaintext",
-  );
 }
 
 function requestOf(prompt: string | undefined, options: Options): GenerateOptions {

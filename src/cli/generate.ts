@@ -1,15 +1,15 @@
 import { createEngine, type Engine } from "../api/engine.ts";
 import type { PictureSettings } from "../picture/settings.ts";
-import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
 import { generateAll, throwFailure } from "./generate-all.ts";
 import type { GenerateOrder } from "./generate-order.ts";
 import { describeImage, describeRun } from "./generate-report.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { tellDifference } from "./like-picture.ts";
 import { loadingOptions } from "./loading.ts";
-import { pick, type ValuesOf } from "./option.ts";
-import { type GENERATE, REMOTE } from "./options.ts";
+import type { ValuesOf } from "./option.ts";
+import type { GENERATE } from "./options.ts";
 import { showProgress } from "./progress.ts";
+import { teamOf } from "./team.ts";
 import { traceWriter } from "./trace-writer.ts";
 
 type Options = ValuesOf<typeof GENERATE>;
@@ -50,25 +50,20 @@ export async function runGenerate(
 async function start(options: Options, signal: AbortSignal): Promise<Engine> {
   const progress = showProgress();
   const loading = loadingOptions(options, progress);
-  const worker = remoteWorkerOf(options);
+  const team = teamOf(options);
   try {
     return await createEngine({
       ...loading,
+      ...team,
       size: typeof options.size === "object" ? options.size : undefined,
-      worker,
       maxQueue: 4096,
       signal,
       onProgress: (step) => {
         loading.onProgress(step);
-        if (step.total === null && worker) process.stderr.write(`zipar: ${step.phase}\n`);
+        if (step.total === null && team.worker) process.stderr.write(`zipar: ${step.phase}\n`);
       },
     });
   } finally {
     progress.stop();
   }
-}
-
-function remoteWorkerOf(options: Options): RemoteWorkerOptions | undefined {
-  const { listen, ...access } = pick(REMOTE, options);
-  return listen === undefined ? undefined : { listen, ...access, min: options.workers };
 }

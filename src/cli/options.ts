@@ -23,6 +23,7 @@ import {
 import {
   readAutoOrWhole,
   readClass,
+  readCounts,
   readDevices,
   readInterval,
   readSize,
@@ -63,6 +64,18 @@ const PLACE = {
   weights: preset("full", option("<form>", "full, or int8: less memory", engine.weights)),
   kvCache: preset("full", option("<form>", "full, or int8: room for more images", engine.kvCache)),
 };
+const workerCount = z.int().min(1).max(64);
+const workersSchema = z
+  .union(
+    [
+      workerCount,
+      z
+        .strictObject({ min: workerCount, max: workerCount })
+        .refine(({ min, max }) => min <= max, "expected MIN:MAX such as 2:16, the smaller number first"),
+    ],
+    "expected a whole number from 1 to 64, or with --listen MIN:MAX such as 2:16",
+  )
+  .optional();
 /** Several workers behind one engine. */
 export const TEAM = {
   devices: option(
@@ -71,10 +84,11 @@ export const TEAM = {
     engine.devices,
     readDevices,
   ),
-  workers: whole(
+  workers: option(
     "<count>",
-    "so many workers on one device, or with --listen on other machines",
-    engine.workers,
+    "so many workers on one device; with --listen, on other machines: N, or MIN:MAX",
+    workersSchema,
+    readCounts,
   ),
 };
 /** What `createEngine` takes as it is. */
@@ -276,6 +290,7 @@ export const SERVE = {
   size: option("<size>", 'pixels such as "384", for checkpoints that do not say', engine.size, readSize),
   ...PLACE,
   ...TEAM,
+  ...REMOTE,
   maxImages: whole("<count>", "images decoded together by a worker", engine.maxImages),
   host: preset("127.0.0.1", text("<address>", "where it listens; beyond this machine a key is needed")),
   port: preset("7811", whole("<port>", "0: any that is free", z.int().min(0).max(65_535))),

@@ -47,6 +47,13 @@ export function readDevices(text: string): unknown {
   return text === "all" ? text : text.split(",");
 }
 
+/** A whole number, or `MIN:MAX`. */
+export function readCounts(text: string): unknown {
+  const [min = "", max, ...more] = text.split(":");
+  if (more.length > 0) return text; // which no schema takes
+  return max === undefined ? readWhole(min) : { min: readWhole(min), max: readWhole(max) };
+}
+
 /** `FROM:TO`. */
 export function readInterval(text: string): readonly unknown[] {
   return text.split(":").map(readNumber);

@@ -12,6 +12,7 @@ import { interruptExitCode, interruptSignal } from "./interrupt.ts";
 import type { ValuesOf } from "./option.ts";
 import type { SERVE } from "./options.ts";
 import { stderrLogger } from "./stderr-logger.ts";
+import { checkListen, teamOf, teamProblems } from "./team.ts";
 
 type Options = ValuesOf<typeof SERVE>;
 
@@ -101,15 +102,15 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     vq,
     textEncoder,
     weightsKey,
-    device,
-    devices,
-    workers,
     threads,
     dtype,
     weights,
     kvCache,
     size,
   } = options;
+  for (const [isWrong, problem] of teamProblems(options)) if (isWrong) throw invalid(problem);
+  checkListen(options);
+  checkRemoteModels(options, references.length);
   if (references.length > 1 && (vq ?? textEncoder ?? weightsKey ?? size) !== undefined) {
     throw invalid(
       "--vq, --text-encoder, --weights-key and --size belong to one model; serve it alone, or put those files beside the weights",
@@ -119,9 +120,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     vq,
     textEncoder,
     weightsKey,
-    device: devices === undefined ? device : undefined,
-    devices,
-    workers,
+    ...teamOf(options),
     threads,
     dtype,
     weights,
@@ -135,10 +134,23 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     const { name, model } = readModel(text);
     if (name in models)
       throw invalid(`--model ${text}: the name ${name} is taken; give it another one, NAME=${model}`);
-    checkModel({ model, vq, textEncoder });
+    if (options.listen === undefined) checkModel({ model, vq, textEncoder });
     models[name] = { ...shared, model };
   }
   return models;
+}
+
+/** @throws ZiparError `invalid-options` for what workers of other machines cannot do */
+function checkRemoteModels({ listen, memoryBudget }: Options, modelCount: number): void {
+  if (listen === undefined) return;
+  if (modelCount > 1)
+    throw invalid(
+      "--listen waits for workers of one model; serve each other one by a `zipar serve` of its own",
+    );
+  if (memoryBudget !== undefined)
+    throw invalid(
+      "--memory-budget is about this machine, and --listen about workers on others; leave one of them out",
+    );
 }
 
 function readModel(text: string): { readonly name: string; readonly model: string } {

@@ -1,12 +1,20 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Engine } from "../api/engine.ts";
 import type { GenerationStats } from "../api/generation.ts";
+import type { WorkerStatus } from "../api/worker-status.ts";
 import type { WorkerStats } from "../decode/worker.ts";
 import type { EnginePool } from "./engine-pool.ts";
 import type { ImageGate } from "./image-gate.ts";
 
 /** A worker that is being replaced does not answer; the rest of the page does not wait for it longer than this. */
 const STATS_TIMEOUT_MS = 1_000;
+
+const WORKER_STATES = [
+  "ready",
+  "leaving",
+  "lost",
+  "gone",
+] as const satisfies readonly WorkerStatus["state"][];
 
 export interface Metrics {
   readonly contentType: string;
@@ -87,6 +95,12 @@ export function createMetrics(
     registers,
   });
   const rows = new Gauge({ name: "zipar_cache_rows", help: "Rows of the K/V cache.", labelNames, registers });
+  const workers = new Gauge({
+    name: "zipar_workers",
+    help: "Workers by state: ready, leaving, lost (another one is awaited), gone.",
+    labelNames: ["model", "state"],
+    registers,
+  });
   const restarts = new Gauge({
     name: "zipar_worker_restarts",
     help: "Workers started in the place of lost ones since the model was loaded.",
@@ -118,6 +132,8 @@ export function createMetrics(
     counts.set({ model, state: "waiting" }, waitingCount);
     rows.set({ model }, cacheRowCount);
     freeRows.set({ model }, freeCacheRowCount);
+    for (const state of WORKER_STATES)
+      workers.set({ model, state }, engine.workers.filter((worker) => worker.state === state).length);
     restarts.set({ model }, engine.restartCount);
     const stats = await statsOf(engine);
     if (stats === undefined) return;
@@ -130,7 +146,7 @@ export function createMetrics(
   return {
     contentType: registry.contentType,
     async text() {
-      for (const gauge of [counts, rows, freeRows, restarts, workerForwards, forwardMs, memory])
+      for (const gauge of [counts, rows, freeRows, workers, restarts, workerForwards, forwardMs, memory])
         gauge.reset();
       memory.set({ model: "", kind: "server" }, process.memoryUsage.rss());
       memory.set({ model: "", kind: "store" }, storedBytes());

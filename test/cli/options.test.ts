@@ -38,6 +38,8 @@ describe("options are read as", () => {
     ["--class 207", GENERATE, { class: 207 }],
     ["--connect tcp://10.0.0.5:5555 --threads 3", WORKER, { threads: 3 }],
     ["", GENERATE, { threads: "auto" }],
+    ["--workers 3", GENERATE, { workers: 3 }],
+    ["--workers 2:16", SERVE, { workers: { min: 2, max: 16 } }],
     ["--class lighthouse", GENERATE, { class: "lighthouse" }],
     ["--weights-key ema", GENERATE, { weightsKey: "ema" }],
     ["--weights-key ema", INFO, { weightsKey: "ema" }],

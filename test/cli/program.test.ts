@@ -58,6 +58,9 @@ describe("before anything is loaded generate refuses", () => {
     ["cat --token-file k", ["--token-file", "--listen"]],
     ["cat --listen 10.0.0.1", ['--listen "10.0.0.1"', "tcp://"]],
     ["cat --listen tcp://10.0.0.1:5", ["--keys", "--insecure-plaintext"]],
+    ["cat --workers 2:4", ["--workers MIN:MAX", "--listen"]],
+    ["cat --workers 4:2 --listen tcp://127.0.0.1:5", ["--workers", "MIN:MAX such as 2:16", "smaller"]],
+    ["cat --workers 65", ["--workers", "at most 64"]],
     ["cat --tokens", ["--tokens", "--json"]],
     ["cat --trace t.jsonl --count 3", ["--trace", "--count", "3"]],
     ["cat --no-image --out x.png", ["--no-image", "--out"]],
@@ -146,6 +149,20 @@ test.each([
   expect(await refusal(...line.split(" "), file)).toContain("drawing exists already");
   const { said } = await run(...line.split(" "), file, "--overwrite");
   expect(said).not.toContain("exists already");
+});
+
+test.each<[string, readonly string[]]>([
+  ["--keys k", ["--keys", "--listen"]],
+  ["--workers 2:4", ["--workers MIN:MAX", "--listen"]],
+  ["--devices all --workers 2", ["--devices", "--workers"]],
+  ["--listen tcp://10.0.0.1:5", ["--keys", "--insecure-plaintext"]],
+  ["--listen tcp://127.0.0.1:5 --devices all", ["--devices", "--listen"]],
+  ["--listen tcp://127.0.0.1:5 --model a/b --model c/d", ["--listen", "one model"]],
+  ["--listen tcp://127.0.0.1:5 --memory-budget 8", ["--memory-budget", "--listen"]],
+  ["--model ./nowhere", ["--model", "nowhere"]],
+])("before it listens serve refuses %s", async (line, parts) => {
+  const said = await refusal("serve", ...line.split(" "));
+  for (const part of parts) expect(said).toContain(part);
 });
 
 describe("a slip of the pen is answered with what was meant:", () => {

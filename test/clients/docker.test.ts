@@ -10,7 +10,8 @@ const path = join(packageRoot, "docker/Dockerfile");
 const hadolint = join(dirname(process.env["ZIPAR_CLIENTS_PYTHON"] ?? ""), "hadolint");
 const hasDocker = spawnSync("docker", ["info"]).status === 0;
 
-test("hadolint has nothing to say of the Dockerfile", async () => {
+const paths = [path, join(packageRoot, "docker/ray.Dockerfile")];
+test.each(paths)("hadolint has nothing to say of %s", async (path) => {
   // Debian takes old versions of its packages away: one that is pinned cannot be installed after its next correction.
   const { exitCode, all } = await execa(hadolint, ["--ignore", "DL3008", path], { all: true, reject: false });
   expect(all).toBe("");

@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LOSS_LIMIT } from "../../src/decode/worker-lost.ts";
-import { createEngine, type GenerateOptions, stubWorker, ZiparError } from "../../src/index.ts";
+import {
+  createEngine,
+  type GenerateOptions,
+  stubWorker,
+  type WorkerSource,
+  ZiparError,
+} from "../../src/index.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { runs, triesAllCases } from "../support/property-runs.ts";
 import { recordingTeam } from "../support/recording-team.ts";
@@ -252,6 +258,29 @@ describe("the start of several workers", () => {
       );
       expect(refused.message).toContain("leave `device` and `workers` out");
     }
+  });
+
+  test("keeps the place of one that never came, or could not join, for the next one", async () => {
+    const comes = [
+      async () => Promise.reject(new ZiparError({ code: "worker-timeout", message: "nobody came" })),
+      stubWorker({ ...STUB, columns: 4 }).open,
+      stubWorker(STUB).open,
+    ];
+    let openCount = 0;
+    const source: WorkerSource = {
+      open: (options) =>
+        openCount++ === 0 ? stubWorker(STUB).open(options) : (comes.shift() as WorkerSource["open"])(options),
+      count: { min: 1, max: 2 },
+    };
+    const warnings: string[] = [];
+    const logger = { debug() {}, info() {}, warn: (message: string) => void warnings.push(message) };
+    await using engine = await createEngine({ worker: source, logger });
+    expect(engine.workers).toHaveLength(1);
+    await expect.poll(() => engine.workers.map(({ state }) => state)).toEqual(["ready", "ready"]);
+    expect(warnings).toEqual([
+      "a worker could not join: nobody came",
+      expect.stringContaining("a worker could not join: createEngine: the worker on stub has another model"),
+    ]);
   });
 
   test("leaves it to remote workers how many there are", async () => {

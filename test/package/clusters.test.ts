@@ -9,7 +9,7 @@ const page = readFileSync(join(packageRoot, "docs/clusters.md"), "utf8");
 const scripts = Array.from(page.matchAll(/```sh\n(.*?)```/gs), ([, script]) => script as string);
 
 test("the scripts of the page on clusters are scripts that bash can read", () => {
-  expect(scripts).toHaveLength(2);
+  expect(scripts).toHaveLength(7);
   for (const script of scripts) execFileSync("bash", ["-n"], { input: script });
 });
 

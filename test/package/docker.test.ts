@@ -32,7 +32,10 @@ test("the scripts and the versions that it names are there", () => {
 });
 
 test("what is built and what is ignored lies where the page says", () => {
-  for (const [, path = ""] of page.matchAll(/-f (\S+)/g)) {
+  const clusters = readFileSync(join(packageRoot, "docs/clusters.md"), "utf8");
+  const paths = [...`${page}${clusters}`.matchAll(/docker build -f (\S+)/g)];
+  expect(paths).toHaveLength(3);
+  for (const [, path = ""] of paths) {
     expect(existsSync(join(packageRoot, path))).toBe(true);
     expect(existsSync(join(packageRoot, `${path}.dockerignore`))).toBe(true);
   }

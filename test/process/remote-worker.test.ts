@@ -1,4 +1,5 @@
 import { copyFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -11,9 +12,11 @@ import {
   type RemoteWorkerOptions,
   remoteWorker,
 } from "../../src/index.ts";
+import { packageRoot } from "../../src/python/location.ts";
 import { KEY_FILES, readPublicKey } from "../../src/worker/remote/key-files.ts";
 import { buildIfStale } from "../support/build.ts";
 import { ziparErrorOf } from "../support/errors.ts";
+import { jsonPost } from "../support/json-post.ts";
 import {
   HandMadeWorker,
   hello,
@@ -28,6 +31,7 @@ import {
   tokenOf,
   unpack,
 } from "../support/remote.ts";
+import { readMetric, serveCommand } from "../support/serve-command.ts";
 import { type TcpProxy, tcpProxy } from "../support/tcp-proxy.ts";
 
 const REQUEST = { classLabel: 1, window: 2, seed: 5, image: false } as const;
@@ -69,6 +73,14 @@ async function startBoth(
   );
   closeLater(engine, () => engine.dispose());
   return { engine, process: process as RemoteProcess, endpoint };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 /** Whom an engine turned away that waited in vain, until the worker who dialled in had said something. */
@@ -308,6 +320,52 @@ describe("several remote workers", () => {
     expect(engine.workers.map(({ state }) => state)).toEqual(["ready", "ready"]);
     await engine.dispose();
     expect((await ziparErrorOf(() => engine.generate(REQUEST))).code).toBe("engine-closed");
+  });
+});
+
+describe("on the command line", () => {
+  const demo = { rows: 4, columns: 6 };
+  const dialIn = (endpoint: string) =>
+    closeLater(startRemoteWorker(endpoint, { options: ["--keys", keys.worker], stub: demo }), (worker) =>
+      worker.kill(),
+    );
+
+  test("zipar generate waits for as many as --workers says, and lets all of them draw", async () => {
+    await buildIfStale();
+    const listen = ["--listen", LISTEN, "--keys", keys.engine, "--workers", "2"];
+    const command = execa(
+      process.execPath,
+      [join(packageRoot, "dist/cli/main.js"), "generate", "3", "--no-image", "--json", ...listen],
+      { reject: false },
+    );
+    let said = "";
+    command.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    const endpointOf = () => /waiting for a worker at (\S+)/.exec(said)?.[1];
+    await expect.poll(endpointOf).toBeDefined();
+    for (let k = 0; k < 2; k++) dialIn(endpointOf() as string);
+    const { stdout, exitCode, stderr } = await command;
+    expect(exitCode, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ workers: 2, images: [{}] });
+  });
+
+  test("zipar serve --listen begins with the first worker, and later ones join it", async () => {
+    await buildIfStale();
+    const port = await freePort();
+    const listen = ["--listen", `tcp://127.0.0.1:${port}`, "--keys", keys.engine, "--workers", "1:2"];
+    const { command, address } = await serveCommand(["--model", "/models/elsewhere", ...listen]);
+    closeLater(command, () => command.kill("SIGKILL"));
+    const ready = async () => (await fetch(`${address}/readyz`)).status;
+    const workers = () => readMetric(address, 'zipar_workers{model="elsewhere",state="ready"}');
+    expect(await ready()).toBe(503);
+    dialIn(`tcp://127.0.0.1:${port}`);
+    await expect.poll(ready).toBe(200);
+    expect(await workers()).toBe(1);
+    dialIn(`tcp://127.0.0.1:${port}`);
+    await expect.poll(workers).toBe(2);
+    const request = jsonPost({ prompt: "3", window: 2 });
+    expect((await fetch(`${address}/v1/images/generations`, request)).status).toBe(200);
   });
 });
 

@@ -230,6 +230,8 @@ test("the page of metrics tells images, forwards, what they saved, the queue, th
     'zipar_images{model="stub",state="decoding"} 0',
     'zipar_images{model="stub",state="waiting"} 0',
     'zipar_images{model="stub",state="requested"} 0',
+    'zipar_workers{model="stub",state="ready"} 1',
+    'zipar_workers{model="stub",state="lost"} 0',
     'zipar_worker_restarts{model="stub"} 0',
     'zipar_worker_forwards{model="stub"} 12',
     'zipar_cache_rows{model="stub"} 16',

@@ -60,14 +60,7 @@ def die_with_parent(parent_id: int) -> None:
 
 def read_credentials() -> Credentials:
     """Reads `{"token": "...", "epoch": N}` from stdin, unbuffered. Raises `ValueError` for anything else."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(_STDIN, 1)
-        if not byte:
-            raise ValueError("stdin ended before the line with token and epoch; the worker is started by the SDK")
-        line += byte
-        if len(line) > FIRST_LINE_BYTES:
-            raise ValueError(f"the first line of stdin is longer than {FIRST_LINE_BYTES} bytes")
+    line = read_first_line()
     try:
         first_line = msgspec.json.decode(line, type=_FirstLine)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -75,6 +68,19 @@ def read_credentials() -> Credentials:
     if not 1 <= len(first_line.token) <= TOKEN_CHARACTERS:
         raise ValueError(f"expected a token of 1 to {TOKEN_CHARACTERS} characters, received {len(first_line.token)}")
     return Credentials(first_line.token, first_line.epoch)
+
+
+def read_first_line() -> bytes:
+    """Of stdin, unbuffered: what comes after it is left. Raises `ValueError` where there is none."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(_STDIN, 1)
+        if not byte:
+            raise ValueError("stdin ended before the line with the token; whoever starts the worker writes it there")
+        line += byte
+        if len(line) > FIRST_LINE_BYTES:
+            raise ValueError(f"the first line of stdin is longer than {FIRST_LINE_BYTES} bytes")
+    return line
 
 
 def watch_stdin(endpoint: str | None = None, on_line: Callable[[], None] = lambda: None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import secrets
@@ -10,13 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from zipar_worker.execute.contract import Executor
 from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_DONE, EXIT_NOBODY, Server
 from zipar_worker.serve.leave import Leave
 from zipar_worker.serve.parent_watch import Credentials
-from zipar_worker.wire.key_files import WorkerKeys, read_keys, read_token
+from zipar_worker.wire.key_files import Secrets
 from zipar_worker.wire.link import LinkLost, RemoteLink
 from zipar_worker.wire.protocol import DEVICE_PATTERN
 
@@ -32,34 +30,26 @@ _LOOPBACK = re.compile(r"tcp://(localhost|127(\.\d{1,3}){3}|\[::1\]):\d+")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Where the engine waits, and what a worker needs to be let in. Without keys: plain TCP."""
+    """Where the engine waits, and what a worker needs to be let in."""
 
     endpoint: str
-    keys: WorkerKeys | None
-    token: str
+    secrets: Secrets
     heartbeat_timeout_ms: int
     """Silence after which the link counts as lost."""
 
 
-def resolve_engine(
-    endpoint: str, *, keys: Path | None, token_file: Path | None, insecure_plaintext: bool, heartbeat_timeout_ms: int
-) -> Engine:
-    """Checks what the command line says, and reads the files. Raises `ValueError`."""
+def resolve_engine(endpoint: str, secrets: Secrets, *, insecure_plaintext: bool, heartbeat_timeout_ms: int) -> Engine:
+    """Checks what the command line says. Raises `ValueError`."""
     if re.fullmatch(r"tcp://\S+:\d+", endpoint) is None:
         raise ValueError(f'expected an endpoint such as "tcp://10.0.0.5:5555", received {endpoint!r}')
-    if keys is None and not insecure_plaintext and _LOOPBACK.fullmatch(endpoint) is None:
+    if secrets.keys is None and not insecure_plaintext and _LOOPBACK.fullmatch(endpoint) is None:
         raise ValueError(
             f"plain TCP to {endpoint} would show the token and everything else to everybody on the way, and let them "
             "change it; give --keys (`zipar keys` makes them), or --insecure-plaintext"
         )
     if not 100 <= heartbeat_timeout_ms <= 600_000:
         raise ValueError(f"expected a heartbeat timeout of 100 to 600000 ms, received {heartbeat_timeout_ms}")
-    return Engine(
-        endpoint=endpoint,
-        keys=None if keys is None else read_keys(keys),
-        token=read_token(token_file, keys, os.environ),
-        heartbeat_timeout_ms=heartbeat_timeout_ms,
-    )
+    return Engine(endpoint, secrets, heartbeat_timeout_ms)
 
 
 def check_device(name: str) -> None:
@@ -74,9 +64,9 @@ def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: 
     server = Server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS, leave=leave)
     pause = FIRST_PAUSE_SECONDS
     while not leave.is_asked:
-        link = RemoteLink(engine.endpoint, engine.keys, engine.heartbeat_timeout_ms)
+        link = RemoteLink(engine.endpoint, engine.secrets.keys, engine.heartbeat_timeout_ms)
         # Each hello has an epoch of its own, so that none is good twice and no reply is taken for another's.
-        credentials = Credentials(engine.token, 1 + secrets.randbelow(LAST_EPOCH))
+        credentials = Credentials(engine.secrets.token, 1 + secrets.randbelow(LAST_EPOCH))
         started = time.monotonic()
         try:
             exit_code = server.serve(link, credentials)

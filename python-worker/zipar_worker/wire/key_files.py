@@ -1,4 +1,6 @@
-"""Keys and token of a worker that dials in from elsewhere: files of `zipar keys`, which only their owner may read."""
+"""Keys and token of a worker that dials in from elsewhere: files of `zipar keys`, which only their owner may read, or
+a line of whoever read them and starts the worker.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from zipar_worker.wire.protocol import TOKEN_CHARACTERS
 
@@ -31,6 +35,35 @@ class WorkerKeys(NamedTuple):
     engine: bytes
 
 
+class Secrets(NamedTuple):
+    """What an engine lets a worker in by. Without keys: plain TCP."""
+
+    keys: WorkerKeys | None
+    token: str
+
+
+def read_secrets(keys: Path | None, token_file: Path | None, variables: Mapping[str, str]) -> Secrets:
+    """Of the folder of keys, and the token that `read_token` finds. Raises `ValueError`."""
+    return Secrets(None if keys is None else read_keys(keys), read_token(token_file, keys, variables))
+
+
+def encode_secrets(secrets: Secrets) -> bytes:
+    """One line, as `decode_secrets` takes it."""
+    return msgspec.json.encode(secrets) + b"\n"
+
+
+def decode_secrets(line: bytes) -> Secrets:
+    """Raises `ValueError`, which says nothing of what the line holds."""
+    try:
+        secrets = msgspec.json.decode(line, type=Secrets)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise ValueError("expected keys and token as one line of JSON, as `encode_secrets` writes them") from None
+    for key in secrets.keys or ():
+        if _KEY.fullmatch(key) is None:
+            raise ValueError(f"expected keys of 40 Z85 characters, received one of {len(key)} bytes")
+    return Secrets(secrets.keys, _checked_token(secrets.token))
+
+
 def read_keys(folder: Path) -> WorkerKeys:
     """Raises `ValueError` where a file is missing, is no key, or others can read what is secret."""
     return WorkerKeys(
@@ -43,13 +76,17 @@ def read_keys(folder: Path) -> WorkerKeys:
 def read_token(file: Path | None, keys: Path | None, variables: Mapping[str, str]) -> str:
     """The token of the file, else of the environment, else of the folder of keys. Raises `ValueError`."""
     if file is not None:
-        token = _read_secret_text(file)
+        token = read_secret_text(file)
     elif TOKEN_VARIABLE in variables:
         token = variables[TOKEN_VARIABLE]
     elif keys is not None:
-        token = _read_secret_text(keys / TOKEN)
+        token = read_secret_text(keys / TOKEN)
     else:
         raise ValueError(f"a worker needs the engine's token: give --token-file, or set {TOKEN_VARIABLE}")
+    return _checked_token(token)
+
+
+def _checked_token(token: str) -> str:
     if not TOKEN_LEAST_CHARACTERS <= len(token) <= TOKEN_CHARACTERS:
         raise ValueError(
             f"expected a token of {TOKEN_LEAST_CHARACTERS} to {TOKEN_CHARACTERS} characters, received {len(token)}"
@@ -64,7 +101,8 @@ def _read_key(path: Path) -> bytes:
     return key
 
 
-def _read_secret_text(path: Path) -> str:
+def read_secret_text(path: Path) -> str:
+    """Raises `ValueError`."""
     try:
         return _read(_checked_secret(path)).decode().strip()
     except UnicodeDecodeError as error:
