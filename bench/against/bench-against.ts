@@ -1,6 +1,6 @@
 /**
  * What people would use instead, side by side with zipar over the same weights: `npm run bench -- --against`. All sides
- * draw greedily in float32, without pixels, with PyTorch's own number of threads, and take turns, image by image.
+ * draw greedily in float32, without pixels, with the threads that zipar's worker settles on, and take turns, image by image.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";

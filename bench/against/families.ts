@@ -40,9 +40,9 @@ export interface Aim {
   readonly factor: number;
 }
 
-const OFFICIAL = "LlamaGen, official";
-const REFERENCE = "ZipAR, reference, window 4";
-const TRANSFORMERS = "transformers, generate";
+const OFFICIAL = "official LlamaGen";
+const REFERENCE = "reference ZipAR, window 4";
+const TRANSFORMERS = "transformers";
 
 const PROMPTS = ["a red cat", "a lake at night", "a green house", "a painting of a horse"];
 

@@ -45,7 +45,7 @@ function rowsOf(figures: readonly SideFigures[]): readonly Row[] {
   const others = [...(figures[0]?.faster.keys() ?? [])];
   const head = ["", "forwards", "ms a forward", "s an image", "peak MiB"];
   return [
-    [...head, ...others.map((name) => `times as fast as ${name}`), "greedy tokens"],
+    [...head, ...others.map((name) => `faster than ${name}`), "greedy tokens"],
     ...figures.map((side) => [
       side.name,
       side.forwards.toFixed(1),

@@ -67,10 +67,10 @@ test("the tables hold every figure, the aims, what is not equal and what was lef
   expect(`\n${terminalTable(report)}\n\n${markdownTable(report)}`).toMatchInlineSnapshot(`
     "
     Two sides
-                forwards   ms a forward   s an image   peak MiB   times as fast as theirs                                               greedy tokens
-      theirs        10.0         2800.0         8.00          5                     1.00x                                                            
-      ours           5.0          333.3         2.00    unknown                     4.00x   NOT equal: 2 of 3 images; the first other token is 2 of 3
-      default        2.0         1000.0         1.00    unknown                     8.00x                                                            
+                forwards   ms a forward   s an image   peak MiB   faster than theirs                                               greedy tokens
+      theirs        10.0         2800.0         8.00          5                1.00x                                                            
+      ours           5.0          333.3         2.00    unknown                4.00x   NOT equal: 2 of 3 images; the first other token is 2 of 3
+      default        2.0         1000.0         1.00    unknown                8.00x                                                            
     Aim: ours at least 3x theirs: 4.00x, reached
     Aim: ours at least 8x theirs: 4.00x, NOT reached
     Aim: ours at least 2x absent: not measured
@@ -78,7 +78,7 @@ test("the tables hold every figure, the aims, what is not equal and what was lef
 
     ## Two sides
 
-    |  | forwards | ms a forward | s an image | peak MiB | times as fast as theirs | greedy tokens |
+    |  | forwards | ms a forward | s an image | peak MiB | faster than theirs | greedy tokens |
     | --- | --- | --- | --- | --- | --- | --- |
     | theirs | 10.0 | 2800.0 | 8.00 | 5 | 1.00x |  |
     | ours | 5.0 | 333.3 | 2.00 | unknown | 4.00x | NOT equal: 2 of 3 images; the first other token is 2 of 3 |
