@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: what the SDK and the wire cost per forward, and what ZipAR gains on a CPU with the real
  * LlamaGen-B shape, and what it costs to go on after the loss of a worker. Writes bench-output/bench.json and prints the
- * tables. `--wire`, `--model`, `--recovery`, `--workers` or `--serve` run one part alone.
+ * tables. `--wire`, `--model`, `--recovery`, `--workers`, `--serve`, `--busy` or `--start` run one part alone. `--against`, which takes
+ * many minutes and checkouts of others, runs only where it is named.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -10,11 +11,15 @@ import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { createEngine, stubProcess } from "#zipar/index";
-import { resolvePythonEnvironment } from "#zipar/python/environment";
-import { packageRoot } from "#zipar/python/location";
+import { benchAgainst, describeAgainst } from "./against/bench-against.ts";
+import { againstFlags, resolveAgainst } from "./against/options.ts";
+import type { FamilyReport } from "./against/table.ts";
+import { type BusyFigures, benchBusy, describeBusy } from "./busy.ts";
 import { benchSettings, describeSettings, type SettingFigures } from "./models.ts";
+import { outputFolder, python, runPython } from "./python.ts";
 import { benchRecovery, describeRecovery, type RecoveryRow } from "./recovery.ts";
 import { benchServe, describeServe, type ServeFigures } from "./serve.ts";
+import { benchStart, describeStart, type StartFigures } from "./start.ts";
 import { benchWorkers, describeWorkers, type WorkersFigures } from "./workers.ts";
 
 interface WireFigures {
@@ -45,6 +50,9 @@ interface Report {
   readonly models: ModelFigures | undefined;
   readonly workers: WorkersFigures | undefined;
   readonly serve: ServeFigures | undefined;
+  readonly busy: BusyFigures | undefined;
+  readonly start: readonly StartFigures[] | undefined;
+  readonly against: readonly FamilyReport[] | undefined;
   readonly recovery:
     | { readonly demo: readonly RecoveryRow[]; readonly llamagenB: readonly RecoveryRow[] }
     | undefined;
@@ -52,15 +60,16 @@ interface Report {
 
 const LLAMAGEN_B_PARAMETERS = 111_000_000;
 
-const output = join(packageRoot, "bench-output");
 const part = { type: "boolean" } as const;
-const { values: flags } = parseArgs({
-  options: { wire: part, model: part, workers: part, recovery: part, serve: part },
-});
+const parts = {
+  ...{ wire: part, model: part, workers: part, recovery: part, serve: part },
+  ...{ busy: part, start: part },
+};
+const { values: flags } = parseArgs({ options: { ...parts, ...againstFlags } });
+const against = resolveAgainst(flags, outputFolder);
 const everything = Object.keys(flags).length === 0;
-const python = findPython();
 
-mkdirSync(output, { recursive: true });
+mkdirSync(outputFolder, { recursive: true });
 const report: Report = {
   cpu: cpus()[0]?.model,
   cores: cpus().length,
@@ -70,8 +79,11 @@ const report: Report = {
   workers: everything || flags.workers ? await benchAllWorkers() : undefined,
   serve: everything || flags.serve ? await benchServe() : undefined,
   recovery: everything || flags.recovery ? await benchBothRecoveries() : undefined,
+  busy: everything || flags.busy ? await benchBusy() : undefined,
+  start: everything || flags.start ? await benchStart() : undefined,
+  against: against && (await benchAgainst(against)),
 };
-writeFileSync(join(output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
+writeFileSync(join(outputFolder, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
 console.log(describe(report));
 
 /** Forwards of 16 queries on the stub behind the real wire: everything but the stub's own computing is overhead. */
@@ -153,7 +165,7 @@ async function benchModels(): Promise<ModelFigures> {
 
 /** The weights file, made at its first use. */
 function llamagenB(): string {
-  const model = join(output, "c2i_B_256.pt");
+  const model = join(outputFolder, "c2i_B_256.pt");
   if (!existsSync(model)) {
     console.error("bench: making random weights of the LlamaGen-B shape");
     runPython([
@@ -167,7 +179,7 @@ function llamagenB(): string {
       "--seed",
       "1",
       "--out",
-      output,
+      outputFolder,
     ]);
   }
   return model;
@@ -185,7 +197,7 @@ function readWeights(parameterCount: number): number {
   return Number(execFileSync(python, ["-c", script], { encoding: "utf8" }));
 }
 
-function describe({ wire, models, workers, serve, recovery }: Report): string {
+function describe({ wire, models, workers, serve, recovery, busy, start, against }: Report): string {
   const lines: string[] = [];
   if (wire) {
     const { totalMs, stubComputingMs, overheadMs, forwardCount, queriesPerForward } = wire;
@@ -210,20 +222,12 @@ function describe({ wire, models, workers, serve, recovery }: Report): string {
     lines.push("", describeRecovery("the demo checkpoint", recovery.demo));
     lines.push("", describeRecovery("LlamaGen-B, random weights", recovery.llamagenB));
   }
+  if (busy) lines.push("", ...describeBusy(busy));
+  if (start) lines.push("", ...describeStart(start));
+  if (against) lines.push("", ...describeAgainst(against));
   return lines.join("\n");
 }
 
 function at(sorted: readonly number[], quantile: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(quantile * sorted.length))] as number;
-}
-
-function findPython(): string {
-  const environment = resolvePythonEnvironment();
-  if (!environment.installed) throw new Error(environment.reason);
-  return environment.python;
-}
-
-function runPython(parameters: readonly string[]): void {
-  const environment = { ...process.env, PYTHONPATH: join(packageRoot, "python-worker") };
-  execFileSync(python, parameters, { stdio: "inherit", env: environment });
 }

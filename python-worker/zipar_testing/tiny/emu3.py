@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--kv-heads", type=int, default=2, help="heads that have their own K and V")
     parser.add_argument("--codes", type=int, default=64)
+    parser.add_argument("--shard-size", default="512KB", help="largest file of weights")
     parser.add_argument("--positions", type=int, default=256, help="longest prompt and image together, in tokens")
     parser.add_argument("--vq", action=argparse.BooleanOptionalAction, default=True, help="with an image tokenizer")
 

@@ -31,7 +31,6 @@ from zipar_worker.families.emu3.vocabulary import BEGIN, BEGIN_IMAGE, END_ROW, E
 VISION_TOKENIZER_NAME = "Emu3-VisionTokenizer"
 
 _LOGIT_SPREAD = 2.0
-_SHARD_SIZE = "512KB"
 _VQ_CHANNELS = 32
 _VQ_CHANNEL_MULTIPLIERS = (1, 1, 1, 2)
 
@@ -61,7 +60,7 @@ def write_emu3(out: Path, seed: int, options: argparse.Namespace) -> None:
     text["lm_head.weight"] = random_state(lm_head, generator)["weight"] * _LOGIT_SPREAD
     vq = {**random_state(vq_model, generator), **_random_statistics(vq_model, generator)}
     if options.layout == "original":
-        _save(out, text, _SHARD_SIZE)
+        _save(out, text, options.shard_size)
         _write_original_config(out, text_config, vocabulary, options.area)
         write_tiktoken(out, vocabulary)
         if options.vq:
@@ -69,7 +68,7 @@ def write_emu3(out: Path, seed: int, options: argparse.Namespace) -> None:
     else:
         converted = {f"text_model.{name}": tensor for name, tensor in text.items()}
         converted |= {f"vqmodel.{name}": tensor for name, tensor in vq.items()}
-        _save(out, converted, _SHARD_SIZE)
+        _save(out, converted, options.shard_size)
         _write_converted_config(out, text_config, vq_config, vocabulary, options.area)
         write_tokenizer_json(out, vocabulary)
 
