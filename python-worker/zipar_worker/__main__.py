@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"zipar_worker: {sys.executable} lacks the packages {', '.join(missing)}", file=sys.stderr, flush=True)
         return 2
     if options.dial is not None:
-        return serve_remotely(options)
+        return serve_remotely(options, import_server)
     return serve(options.connect, options.stub, import_server)
 
 
@@ -98,7 +98,7 @@ def serve(endpoint: str, stub_options: str | None, import_server: Callable[[], C
     return exit_code
 
 
-def serve_remotely(options: argparse.Namespace) -> int:
+def serve_remotely(options: argparse.Namespace, import_server: Callable[[], Callable[..., Server]]) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
     from zipar_worker.serve import parent_watch
     from zipar_worker.serve.conversation import EXIT_FATAL
@@ -132,10 +132,11 @@ def serve_remotely(options: argparse.Namespace) -> int:
             heartbeat_timeout_ms=options.heartbeat_timeout,
         )
         make_executor = choose_executor(options.stub)
+        make_server = import_server()
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
         return 2
-    exit_code = serve_engine(engine, make_executor, options.device, leave)
+    exit_code = serve_engine(engine, make_executor, options.device, leave, make_server)
     if exit_code == EXIT_FATAL:
         os._exit(exit_code)
     return exit_code

@@ -8,6 +8,7 @@ import { createEngine, type Engine, type Generation, type Logger, stubWorker } f
 import { digestOf } from "./digest.ts";
 import { faultyWorker, STUB } from "./faulty-worker.ts";
 import { leftoversOf } from "./leftovers.ts";
+import { remoteTeam } from "./remote-team.ts";
 import { requestsOf } from "./requests.ts";
 import type {
   CalmRow,
@@ -35,6 +36,8 @@ const LEFTOVER_LIMIT_MS = 500;
 /** How long a worker may take to find itself idle, and how long it lies there. */
 const IDLE_LIMIT_MS = 5_000;
 const IDLE_MS = 300;
+/** Within which a worker that comes back is there. */
+const RETURN_LIMIT_MS = 20_000;
 
 const base = tmpdir();
 const references = new Map<WorkerKind, Promise<Engine>>();
@@ -53,6 +56,7 @@ function tell(message: { readonly observed: Observed } | { readonly ready: true 
 function runRow(row: CalmRow): Promise<Observed> {
   return runUnderWatch(row, async (engine, { journal, notices }) => {
     const outcomes = await generateAll(engine, row.images);
+    if (row.remote?.returns) return [...outcomes, ...(await generateUntilReturned(engine, row.images))];
     if (row.phase !== "idle") return outcomes;
     await until(() => existsSync(journal), IDLE_LIMIT_MS);
     await until(() => notices.length > 0, IDLE_MS);
@@ -69,9 +73,11 @@ async function runUnderWatch(task: Task, serve: Serve): Promise<Observed> {
   const notices: Notices = [];
   let outcomes: readonly Outcome[] = [];
   let engine: Engine | undefined;
+  const plan = { faults: task.faults, journal };
+  const team = task.remote && remoteTeam(plan, task.remote);
   try {
     engine = await createEngine({
-      worker: faultyWorker(task.worker, { faults: task.faults, journal }),
+      ...(team?.engine ?? { worker: faultyWorker(task.worker, plan) }),
       maxImages: 3,
       logger: noticing(notices),
       ...task.engine,
@@ -82,13 +88,14 @@ async function runUnderWatch(task: Task, serve: Serve): Promise<Observed> {
   }
   const restartCount = engine?.restartCount ?? 0;
   await engine?.dispose();
+  const lingering = (await team?.end()) ?? [];
   const { processes, directories } = await leftoversOf(folder, LEFTOVER_LIMIT_MS);
   for (const pid of processes) process.kill(pid, "SIGKILL");
   const strikes = strikesOf(journal);
   process.env.TMPDIR = base;
   rmSync(folder, { recursive: true, force: true });
   rmSync(journal, { force: true });
-  return { outcomes, restartCount, strikes, notices, processes, directories };
+  return { outcomes, restartCount, strikes, notices, processes: [...processes, ...lingering], directories };
 }
 
 function strikesOf(journal: string): Observed["strikes"] {
@@ -97,6 +104,15 @@ function strikesOf(journal: string): Observed["strikes"] {
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
+}
+
+/** An engine looks for a worker in the place of one that left as long as it has images to make. */
+async function generateUntilReturned(engine: Engine, images: ImageSet): Promise<readonly Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const end = performance.now() + RETURN_LIMIT_MS;
+  while (engine.restartCount === 0 && performance.now() < end)
+    outcomes.push(...(await generateAll(engine, images)));
+  return [...outcomes, ...(await generateAll(engine, images))];
 }
 
 /** What became of each image, in order. */

@@ -76,7 +76,11 @@ const PHASES: readonly Phase[] = [
   "decode-image",
   "idle",
 ];
-const SHORT: Readonly<Record<string, string>> = { "replayed equal": "replayed", equal: "equal" };
+const SHORT: Readonly<Record<string, string>> = {
+  "replayed equal": "replayed",
+  "returned equal": "returned",
+  equal: "equal",
+};
 
 /** The same as Markdown: a line for each fault, a column for each phase, one image and many together. */
 export function formatMarkdown(outcomes: readonly RowOutcome[]): string {

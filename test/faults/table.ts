@@ -9,6 +9,7 @@ import type {
   ImageSet,
   Phase,
   PlannedFault,
+  RemotePlan,
   Row,
   Signal,
   WorkerKind,
@@ -22,6 +23,8 @@ const replayed = (signal: Signal): Expectation => ({
   signal,
   withinMs: BOUNDS[signal],
 });
+/** Finished as they would have been, with no loss; another worker has come into the place of one that left. */
+const returned: Expectation = { ends: "returned equal" };
 const fails = (code: string, signal?: Signal): Expectation => ({
   ends: `error ${code}`,
   signal,
@@ -149,13 +152,20 @@ const QUICK: Partial<Record<FaultName, readonly Phase[]>> = {
   "wrong-version": ["start"],
 };
 
-const QUICK_TEAMS: readonly string[] = ["die, one of three", "stop, one of three", "die, all three"];
+const QUICK_TEAMS: readonly string[] = [
+  "die, one of three",
+  "stop, one of three",
+  "die, all three",
+  "leave and come back, one of three",
+  "split for long, one of three",
+];
 
 export function fullTable(): readonly Row[] {
   return numbered([
     ...matrix("stub", () => true),
     ...scenarios(),
     ...teams(),
+    ...remoteTeams(),
     ...matrix("demo", (fault, phase) => ON_DEMO[fault]?.includes(phase) ?? false),
   ]);
 }
@@ -165,7 +175,7 @@ export function quickTable(): readonly Row[] {
   const alone = matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase) ?? false);
   return numbered([
     ...alone.filter(({ images }) => images === "many"),
-    ...teams().filter(({ name }) => QUICK_TEAMS.includes(name)),
+    ...[...teams(), ...remoteTeams()].filter(({ name }) => QUICK_TEAMS.includes(name)),
   ]);
 }
 
@@ -283,6 +293,37 @@ function teams(): readonly Wanted[] {
     images: "many",
     engine: { ...QUICK_ENGINE, workers: 3 },
   }));
+}
+
+/** What becomes of one of three workers that dialled in, and of its network. */
+function remoteTeams(): readonly Wanted[] {
+  const phases: readonly Phase[] = ["encode-prompt", "prefill", "decode", "decode-image"];
+  const cases: readonly (readonly [string, string, readonly Phase[], RemotePlan, Expectation])[] = [
+    ["leave, one of three", "leave", [...phases, "idle"], { drain: 20 }, untouched],
+    ["leave at once, one of three", "leave", phases, { drain: 0.001 }, untouched],
+    ["leave and come back, one of three", "leave", phases, { drain: 20, returns: true }, returned],
+    ["split for a moment, one of three", "split", phases, { drain: 20, splitMs: 100 }, untouched],
+    [
+      "split for long, one of three",
+      "split",
+      phases,
+      { drain: 20, splitMs: 2_000, returns: true },
+      replayed("heartbeat"),
+    ],
+  ];
+  return cases.flatMap(([name, fault, at, remote, expected]) =>
+    at.map((phase) => ({
+      worker: "stub",
+      name,
+      phase,
+      images: "many",
+      faults: [{ fault, at: phase, nth: phase === "decode" ? 5 : 1, ms: 100 }],
+      remote,
+      // Three workers more are a load: nobody shall take that for a broken link where none is expected.
+      engine: { ...QUICK_ENGINE, heartbeatTimeoutMs: expected.signal === "heartbeat" ? 500 : 5_000 },
+      expected,
+    })),
+  );
 }
 
 function numbered<Fields extends { readonly worker: WorkerKind }>(rows: readonly Fields[]) {

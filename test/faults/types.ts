@@ -36,11 +36,22 @@ export interface Expectation {
   readonly withinMs?: number | undefined;
 }
 
+/** Workers that dial in. Only the first of them has faults: it is told to leave, or its network splits. */
+export interface RemotePlan {
+  /** Seconds for the images of a worker that shall leave. */
+  readonly drain: number;
+  /** How long the network between the engine and the first worker carries nothing. */
+  readonly splitMs?: number;
+  /** Whether a worker comes into the first one's place: another one, or itself when its network is whole again. */
+  readonly returns?: boolean;
+}
+
 /** What a lane does under watch: a row of the table, or a stream of a soak. */
 export interface Task {
   readonly worker: WorkerKind;
   readonly faults: readonly PlannedFault[];
   readonly engine: EngineOptions;
+  readonly remote?: RemotePlan;
   /** After which it is given up as hung. */
   readonly limitMs: number;
 }

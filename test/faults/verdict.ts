@@ -39,11 +39,14 @@ function endingOf({ lost, outcomes, restartCount, notices }: Observed, expected:
   if (lost !== undefined) return lost;
   const failed = outcomes.find((outcome) => "code" in outcome);
   if (failed !== undefined) return `error ${failed.code}`;
-  if (outcomes.some((outcome, k) => !("digest" in outcome) || outcome.digest !== expected[k]))
+  if (
+    outcomes.some((outcome, k) => !("digest" in outcome) || outcome.digest !== expected[k % expected.length])
+  )
     return "DIFFERENT";
   // Of several workers the others may have finished everything before the lost one was replaced.
   const wasLost = notices.some(({ message }) => message.startsWith("worker lost"));
-  return restartCount > 0 || wasLost ? "replayed equal" : "equal";
+  if (wasLost) return "replayed equal";
+  return restartCount > 0 ? "returned equal" : "equal";
 }
 
 /**

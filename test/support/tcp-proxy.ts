@@ -5,6 +5,8 @@ export interface TcpProxy {
   readonly port: number;
   /** A cable is pulled: connections stay open and carry nothing, in either direction; new ones come to nothing. */
   freeze(): void;
+  /** The cable is in again: what was sent meanwhile arrives, late. */
+  thaw(): void;
   /** All connections end at once, and new ones are refused. */
   cut(): void;
   /** The network works again; what was frozen is lost for good. */
@@ -15,6 +17,7 @@ export interface TcpProxy {
 /** Forwards connections to a port of this machine. */
 export async function tcpProxy(targetPort: () => number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
+  const pairs = new Map<Socket, Socket>();
   let state: "open" | "frozen" | "cut" = "open";
   const keep = (socket: Socket) => {
     sockets.add(socket);
@@ -26,9 +29,12 @@ export async function tcpProxy(targetPort: () => number): Promise<TcpProxy> {
     if (state !== "open") return;
     const far = connect(targetPort(), "127.0.0.1");
     keep(far);
-    near.pipe(far);
-    far.pipe(near);
-    near.on("close", () => far.destroy());
+    pairs.set(near, far);
+    join(near, far);
+    near.on("close", () => {
+      pairs.delete(near);
+      far.destroy();
+    });
     far.on("close", () => near.destroy());
   });
   const port = await listen(server);
@@ -40,6 +46,10 @@ export async function tcpProxy(targetPort: () => number): Promise<TcpProxy> {
     freeze() {
       state = "frozen";
       for (const socket of sockets) socket.unpipe().pause();
+    },
+    thaw() {
+      state = "open";
+      for (const [near, far] of pairs) join(near, far);
     },
     cut() {
       state = "cut";
@@ -54,6 +64,11 @@ export async function tcpProxy(targetPort: () => number): Promise<TcpProxy> {
       server.close();
     },
   };
+}
+
+function join(near: Socket, far: Socket): void {
+  near.pipe(far);
+  far.pipe(near);
 }
 
 function listen(server: Server): Promise<number> {

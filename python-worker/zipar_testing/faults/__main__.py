@@ -1,4 +1,4 @@
-"""`python -m zipar_testing.faults`: the worker as `python -m zipar_worker --connect` starts it, but misbehaving."""
+"""`python -m zipar_testing.faults`: the worker as `python -m zipar_worker` runs it, but misbehaving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zipar_worker.__main__ import serve
+from zipar_worker.__main__ import parse_arguments, serve, serve_remotely
 
 if TYPE_CHECKING:
     from zipar_worker.serve.conversation import Server
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="zipar_testing.faults", description="A worker that misbehaves as planned.")
-    parser.add_argument("--connect", required=True, metavar="ENDPOINT", help="ZeroMQ endpoint of the SDK")
     parser.add_argument("--faults", required=True, metavar="JSON", help="the plan; see zipar_testing/faults/plan.py")
-    parser.add_argument("--stub", metavar="JSON", help="serve the deterministic stub model")
-    options = parser.parse_args(arguments)
-    return serve(options.connect, options.stub, partial(import_faulty_server, options.faults))
+    own, others = parser.parse_known_args(arguments)
+    options = parse_arguments(others)
+    import_server = partial(import_faulty_server, own.faults)
+    if options.dial is not None:
+        return serve_remotely(options, import_server)
+    return serve(options.connect, options.stub, import_server)
 
 
 def import_faulty_server(plan: str) -> Callable[..., Server]:

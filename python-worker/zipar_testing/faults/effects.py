@@ -67,6 +67,10 @@ def _be_slow(fault: Fault) -> None:
         time.sleep(_SLICE_SECONDS)
 
 
+def _leave(_fault: Fault) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _flood(_fault: Fault) -> None:
     for _ in range(_FLOOD_LINES):
         os.write(1, _FLOOD_LINE)
@@ -83,6 +87,8 @@ STRIKES: dict[FaultName, Callable[[Fault], None]] = {
     "out-of-memory": _run_out_of_memory,
     "slow": _be_slow,
     "flood": _flood,
+    "leave": _leave,
+    "split": _be_slow,
 }
 
 

@@ -14,10 +14,22 @@ Phase: TypeAlias = Literal["start", "load", "encode-prompt", "prefill", "decode"
 `idle`: a loaded worker that has decoded, holds no sequence and waits."""
 
 ProcessFault: TypeAlias = Literal[
-    "die", "stop", "hang", "hang-with-lock", "segfault", "exit", "device-assert", "out-of-memory", "slow", "flood"
+    "die",
+    "stop",
+    "hang",
+    "hang-with-lock",
+    "segfault",
+    "exit",
+    "device-assert",
+    "out-of-memory",
+    "slow",
+    "flood",
+    "leave",
+    "split",
 ]
 """What happens before a phase does its work. `hang-with-lock` holds the interpreter's lock: no thread runs.
-`slow` takes `ms` and shows progress."""
+`slow` takes `ms` and shows progress. One that dials in is told to `leave`; `split` is slow, too, while whoever reads
+the journal breaks its network."""
 ReplyFault: TypeAlias = Literal["corrupt-header", "wrong-epoch", "wrong-request", "duplicate-reply", "late-reply"]
 """What happens to the reply that ends a phase."""
 FrameFault: TypeAlias = Literal["corrupt-frame", "truncate-frame", "wrong-dtype", "wrong-shape", "reshape"]
@@ -89,6 +101,8 @@ def phases_of(fault: FaultName) -> tuple[Phase, ...]:
         return ("load", *_LOADED, "idle")
     if fault == "slow":
         return ("start", "load", *_LOADED)
+    if fault in ("leave", "split"):
+        return (*_LOADED, "idle")
     return ("start", "load", *_LOADED, "idle")
 
 

@@ -7,7 +7,7 @@ begins and where a reply leaves; the main path knows nothing of faults.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zipar_testing.faults.effects import STRIKES, poison_logits_, spoilt_messages
 from zipar_testing.faults.plan import Fault, FaultInjector, FaultPlan, Phase
@@ -26,10 +26,8 @@ IDLE_MS = 200
 class FaultyServer(Server):
     """A `Server` that misbehaves as planned."""
 
-    def __init__(
-        self, make_executor: Callable[[], Executor], *, plan: FaultPlan, on_answer: Callable[[], None] = lambda: None
-    ) -> None:
-        super().__init__(make_executor, on_answer=on_answer)
+    def __init__(self, make_executor: Callable[[], Executor], *, plan: FaultPlan, **options: Any) -> None:
+        super().__init__(make_executor, **options)
         self.injector = FaultInjector(plan)
         self.reply_fault: Fault | None = None
         """Strikes the next reply that ends an operation."""
@@ -39,12 +37,12 @@ class FaultyServer(Server):
         self._meet("start")
         return super().serve(link, credentials)
 
-    def receive(self) -> list[bytes]:
+    def leaves_before_next(self) -> bool:
         if self.operations.forward_count > 0 and self._held() == {} and not self.link.wait(IDLE_MS):
             self._meet("idle")
             if self.reply_fault is not None:
                 self.reply(0, Answer(Done))
-        return super().receive()
+        return super().leaves_before_next()
 
     def perform(self, request: Operation, arrays: Arrays) -> Answer:
         phase = self._phase_of(request, arrays)

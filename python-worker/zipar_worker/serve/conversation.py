@@ -99,7 +99,7 @@ class Server:
             self.on_answer()
             exit_code = None
             while exit_code is None:
-                exit_code = EXIT_DONE if self.leaves_before_next() else self.answer(self.receive())
+                exit_code = EXIT_DONE if self.leaves_before_next() else self.answer(self.link.receive())
             linger_ms = LINGER_MS
             return exit_code
         finally:
@@ -132,9 +132,6 @@ class Server:
                 return True
             if has_message:
                 return False
-
-    def receive(self) -> list[bytes]:
-        return self.link.receive()
 
     def answer(self, parts: Sequence[bytes]) -> int | None:
         """Answers one message; the exit code if the worker ends after it."""

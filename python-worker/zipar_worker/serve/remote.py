@@ -58,10 +58,16 @@ def check_device(name: str) -> None:
         raise ValueError(f"expected the device auto, cpu, cuda or cuda:N, received {name!r}")
 
 
-def serve_engine(engine: Engine, make_executor: Callable[[], Executor], device: str, leave: Leave) -> int:
+def serve_engine(
+    engine: Engine,
+    make_executor: Callable[[], Executor],
+    device: str,
+    leave: Leave,
+    make_server: Callable[..., Server] = Server,
+) -> int:
     """Serves whichever process listens at the engine's endpoint; the exit code once that makes no sense any more."""
     tell = _Teller()
-    server = Server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS, leave=leave)
+    server = make_server(make_executor, device=device, note=tell, answer_timeout_ms=ANSWER_TIMEOUT_MS, leave=leave)
     pause = FIRST_PAUSE_SECONDS
     while not leave.is_asked:
         link = RemoteLink(engine.endpoint, engine.secrets.keys, engine.heartbeat_timeout_ms)
