@@ -175,7 +175,9 @@ export function quickTable(): readonly Row[] {
   const alone = matrix("stub", (fault, phase) => QUICK[fault]?.includes(phase) ?? false);
   return numbered([
     ...alone.filter(({ images }) => images === "many"),
-    ...[...teams(), ...remoteTeams()].filter(({ name }) => QUICK_TEAMS.includes(name)),
+    ...[...teams(), ...remoteTeams()].filter(
+      ({ name, phase }) => phase === "decode" && QUICK_TEAMS.includes(name),
+    ),
   ]);
 }
 
