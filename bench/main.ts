@@ -51,7 +51,7 @@ interface Report {
   readonly workers: WorkersFigures | undefined;
   readonly serve: ServeFigures | undefined;
   readonly busy: BusyFigures | undefined;
-  readonly start: readonly StartFigures[] | undefined;
+  readonly start: StartFigures | undefined;
   readonly against: readonly FamilyReport[] | undefined;
   readonly recovery:
     | { readonly demo: readonly RecoveryRow[]; readonly llamagenB: readonly RecoveryRow[] }

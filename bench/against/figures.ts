@@ -25,7 +25,7 @@ export interface SideFigures {
   readonly msPerForward: number;
   readonly peakBytes: number | undefined;
   /** How many times as fast as each side of others, by its name: the ratio of medians. */
-  readonly faster: ReadonlyMap<string, number>;
+  readonly faster: Readonly<Record<string, number>>;
   readonly tokens: Agreement | undefined;
 }
 
@@ -54,7 +54,7 @@ export function figuresOf(sides: readonly SideRuns[]): readonly SideFigures[] {
       secondsPerImage: secondsPerImage(measured),
       msPerForward: (1000 * sum(runs.map(({ seconds }) => seconds))) / sum(runs.map((run) => run.forwards)),
       peakBytes,
-      faster: new Map(
+      faster: Object.fromEntries(
         others.map((other) => [other.side.name, secondsPerImage(other) / secondsPerImage(measured)]),
       ),
       tokens: source && agreementOf(runs, source.runs),
@@ -65,7 +65,7 @@ export function figuresOf(sides: readonly SideRuns[]): readonly SideFigures[] {
 export function aimFigures(aims: readonly Aim[], figures: readonly SideFigures[]): readonly AimFigures[] {
   return aims.map((aim) => ({
     ...aim,
-    reached: figures.find(({ name }) => name === aim.side)?.faster.get(aim.than),
+    reached: figures.find(({ name }) => name === aim.side)?.faster[aim.than],
   }));
 }
 

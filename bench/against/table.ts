@@ -42,7 +42,7 @@ type Row = readonly string[];
 
 function rowsOf(figures: readonly SideFigures[]): readonly Row[] {
   if (figures.length === 0) return [["nothing to compare with"]];
-  const others = [...(figures[0]?.faster.keys() ?? [])];
+  const others = Object.keys(figures[0]?.faster ?? {});
   const head = ["", "forwards", "ms a forward", "s an image", "peak MiB"];
   return [
     [...head, ...others.map((name) => `faster than ${name}`), "greedy tokens"],
@@ -52,7 +52,7 @@ function rowsOf(figures: readonly SideFigures[]): readonly Row[] {
       side.msPerForward.toFixed(1),
       side.secondsPerImage.toFixed(2),
       side.peakBytes === undefined ? "unknown" : (side.peakBytes / 2 ** 20).toFixed(0),
-      ...others.map((name) => `${(side.faster.get(name) as number).toFixed(2)}x`),
+      ...others.map((name) => `${(side.faster[name] as number).toFixed(2)}x`),
       side.tokens === undefined ? "" : describeAgreement(side.tokens),
     ]),
   ];
