@@ -58,7 +58,7 @@ Result = TypeVar("Result")
 
 CPU = torch.device("cpu")
 
-_CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
+CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 
 
 class TorchExecutor:
@@ -295,4 +295,4 @@ def _cache_row_bytes(description: Description, dtype: torch.dtype, device: torch
 
 
 def _padding_of(device: torch.device) -> Padding:
-    return _CUDA_PADDING if device.type == "cuda" else Padding()
+    return CUDA_PADDING if device.type == "cuda" else Padding()

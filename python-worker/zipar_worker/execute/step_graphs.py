@@ -82,7 +82,8 @@ class StepGraphs:
         self._graphs: OrderedDict[StepShape, StepGraph] = OrderedDict()
         self._byte_count = 0
         self._too_large: set[StepShape] = set()
-        self._is_off = False
+        self.off_reason: str | None = None
+        """Why graphs are turned off, for the user."""
         self._warnings: list[str] = []
 
     @property
@@ -94,7 +95,7 @@ class StepGraphs:
         """The shape to lay a forward out in, if a graph shall run it. shape: without padding."""
         cache = self._layers.cache
         bucket = bucket_of(shape, self._padding, cache.keys[0].shape[0], cache.stored_slot_count)
-        return None if self._is_off or bucket in self._too_large else bucket
+        return None if self.off_reason is not None or bucket in self._too_large else bucket
 
     def replay(self, inputs: ModelInputs) -> Tensor | None:
         """The result of the layers: [B, Q, dim], valid until the next replay; None where there is no graph yet.
@@ -124,7 +125,7 @@ class StepGraphs:
     def turn_off_(self, reason: str) -> bool:
         """Frees the memory of all graphs, for good; whether there were any to free. reason: for the user."""
         had_graphs = len(self._graphs) > 0
-        self._is_off = True
+        self.off_reason = reason
         self._release_()
         self._warnings.append(
             f"CUDA graphs are turned off until the engine is started again, and forwards run without them: {reason}"
