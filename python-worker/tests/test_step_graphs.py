@@ -25,6 +25,7 @@ from zipar_worker.execute.executor import TorchExecutor
 from zipar_worker.execute.step_graphs import StepGraph, StepGraphs
 from zipar_worker.execute.step_layout import lay_out_step
 from zipar_worker.execute.step_shape import Padding, StepShape, shape_of
+from zipar_worker.wire.protocol import KvCacheForm, WeightForm
 
 CPU = torch.device("cpu")
 NO_PADDING = Padding()
@@ -160,6 +161,27 @@ def test_a_graph_serves_other_images_in_the_same_rows_and_waits_for_no_prompt(
     driver.encode(3, 3, (0, 1))
     assert draw_image(driver, 3) == (expected, [])
     assert len(capture.tapes) == BUCKETS
+
+
+@pytest.mark.parametrize(
+    ("dtype", "form"), [("float32", "int8"), ("bfloat16", "full"), ("bfloat16", "int8"), ("float16", "full")]
+)
+def test_rounding_is_no_difference(checkpoint: Path, dtype: str, form: WeightForm) -> None:
+    driver, capture = start(checkpoint, dtype=dtype, weights=form, kv_cache=form), TapeCapture()
+    graphs = with_graphs(driver.executor, capture, Padding(queries=4, keys=8, runs=4))
+    driver.encode(1, 3, (0, 1))
+    assert draw_image(driver, 1)[1] == []
+    assert len(graphs.captured) == len(capture.tapes) == 3
+
+
+@pytest.mark.parametrize("form", ["full", "int8"])
+def test_kv_that_are_not_written_are_found_where_nothing_else_tells(checkpoint: Path, form: KvCacheForm) -> None:
+    driver = start(checkpoint, kv_cache=form)
+    with_graphs(driver.executor, Altered(keeps_no_kv))
+    driver.encode(1, 3, (0, 1))
+    driver.forward(Feed(1, [(0, 0, NONE)], [(0, 1)]))
+    (warning,) = driver.forward(Feed(1, [(0, 1, NONE)], [(0, 2)])).warnings
+    assert "gave other numbers" in warning
 
 
 class Altered(TapeCapture):

@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_SPOILT_INTEGER = 2**40
-
 
 class _Recorded(NamedTuple):
     operator: Any
@@ -53,7 +51,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def replay(self) -> None:
         for recorded in self.recorded:
             for tensor in recorded.made:
-                tensor.fill_(torch.nan if tensor.dtype.is_floating_point else _SPOILT_INTEGER)
+                tensor.fill_(_spoilt(tensor.dtype))
         for operator, args, kwargs, made in self.recorded:
             result = operator(*args, **kwargs)
             if made:
@@ -79,6 +77,12 @@ class TapeCapture:
 
 def _tensors(values: Any) -> Iterator[Tensor]:
     return (value for value in tree_leaves(values) if isinstance(value, Tensor))
+
+
+def _spoilt(dtype: torch.dtype) -> float:
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.nan
+    return 1 if dtype == torch.bool else torch.iinfo(dtype).max
 
 
 def _memory(tensor: Tensor) -> int:

@@ -237,8 +237,9 @@ class TorchExecutor:
         except torch.OutOfMemoryError:
             if self._graphs is None or not self._graphs.turn_off_("their memory is needed"):
                 raise
-            release_unused_memory()
-            return run()
+        # Not before what failed is forgotten, with the tensors that it held.
+        release_unused_memory()
+        return run()
 
     def release(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:

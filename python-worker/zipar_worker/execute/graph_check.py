@@ -13,9 +13,12 @@ from zipar_worker.execute.model_inputs import ModelInputs
 _TOLERANCES = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 """Of a vector's length. Vectors that have nothing to do with each other differ by about 1.4 of it."""
 
+_INT8_TOLERANCE = 0.03
+"""At least, where K/V are int8: what falls to another side of a half is rounded to another number."""
 
-def tolerance_of(dtype: torch.dtype) -> float:
-    return _TOLERANCES[dtype]
+
+def tolerance_of(cache: KvCache) -> float:
+    return max(_TOLERANCES[cache.dtype], _INT8_TOLERANCE if cache.key_scales else 0.0)
 
 
 def largest_difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
@@ -31,9 +34,10 @@ def written_kv(cache: KvCache, inputs: ModelInputs) -> Tensor:
     """What the pool holds where these queries wrote, zeros for padding: [2 * layers, B * Q, heads * head_dim]."""
     places = (inputs.cache_row_indices[:, None] * cache.stored_slot_count + inputs.slots).flatten()
     is_padding = (inputs.slots == cache.trash_slot).flatten()[:, None]
-    return torch.stack(
-        [
-            pool.flatten(0, 1).index_select(0, places).flatten(1).masked_fill(is_padding, 0)
-            for pool in [*cache.keys, *cache.values]
-        ]
-    )
+    numbers = [pool.flatten(0, 1).index_select(0, places) for pool in (*cache.keys, *cache.values)]
+    scales = [
+        pool.flatten(0, 1).index_select(0, places)[..., None] for pool in (*cache.key_scales, *cache.value_scales)
+    ]
+    if scales:
+        numbers = [part * scale for part, scale in zip(numbers, scales, strict=True)]
+    return torch.stack([part.flatten(1).masked_fill(is_padding, 0) for part in numbers])

@@ -81,6 +81,7 @@ class StepGraphs:
         self._capture: Capture | None = None
         self._graphs: OrderedDict[StepShape, StepGraph] = OrderedDict()
         self._byte_count = 0
+        """Never less than what they take: what one leaves behind, others may use."""
         self._too_large: set[StepShape] = set()
         self.off_reason: str | None = None
         """Why graphs are turned off, for the user."""
@@ -169,7 +170,7 @@ class StepGraphs:
 
     def _judge_(self, shape: StepShape, found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
         difference = largest_difference(found, expected)
-        tolerance = tolerance_of(self._layers.cache.keys[0].dtype)
+        tolerance = tolerance_of(self._layers.cache)
         if not difference <= tolerance:  # a NaN is no agreement
             self.turn_off_(
                 f"that of {_named(shape)} gave other numbers than the forward without it: they differ by "
