@@ -26,8 +26,9 @@ class CudaCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Callable[[], None]) -> CudaGraph:
-        with torch.cuda.device(self._device):
-            current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._device)
+        # `torch.cuda.graph` leaves its own stream behind where a capture fails.
+        with torch.cuda.device(self._device), torch.cuda.stream(current):
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
                 run()
