@@ -63,6 +63,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     kvCache: "full",
     imageCount: 8,
     fewerImages: true,
+    cudaGraphs: false,
   }),
   request(
     "init",
@@ -82,6 +83,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
       kvCache: "int8",
       imageCount: 1,
       fewerImages: false,
+      cudaGraphs: true,
     },
     [],
     "with-size",
@@ -246,7 +248,7 @@ export const goldenMessages: readonly GoldenMessage[] = [
     ],
     warnings: ['the prompt is read without "🌅", which the model\'s vocabulary lacks'],
   }),
-  reply("forward-done", 3, {}, [
+  reply("forward-done", 3, { warnings: ["CUDA graphs are turned off until the engine is started again"] }, [
     { name: "drawnTokens", data: Int32Array.of(511, 0, 3) },
     { name: "drawnProbabilities", data: Float32Array.of(0.25, 1, 0.1) },
     { name: "distributionLengths", data: Int32Array.of(2) },

@@ -30,7 +30,7 @@ ARRAYS = (
     Array("drawnTokens", "int32", (2,), view_as(bytes(8), "int32")),
     Array("drawnProbabilities", "float32", (1,), view_as(bytes(4), "float32")),
 )
-REPLY = ForwardDone(epoch=3, request=7, frames=describe_arrays(ARRAYS))
+REPLY = ForwardDone(epoch=3, request=7, frames=describe_arrays(ARRAYS), warnings=())
 
 
 def plan_of(*faults: dict[str, Any], incarnation: int = 1) -> FaultPlan:

@@ -21,6 +21,7 @@ from zipar_testing.gpu_check.random_models import Served, open_random
 from zipar_testing.gpu_check.step_cost import memory_estimate, weight_bytes_read
 from zipar_testing.gpu_check.timed_model import build
 from zipar_testing.gpu_check.wavefront import Layout, Query, planned_queries
+from zipar_testing.tape_capture import Tape
 from zipar_worker.execute.contract import ForwardResult, SequenceFeed
 from zipar_worker.wire.arrays import Array, view_as
 
@@ -64,14 +65,17 @@ def test_the_cpu_agrees_with_itself_and_every_section_is_measured(tmp_path: Path
     assert len(checked) == len(sizes.tiny().checked)
     for rows in checked:
         draws = {row["script"]: row["draws"] for row in rows if row["dtype"] == "float32" and row["feeds"]}
-        assert len(draws) == 7 and min(draws.values()) > 0
+        assert len(draws) == 7 + 3 and min(draws.values()) > 0
+        by_graphs = {row["dtype"] for row in rows if row["script"].endswith(", graphs")}
+        assert by_graphs == {"float32", "bfloat16", "float16"}
         filtered = {row["script"]: row["of them filtered"] / row["feeds"] for row in rows if row["feeds"]}
         assert min(filtered.values()) > 0.3
         # Some of the guesses fall, so that more is drawn than the image has cells.
         assert draws["window 1, lookahead"] > 2 * 4
     assert [row["rows"] for row in sections["Emu3: forwards"]["rows"]] == [2, 4]
-    assert all(row["launches"] > 50 for row in sections["Emu3: forwards"]["rows"])
-    assert sections["Emu3: images"]["rows"][0]["of them run"] > 0
+    assert all(row["launches"] > 50 and row["graph ms"] > 0 for row in sections["Emu3: forwards"]["rows"])
+    assert [row["graphs"] for row in sections["Emu3: images"]["rows"]] == [False, True]
+    assert all(row["of them run"] > 0 for row in sections["Emu3: images"]["rows"])
 
 
 def swap_two_draws(forward: Forward) -> Forward:
@@ -133,6 +137,37 @@ def test_a_device_that_does_otherwise_fails_the_check(
     (section,) = sections.values()
     assert section["verdict"] == "FAILED"
     assert found_in <= {row["script"] for row in section["rows"] if not row["passed"]}
+
+
+class TiredTape(Tape):
+    """Right at its first use, when it is compared, and never again."""
+
+    count = 0
+
+    def replay(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            super().replay()
+
+
+class EmptyTape(Tape):
+    def replay(self) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("one_family")
+@pytest.mark.parametrize(("tape", "note"), [(TiredTape, ""), (EmptyTape, "gave other numbers")])
+def test_graphs_that_do_otherwise_fail_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tape: type[Tape], note: str
+) -> None:
+    monkeypatch.setattr("zipar_testing.tape_capture.Tape", tape)
+    code, sections = run(tmp_path, "--only", "correctness")
+    assert code == 1
+    (section,) = sections.values()
+    assert note in section["note"]
+    failed = {row["script"] for row in section["rows"] if not row["passed"]}
+    assert {"full window, graphs", "3 sequences in odd cache rows, graphs"} <= failed
+    assert all(script.endswith(", graphs") for script in failed)
 
 
 @pytest.mark.usefixtures("one_family")

@@ -179,7 +179,8 @@ def test_no_change_of_a_field_makes_decoding_fail_otherwise(parts: list[bytes], 
 def test_replies_carry_their_arrays_bit_for_bit(codes: list[int]) -> None:
     described, raw = frame("drawnTokens", "int32", codes)
     arrays = [Array("drawnTokens", "int32", (len(codes),), view_as(raw, "int32"))]
-    header, data = encode_reply(protocol.ForwardDone(epoch=1, request=2, frames=describe_arrays(arrays)), arrays)
+    done = protocol.ForwardDone(epoch=1, request=2, frames=describe_arrays(arrays), warnings=())
+    header, data = encode_reply(done, arrays)
     assert msgspec.msgpack.decode(header)["frames"] == [described]
     assert bytes(data) == raw
 

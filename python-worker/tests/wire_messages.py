@@ -53,6 +53,7 @@ def init(number: int = 1, **fields: Any) -> dict[str, Any]:
         "kvCache": "full",
         "imageCount": 2,
         "fewerImages": False,
+        "cudaGraphs": False,
     }
     return request("init", number, **{**settings, **fields})
 

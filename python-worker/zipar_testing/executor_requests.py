@@ -54,6 +54,7 @@ def init_request(
     weights_key: str | None = None,
     weights: WeightForm = "full",
     kv_cache: KvCacheForm = "full",
+    cuda_graphs: bool = False,
 ) -> Init:
     """For a checkpoint from its files."""
     return Init(
@@ -74,6 +75,7 @@ def init_request(
         kv_cache=kv_cache,
         image_count=image_count,
         fewer_images=False,
+        cuda_graphs=cuda_graphs,
     )
 
 

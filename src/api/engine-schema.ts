@@ -47,6 +47,12 @@ export const engineSchema = z.strictObject({
    */
   kvCache: z.enum(["full", "int8"]).default("full"),
   /**
+   * Forwards of few queries as CUDA graphs: one launch in the place of hundreds, where the model runs on a GPU. Nothing has
+   * run one yet, so each graph is compared with the forward without it when it is first used; where they differ, or memory
+   * runs short, the `logger` warns and forwards run without.
+   */
+  cudaGraphs: z.boolean().default(false),
+  /**
    * Threads that each worker on this machine computes with on the CPU. `"auto"`: all workers together one for each core that
    * they may use, and no more than their container's quota keeps busy, unless OMP_NUM_THREADS says otherwise.
    */

@@ -55,6 +55,7 @@ async function start(options: Options, signal: AbortSignal): Promise<Engine> {
     return await createEngine({
       ...loading,
       ...team,
+      cudaGraphs: options.cudaGraphs,
       size: typeof options.size === "object" ? options.size : undefined,
       maxQueue: 4096,
       signal,

@@ -76,6 +76,9 @@ const workersSchema = z
     "expected a whole number from 1 to 64, or with --listen MIN:MAX such as 2:16",
   )
   .optional();
+export const GRAPHS = {
+  cudaGraphs: flag("forwards of few queries as CUDA graphs; not tried on a GPU yet"),
+};
 /** Several workers behind one engine. */
 export const TEAM = {
   devices: option(
@@ -169,6 +172,7 @@ export const GENERATE = {
   ),
   count: preset("1", whole("<count>", "how many images", z.int().min(1).max(4096))),
   ...PLACE,
+  ...GRAPHS,
   ...TEAM,
   like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),
   out: path(
@@ -289,6 +293,7 @@ export const SERVE = {
   ),
   size: option("<size>", 'pixels such as "384", for checkpoints that do not say', engine.size, readSize),
   ...PLACE,
+  ...GRAPHS,
   ...TEAM,
   ...REMOTE,
   maxImages: whole("<count>", "images decoded together by a worker", engine.maxImages),

@@ -106,6 +106,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     dtype,
     weights,
     kvCache,
+    cudaGraphs,
     size,
   } = options;
   for (const [isWrong, problem] of teamProblems(options)) if (isWrong) throw invalid(problem);
@@ -125,6 +126,7 @@ function modelsOf(options: Options): Readonly<Record<string, EngineOptions>> {
     dtype,
     weights,
     kvCache,
+    cudaGraphs,
     size,
     maxImages: options.maxImages,
     logger: options.verbose ? stderrLogger : undefined,

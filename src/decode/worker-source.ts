@@ -28,6 +28,8 @@ export interface WorkerOptions {
   readonly weights?: "full" | "int8" | undefined;
   /** Undefined: "full". */
   readonly kvCache?: "full" | "int8" | undefined;
+  /** Undefined: false. */
+  readonly cudaGraphs?: boolean | undefined;
   /** That a worker of this machine computes with on a CPU; undefined: "auto". */
   readonly threads?: "auto" | number | undefined;
   /** Workers of the engine, which share the processors where they run on one machine; undefined: one. */

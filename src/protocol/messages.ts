@@ -119,6 +119,8 @@ export const initSchema = z.strictObject({
   imageCount: z.int().min(1).max(LIMITS.images),
   /** Whether fewer will do, at least one, where the memory does not suffice. */
   fewerImages: z.boolean(),
+  /** Whether forwards of few queries run as CUDA graphs, where the model runs on a GPU. */
+  cudaGraphs: z.boolean(),
 });
 
 /** Reads what a checkpoint is, without loading it. Replies: `progress`..., then `described`. */
@@ -381,7 +383,7 @@ export const promptEncodedSchema = z.strictObject({
  * `distributionLengths` int32 [N], `distributionTokens` int32 [sum], `distributionProbabilities` float32 [sum]
  * (tokens ascending, probabilities after guidance, temperature, top-k and top-p, summing to 1).
  */
-export const forwardDoneSchema = z.strictObject({ type: z.literal("forward-done"), ...replyBase });
+export const forwardDoneSchema = z.strictObject({ type: z.literal("forward-done"), ...replyBase, warnings });
 
 /** Reply to `decode-image`. Frame: `pixels` uint8 [height, width, 3], RGB. */
 export const imageDecodedSchema = z.strictObject({ type: z.literal("image-decoded"), ...replyBase });

@@ -40,5 +40,6 @@ export function initRequest(options: WorkerOptions, resolve: SourceResolver): Re
     protocolVersion: PROTOCOL_VERSION,
     imageCount: maxImages ?? DEFAULT_IMAGES,
     fewerImages: maxImages === undefined,
+    cudaGraphs: options.cudaGraphs ?? false,
   };
 }

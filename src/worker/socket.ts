@@ -69,10 +69,11 @@ export class SocketWorker implements Worker {
   }
 
   async forward(steps: readonly ForwardStep[]): Promise<readonly (readonly QueryResult[])[]> {
-    const { arrays } = await this.#channel.request(
+    const { reply, arrays } = await this.#channel.request(
       { type: "forward", sequences: steps.map((step) => this.#describeStep(step)) },
       forwardArrays(steps),
     );
+    warnOf(reply, this.#logger);
     return this.#read(() => readResults(steps, arrays, this.card.codeCount));
   }
 

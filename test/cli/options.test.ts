@@ -46,6 +46,8 @@ describe("options are read as", () => {
     ["--guidance-interval 0.2:0.8", GENERATE, { guidanceInterval: [0.2, 0.8] }],
     ["--top-k 50 --temperature 1e-1", GENERATE, { topK: 50, temperature: 0.1 }],
     ["--no-image --insecure-plaintext", GENERATE, { image: false, insecurePlaintext: true }],
+    ["--cuda-graphs", GENERATE, { cudaGraphs: true }],
+    ["--cuda-graphs", SERVE, { cudaGraphs: true }],
     ["", GENERATE, { model: "demo", device: "auto", dtype: "auto", count: 1, image: true }],
     ["--images 1,3", INFO, { images: [1, 3] }],
     ["", INFO, { images: [1, 2, 4, 8] }],

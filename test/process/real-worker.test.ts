@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine, type Engine, type GenerateOptions } from "../../src/index.ts";
+import { silentLogger } from "../../src/logger.ts";
 import { randomKey, uniform } from "../../src/schedule/random.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
@@ -10,12 +11,15 @@ const COLUMNS = 8;
 
 describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
   let engine: Engine;
+  const warnings: string[] = [];
 
   beforeAll(async () => {
     engine = await createEngine({
       model: tinyCheckpoint(`${ROWS}x${COLUMNS}`),
       device: "cpu",
       dtype: "float32",
+      cudaGraphs: true,
+      logger: { ...silentLogger, warn: (message) => void warnings.push(message) },
       maxImages: 4,
     });
   });
@@ -29,6 +33,12 @@ describe("the PyTorch worker on a tiny LlamaGen checkpoint", () => {
     expect(engine.card.grids[0]).toMatchObject({ rows: ROWS, columns: COLUMNS });
     expect([engine.device, engine.dtype]).toEqual(["cpu", "float32"]);
     expect(engine.workerPid).toBeGreaterThan(0);
+  });
+
+  test("has no CUDA graphs on a CPU, and says so", () => {
+    expect(warnings).toEqual([
+      "cudaGraphs does nothing here: the model runs on cpu, which has no such graphs.",
+    ]);
   });
 
   test("makes a picture of the size that the card promises, with previews on the way", async () => {

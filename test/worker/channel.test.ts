@@ -136,3 +136,15 @@ test("what a worker wants its user to know of a prompt goes to the logger", asyn
   expect(await encoding).toEqual({ promptLength: 3 });
   expect(told).toEqual(['the prompt is read without "猫"']);
 });
+
+test("what a worker wants its user to know of a forward goes to the logger", async () => {
+  const told: string[] = [];
+  const logger = { ...silentLogger, warn: (message: string) => void told.push(message) };
+  const conversation = { channel, reply: READY, pid: undefined, failure: () => undefined, async stop() {} };
+  const forwarding = new SocketWorker(conversation, logger).forward([]);
+  const { epoch, request } = await peer.hear();
+  const answer = { type: "forward-done", epoch, request, frames: [], warnings: ["graphs are turned off"] };
+  await peer.say(answer);
+  await forwarding.catch(() => {});
+  expect(told).toEqual(["graphs are turned off"]);
+});

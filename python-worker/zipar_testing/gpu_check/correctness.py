@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from zipar_testing.gpu_check.compare import (
     repeat_exactly,
     repeat_nearly,
 )
+from zipar_testing.gpu_check.graphs import by_graphs
 from zipar_testing.gpu_check.pixels import compare_pixels
 from zipar_testing.gpu_check.random_models import Served, open_random, random_tensors, serve_loaded
 from zipar_testing.gpu_check.recording import Part, Recording, record
@@ -36,7 +37,8 @@ NOTE = (
     f"pixels within 1 of 255. Draws that a change of a logit by {LOGIT_MARGIN} would turn are not asked for. 16 bits: "
     f"mean and largest total variation distance to the distributions of float32 within "
     f"{', '.join(f'{mean} and {largest} ({dtype})' for dtype, (mean, largest) in HALF_TOLERANCES.items())}. Pixels "
-    f"with PyTorch's defaults, which are TF32 on CUDA: within {LOOSE_PIXELS} of 255."
+    f"with PyTorch's defaults, which are TF32 on CUDA: within {LOOSE_PIXELS} of 255. graphs: by CUDA graphs, which "
+    "must not turn themselves off."
 )
 
 Serve = Callable[[TypeName, torch.device], Served]
@@ -69,22 +71,49 @@ def check(serve: Serve, device: torch.device, section: Section, most_forwards: i
         reference, tested = serve("float32", CPU), serve("float32", device)
         scripts = record_scripts(reference, most_forwards)
         for script, recording in scripts.items():
-            deviation = repeat_exactly(tested, recording)
-            passed = not (deviation.other_draws or deviation.other_kept) and deviation.largest <= FLOAT32_TOLERANCE
-            section.rows.append(_row(script, "float32", recording, deviation, passed))
+            section.rows.append(_row(script, "float32", recording, *_exactly(tested, recording)))
+        _repeat_by_graphs(section, tested, device, "float32", {name: scripts[name] for name in _SCRIPTS_BY_GRAPHS})
         section.rows.append(compare_pixels("image decode", tested, reference, seed=1, tolerance=1))
     section.rows.append(
         compare_pixels("image decode, PyTorch's defaults", tested, reference, seed=1, tolerance=LOOSE_PIXELS)
     )
-    for dtype, (mean, largest) in HALF_TOLERANCES.items():
-        recording = scripts[_ODD_BATCH]
-        deviation = repeat_nearly(serve(dtype, device), recording)
-        passed = deviation.mean <= mean and deviation.largest <= largest
-        section.rows.append(_row(_ODD_BATCH, dtype, recording, deviation, passed))
+    for dtype in HALF_TOLERANCES:
+        recording, served = scripts[_ODD_BATCH], serve(dtype, device)
+        section.rows.append(_row(_ODD_BATCH, dtype, recording, *_nearly(served, recording, dtype)))
+        _repeat_by_graphs(section, served, device, dtype, {_ODD_BATCH: recording})
     section.verdict = "passed" if all(row["passed"] for row in section.rows) else "FAILED"
 
 
 _ODD_BATCH = "3 sequences in odd cache rows"
+_SCRIPTS_BY_GRAPHS = ("full window", "full window, lookahead", _ODD_BATCH)
+"""The first two share graphs."""
+
+
+def _exactly(served: Served, recording: Recording) -> tuple[Deviation, bool]:
+    """And whether it is none."""
+    deviation = repeat_exactly(served, recording)
+    has_others = deviation.other_draws > 0 or deviation.other_kept > 0
+    return deviation, not has_others and deviation.largest <= FLOAT32_TOLERANCE
+
+
+def _nearly(served: Served, recording: Recording, dtype: TypeName) -> tuple[Deviation, bool]:
+    mean, largest = HALF_TOLERANCES[dtype]
+    deviation = repeat_nearly(served, recording)
+    return deviation, deviation.mean <= mean and deviation.largest <= largest
+
+
+def _repeat_by_graphs(
+    section: Section, served: Served, device: torch.device, dtype: TypeName, recordings: Mapping[str, Recording]
+) -> None:
+    """One after the other, so that later ones use what earlier ones captured."""
+    with by_graphs(served.executor, device) as graphs:
+        for script, recording in recordings.items():
+            exactly = dtype == "float32"
+            deviation, passed = _exactly(served, recording) if exactly else _nearly(served, recording, dtype)
+            was_used = graphs.off_reason is None and len(graphs.captured) > 0
+            section.rows.append(_row(f"{script}, graphs", dtype, recording, deviation, passed and was_used))
+        if graphs.off_reason is not None:
+            section.note += f"{dtype}, graphs: {graphs.off_reason} "
 
 
 def record_scripts(reference: Served, most_forwards: int) -> dict[str, Recording]:

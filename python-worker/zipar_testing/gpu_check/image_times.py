@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from statistics import median
 from typing import TypeVar
 
 from zipar_testing.executor_requests import runs_of
 from zipar_testing.gpu_check.course import Course
 from zipar_testing.gpu_check.device_clock import wall_ms
+from zipar_testing.gpu_check.graphs import by_graphs
 from zipar_testing.gpu_check.report import Section
 from zipar_testing.gpu_check.timed_model import TimedModel
 from zipar_testing.gpu_check.wavefront import Query, planned_queries
 
 NOTE = (
     "Images: one at a time, guided, the worker's forwards alone, the prompt's among them. Where fewer were run than "
-    "the image has, they lie evenly over it, and the time of the image is their mean times the number of all."
+    "the image has, they lie evenly over it, and the time of the image is their mean times the number of all. graphs: "
+    "with `cudaGraphs`; the first forward of each shape, which captures its graph, counts, the median shows the others."
 )
 
 Item = TypeVar("Item")
@@ -25,26 +29,31 @@ _LEAST_SAMPLE = 8
 def measure_images(
     course: Course, section: Section, model: TimedModel, windows: Sequence[int], seconds_each: float
 ) -> None:
-    """seconds_each: after which only a sample of an image's forwards is run."""
+    """seconds_each: after which only a sample of an image's forwards is run, half of it with graphs."""
     section.verdict = "measured"
     for window in windows:
         forwards = list(planned_queries(model.layout, window))
         probes = _forward_times(model, forwards, _LEAST_SAMPLE)
         seconds = max(0.0, min(seconds_each, course.seconds_left - 5))
-        affordable = int(seconds * 1000 / (sum(probes) / len(probes)))
-        times = _forward_times(model, forwards, max(_LEAST_SAMPLE, affordable))
-        mean = sum(times) / len(times)
-        section.rows.append(
-            {
-                "window": window,
-                "forwards": len(forwards),
-                "of them run": len(times),
-                "ms a forward": mean,
-                "longest ms": max(times),
-                "s an image": mean * len(forwards) / 1000,
-            }
-        )
-        course.say(f"{model.name}: window {window}, {mean * len(forwards) / 1000:.1f} s an image")
+        affordable = int(seconds * 1000 / (sum(probes) / len(probes)) / 2)
+        for has_graphs in (False, True):
+            with by_graphs(model.served.executor, model.device) if has_graphs else nullcontext():
+                times = _forward_times(model, forwards, max(_LEAST_SAMPLE, affordable))
+            mean = sum(times) / len(times)
+            section.rows.append(
+                {
+                    "window": window,
+                    "graphs": has_graphs,
+                    "forwards": len(forwards),
+                    "of them run": len(times),
+                    "ms a forward": mean,
+                    "median ms": median(times),
+                    "longest ms": max(times),
+                    "s an image": mean * len(forwards) / 1000,
+                }
+            )
+            how = "by graphs" if has_graphs else "without graphs"
+            course.say(f"{model.name}: window {window} {how}, {mean * len(forwards) / 1000:.1f} s an image")
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -106,6 +106,7 @@ class ForwardResult:
     distribution_lengths: memoryview
     distribution_tokens: memoryview
     distribution_probabilities: memoryview
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch.nn import functional
 
 from zipar_worker.checkpoints.sources import resolve_model
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.attention import ProfileAttention, StepAttention
+from zipar_worker.execute.attention import ProfileAttention
 from zipar_worker.execute.contract import (
     EncodedPrompt,
     ForwardResult,
@@ -26,21 +28,25 @@ from zipar_worker.execute.contract import (
     SequenceFeed,
     Stats,
 )
+from zipar_worker.execute.cuda_capture import CudaCapture
 from zipar_worker.execute.devices import (
     Placement,
     check_memory,
     describe_device,
     free_memory,
     naming_memory,
+    release_unused_memory,
     resolve_device,
 )
 from zipar_worker.execute.dtypes import DTYPES, resolve_dtype
 from zipar_worker.execute.kv_cache import KvCache, stored_slots
+from zipar_worker.execute.layers import Layers
 from zipar_worker.execute.linear import store_as_int8_
 from zipar_worker.execute.outcome import choose, read_back
 from zipar_worker.execute.profile import AttentionProfile, SlotGrid
-from zipar_worker.execute.step_layout import HeldPrompt, Padding, Step, lay_out_step
-from zipar_worker.execute.visibility import visible_slots
+from zipar_worker.execute.step_graphs import Capture, StepGraphs
+from zipar_worker.execute.step_layout import Step, lay_out_step
+from zipar_worker.execute.step_shape import HeldPrompt, Padding, StepShape, feeds_prompt, padded, shape_of
 from zipar_worker.families import companions_of, open_family
 from zipar_worker.families.description import Description, OpenOptions
 from zipar_worker.families.model import LoadedModel, OpenedModel
@@ -48,9 +54,11 @@ from zipar_worker.machine.threads import workers_here
 from zipar_worker.wire.arrays import Array, view_as
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, ModelReference, Profile, TypeName
 
+Result = TypeVar("Result")
+
 CPU = torch.device("cpu")
 
-_CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
+CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 
 
 class TorchExecutor:
@@ -59,8 +67,10 @@ class TorchExecutor:
     _family: LoadedModel
     _description: Description
     _cache: KvCache
+    _layers: Layers
     _device: torch.device
     _padding: Padding
+    _graphs: StepGraphs | None
 
     def __init__(self) -> None:
         self._held: dict[int, HeldPrompt] = {}
@@ -90,13 +100,21 @@ class TorchExecutor:
             family = opened.load(dtype=dtype, device=device, report=report)
         cache_row_count = image_count * description.branch_count
         self.adopt(family, description, dtype, device, cache_row_count)
+        warnings = _told(warning)
+        if request.cuda_graphs and device.type == "cuda":
+            self.use_graphs_(partial(CudaCapture, device))
+        elif request.cuda_graphs:
+            warnings = (
+                *warnings,
+                f"cudaGraphs does nothing here: the model runs on {device}, which has no such graphs.",
+            )
         return Loaded(
             card=description.card,
             device=describe_device(device),
             dtype=type_name,
             cache_row_count=cache_row_count,
             slot_count=description.slot_count,
-            warnings=_told(warning),
+            warnings=warnings,
         )
 
     def adopt(
@@ -107,15 +125,17 @@ class TorchExecutor:
         device: torch.device,
         cache_row_count: int,
     ) -> None:
-        """Allocates the K/V pool for a loaded family and serves it from now on."""
+        """Allocates the K/V pool for a loaded family and serves it from now on, without graphs."""
         slot_count = description.slot_count
         with naming_memory(f"a K/V cache of {cache_row_count} rows with {slot_count} slots", device):
             slot_multiple = _padding_of(device).keys
             self._cache = KvCache(description.kv_shape, cache_row_count, slot_count, dtype, device, slot_multiple)
         self._family = family
+        self._layers = Layers(family, self._cache, description.head_count)
         self._description = description
         self._device = device
         self._padding = _padding_of(device)
+        self._graphs = None
 
     @torch.inference_mode()
     def encode_prompt(self, request: EncodePrompt) -> EncodedPrompt:
@@ -127,37 +147,34 @@ class TorchExecutor:
     def forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
         query_count = sum(len(feed.tokens) for feed in feeds)
         with naming_memory(f"a forward of {query_count} queries in {len(feeds)} sequences", self._device):
-            step = lay_out_step(
-                feeds, self._held, trash_slot=self._cache.trash_slot, padding=self._padding, device=self._device
-            )
-            outcome = self._run(step)
-            return read_back(step, outcome)
+            return self._making_room(lambda: self._forward(feeds))
 
-    def _run(self, step: Step) -> Tensor:
-        """The model's part of a forward, all on the device; the result is for `read_back`."""
-        cache = self._cache.open_step_(step.cache_rows, step.cache_row_indices, step.slots, step.steps, step.key_count)
-        mask = visible_slots(
-            step.slots,
-            step.paddings,
-            step.runs,
-            step.steps,
-            cache.slot_steps(),
-            trash_slot=self._cache.trash_slot,
-        )
-        attention = StepAttention(cache, mask, self._description.head_count)
-        hidden = self._family.transform(self._embed(step), step.positions, attention)
+    def _forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
+        graphs, shape = self._graphs, shape_of(feeds, self._held)
+        bucket = None if graphs is None or feeds_prompt(feeds, self._held) else graphs.bucket_of(shape)
+
+        def lay_out(shape: StepShape) -> Step:
+            return lay_out_step(feeds, self._held, shape, trash_slot=self._cache.trash_slot, device=self._device)
+
+        def run_plainly() -> tuple[Step, Tensor]:
+            step = lay_out(padded(shape, self._padding))
+            return step, self._layers(step.inputs, step.prompts)
+
+        if graphs is None or bucket is None:
+            step, hidden = run_plainly()
+        else:
+            step = lay_out(bucket)
+            replayed = graphs.replay(step.inputs)
+            step, hidden = (step, replayed) if replayed is not None else graphs.first_use(step, run_plainly)
+        result = read_back(step, self._choose(step, hidden))
+        warnings = () if graphs is None else graphs.take_warnings_()
+        return replace(result, warnings=warnings) if warnings else result
+
+    def _choose(self, step: Step, hidden: Tensor) -> Tensor:
+        """hidden: [B, Q, dim], of the step's layers; the result is for `read_back`."""
         if len(step.logit_rows) == 0:
             return hidden.new_empty(0, dtype=torch.float32)
-        logits = self._family.logits(hidden.flatten(0, 1).index_select(0, step.logit_rows))
-        return choose(step, logits)
-
-    def _embed(self, step: Step) -> Tensor:
-        """[B, Q, dim]: embeddings of the tokens, and of the held prompts for queries in their slots."""
-        embeddings = self._family.embed(step.tokens)
-        if step.prompts is not None:
-            fed = step.prompts.index_select(0, step.prompt_sources)
-            embeddings.flatten(0, 1).index_copy_(0, step.prompt_destinations, fed)
-        return embeddings
+        return choose(step, self._family.logits(hidden.flatten(0, 1).index_select(0, step.logit_rows)))
 
     @torch.inference_mode()
     def decode_image(self, codes: Array) -> Array:
@@ -172,7 +189,7 @@ class TorchExecutor:
         tokens = torch.tensor(codes.data.tolist(), dtype=torch.int64).view(rows, columns)
         try:
             with naming_memory(what, self._device):
-                levels = self._pixel_levels(tokens)
+                levels = self._making_room(lambda: self._pixel_levels(tokens))
         except WorkerError as error:
             # With other images at work the SDK asks again once they have ended; without there is no more room to come.
             if error.code != "out-of-memory" or self._device.type == "cpu" or self._held:
@@ -208,6 +225,21 @@ class TorchExecutor:
             profile = AttentionProfile(grid, layers, heads, self._device)
             self._family.transform(embeddings, positions[None], ProfileAttention(branch.padding, profile.add_))
             return profile.arrays()
+
+    def use_graphs_(self, make_capture: Callable[[], Capture]) -> None:
+        """From now on, for the K/V pool that there is."""
+        self._graphs = StepGraphs(self._layers, self._padding, make_capture)
+
+    def _making_room(self, run: Callable[[], Result]) -> Result:
+        """Runs something that can be run again: without graphs, where there is no memory for it beside them."""
+        try:
+            return run()
+        except torch.OutOfMemoryError:
+            if self._graphs is None or not self._graphs.turn_off_("their memory is needed"):
+                raise
+        # Not before what failed is forgotten, with the tensors that it held.
+        release_unused_memory()
+        return run()
 
     def release(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:
@@ -264,4 +296,4 @@ def _cache_row_bytes(description: Description, dtype: torch.dtype, device: torch
 
 
 def _padding_of(device: torch.device) -> Padding:
-    return _CUDA_PADDING if device.type == "cuda" else Padding()
+    return CUDA_PADDING if device.type == "cuda" else Padding()

@@ -1,8 +1,8 @@
 """How one forward lies in tensors: named arrays of plain numbers on the host, sent to the device in two copies.
 
-A batch row is one branch of one sequence. Rows are in the order of their cache rows, so that the cache can usually be
-read in place. Sequences with fewer queries than others are padded with queries that write to the trash slot and see one
-slot. B batch rows, Q queries per row, R runs per row, W wanted queries, D draws, N distributions, P prompt queries.
+A batch row is one branch of one sequence, or padding. Rows are in the order of their cache rows, so that the cache can
+usually be read in place. Sequences with fewer queries than others are padded with queries that write to the trash slot
+and see one slot. B batch rows, Q queries per row, W wanted queries, D draws, N distributions.
 """
 
 from __future__ import annotations
@@ -10,61 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from zipar_worker.execute.contract import PromptBranch, SequenceFeed
+from zipar_worker.execute.layers import FedPrompts
+from zipar_worker.execute.model_inputs import ModelInputs, join_inputs, view_inputs
 from zipar_worker.execute.sampling import FilterSettings
-from zipar_worker.families.description import Prompt
+from zipar_worker.execute.step_shape import HeldPrompt, StepShape
 from zipar_worker.wire.protocol import WANT_DISTRIBUTION, WANT_DRAW, WANT_NONE, ForwardSequence
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPrompt:
-    """What the executor keeps of a sequence."""
-
-    prompt: Prompt
-    cache_rows: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """Multiples to which counts are rounded up, so that a GPU sees few different shapes. 1 pads nothing."""
-
-    queries: int = 1
-    keys: int = 1
-    runs: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A forward on the device. Tensors are int64 unless it says otherwise.
 
-    cache_rows: the B rows of the K/V pool, cache_row_indices: [B] the same on the device; key_count: how many slots of
-    each are read;
-    tokens, slots, positions, steps: [B, Q]; paddings: [B]; runs: [B, R, 2];
-    prompts: [prompt slots, dim] in the model's type, None where no query lies in a prompt;
-    prompt_sources: [P] into these, prompt_destinations: [P] into B * Q;
+    inputs: what the layers read, and prompts: the embeddings of queries that lie in prompts, None where none does;
     logit_rows: [L] into B * Q, the conditional rows of all wanted queries first;
     unconditional: [W] into those L, the query itself where it has one branch; guidance_scales: float64 [W];
     draws: [D] and distributions: [N] into the wanted queries; uniforms: float64 [D].
     """
 
-    cache_rows: tuple[int, ...]
-    cache_row_indices: Tensor
-    key_count: int
-    tokens: Tensor
-    slots: Tensor
-    positions: Tensor
-    paddings: Tensor
-    runs: Tensor
-    steps: Tensor
-    prompts: Tensor | None
-    prompt_sources: Tensor
-    prompt_destinations: Tensor
+    inputs: ModelInputs
+    prompts: FedPrompts | None
     logit_rows: Tensor
     unconditional: Tensor
     guidance_scales: Tensor
@@ -74,17 +44,9 @@ class Step:
     uniforms: Tensor
 
 
-class _HostArray(NamedTuple):
-    """Numbers on their way to the device, and the shape that they have there, if not one dimension."""
-
-    values: Sequence[float]
-    shape: tuple[int, ...] | None = None
-
-
 class _Row(NamedTuple):
     """One branch of one sequence in this forward."""
 
-    cache_row: int
     branch: PromptBranch
     feed: SequenceFeed
 
@@ -101,43 +63,48 @@ class _Wanted(NamedTuple):
 def lay_out_step(
     feeds: Sequence[SequenceFeed],
     held: Mapping[int, HeldPrompt],
+    shape: StepShape,
     *,
     trash_slot: int,
-    padding: Padding,
     device: torch.device,
 ) -> Step:
-    """Lays out a forward of held sequences and sends it to the device, without waiting for that."""
-    rows = sorted(_batch_rows(feeds, held), key=lambda row: row.cache_row)
-    query_count = _rounded_up(max(len(feed.slots) for feed in feeds), padding.queries)
-    run_count = _rounded_up(max(len(feed.runs) for feed in feeds) // 2, padding.runs)
-    first_queries = {row.cache_row: index * query_count for index, row in enumerate(rows)}
+    """Lays out a forward of held sequences and sends it to the device, without waiting for that.
+
+    shape: at least `shape_of` the feeds.
+    """
+    first_queries = {row: index * shape.query_count for index, row in enumerate(shape.cache_rows)}
     prompts, prompt_sources, prompt_destinations = _prompt_queries(feeds, held, first_queries)
     wanted = _wanted_queries(feeds, held, first_queries)
     logit_rows, unconditional = _logit_rows(wanted)
     settings = [query.settings for query in wanted]
 
-    by_row = partial(_by_row, rows)
-    integers = {
-        "cache_row_indices": _HostArray([row.cache_row for row in rows]),
+    rows = _batch_rows(feeds, held)
+    by_row = partial(_by_row, [rows.get(row) for row in shape.cache_rows])
+    query_count = shape.query_count
+    inputs = {
+        "cache_row_indices": shape.cache_rows,
         "tokens": by_row(lambda row: row.feed.tokens, query_count),
         "slots": by_row(lambda row: row.feed.slots, query_count, filler=trash_slot),
         "positions": by_row(_positions, query_count),
-        "paddings": _HostArray([row.branch.padding for row in rows]),
-        "runs": by_row(lambda row: row.feed.runs, run_count, 2),
         "steps": by_row(lambda row: row.feed.steps, query_count),
-        "prompt_sources": _HostArray(prompt_sources),
-        "prompt_destinations": _HostArray(prompt_destinations),
-        "logit_rows": _HostArray(logit_rows),
-        "unconditional": _HostArray(unconditional),
-        "top_k": _HostArray([setting.top_k for setting in settings]),
-        "draws": _HostArray([index for index, query in enumerate(wanted) if query.want == WANT_DRAW]),
-        "distributions": _HostArray([index for index, query in enumerate(wanted) if query.want == WANT_DISTRIBUTION]),
+        "paddings": by_row(lambda row: [row.branch.padding], 1),
+        "runs": by_row(lambda row: row.feed.runs, 2 * shape.run_count),
+    }
+    integers = {
+        "inputs": join_inputs(shape, inputs),
+        "prompt_sources": prompt_sources,
+        "prompt_destinations": prompt_destinations,
+        "logit_rows": logit_rows,
+        "unconditional": unconditional,
+        "top_k": [setting.top_k for setting in settings],
+        "draws": [index for index, query in enumerate(wanted) if query.want == WANT_DRAW],
+        "distributions": [index for index, query in enumerate(wanted) if query.want == WANT_DISTRIBUTION],
     }
     floats = {
-        "guidance_scales": _HostArray([setting.guidance_scale for setting in settings]),
-        "temperatures": _HostArray([setting.temperature for setting in settings]),
-        "top_p": _HostArray([setting.top_p for setting in settings]),
-        "uniforms": _HostArray([uniform for feed in feeds for uniform in feed.uniforms]),
+        "guidance_scales": [setting.guidance_scale for setting in settings],
+        "temperatures": [setting.temperature for setting in settings],
+        "top_p": [setting.top_p for setting in settings],
+        "uniforms": [uniform for feed in feeds for uniform in feed.uniforms],
     }
     tensors = {**_upload(integers, torch.int64, device), **_upload(floats, torch.float64, device)}
     filters = FilterSettings(
@@ -150,21 +117,22 @@ def lay_out_step(
         some_greedy=any(setting.temperature == 0 for setting in settings),
         all_greedy=all(setting.temperature == 0 for setting in settings),
     )
+    sources, destinations = tensors.pop("prompt_sources"), tensors.pop("prompt_destinations")
     return Step(
-        cache_rows=tuple(row.cache_row for row in rows),
-        key_count=_rounded_up(max(feed.runs[-1] for feed in feeds), padding.keys),
-        prompts=prompts,
+        inputs=view_inputs(shape, tensors.pop("inputs")),
+        prompts=None if prompts is None else FedPrompts(prompts, sources, destinations),
         filters=filters,
         **tensors,
     )
 
 
-def _batch_rows(feeds: Sequence[SequenceFeed], held: Mapping[int, HeldPrompt]) -> list[_Row]:
-    rows: list[_Row] = []
+def _batch_rows(feeds: Sequence[SequenceFeed], held: Mapping[int, HeldPrompt]) -> dict[int, _Row]:
+    """By cache row."""
+    rows: dict[int, _Row] = {}
     for feed in feeds:
         sequence = held[feed.settings.sequence]
         for index in feed.settings.branches:
-            rows.append(_Row(sequence.cache_rows[index], sequence.prompt.branches[index], feed))
+            rows[sequence.cache_rows[index]] = _Row(sequence.prompt.branches[index], feed)
     return rows
 
 
@@ -222,31 +190,24 @@ def _positions(row: _Row) -> list[int]:
     return [max(slot - offset, 0) for slot in row.feed.slots]
 
 
-def _by_row(rows: Sequence[_Row], values: Callable[[_Row], list[int]], *size: int, filler: int = 0) -> _HostArray:
-    """[B, *size], where the values of a row come first and fillers follow."""
-    count = prod(size)
+def _by_row(
+    rows: Sequence[_Row | None], values: Callable[[_Row], Sequence[int]], count: int, filler: int = 0
+) -> list[int]:
+    """B times `count` numbers: those of a row first, then fillers; of padding (None) fillers alone."""
     numbers: list[int] = []
     for row in rows:
-        own = values(row)
+        own = () if row is None else values(row)
         numbers += own
         numbers += [filler] * (count - len(own))
-    return _HostArray(numbers, (len(rows), *size))
+    return numbers
 
 
-def _rounded_up(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
-
-
-def _upload(arrays: Mapping[str, _HostArray], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+def _upload(arrays: Mapping[str, Sequence[float]], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """One copy to the device for all arrays, which does not wait for it."""
     values: list[float] = []
     for array in arrays.values():
-        values += array.values
+        values += array
     pinned = device.type == "cuda" and torch.cuda.is_available()
     host = torch.tensor(values, dtype=dtype, pin_memory=pinned)
     sent = torch.empty(len(values), dtype=dtype, device=device).copy_(host, non_blocking=True)
-    parts = sent.split_with_sizes([len(array.values) for array in arrays.values()])
-    return {
-        name: part if array.shape is None else part.view(array.shape)
-        for (name, array), part in zip(arrays.items(), parts, strict=True)
-    }
+    return dict(zip(arrays, sent.split_with_sizes([len(array) for array in arrays.values()]), strict=True))

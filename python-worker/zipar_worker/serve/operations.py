@@ -201,7 +201,7 @@ class Operations:
         result = executor.forward(feeds)
         self.forward_seconds += time.perf_counter() - start
         self.forward_count += 1
-        return Answer(ForwardDone, _arrays_of(result))
+        return Answer(partial(ForwardDone, warnings=warnings_on_the_wire(result.warnings)), _arrays_of(result))
 
     def decode_image(self, arrays: Arrays) -> Answer:
         executor, registry = self.opened()

@@ -131,6 +131,8 @@ class Init(LoadHeader, frozen=True, kw_only=True, tag="init"):
     """Images that the K/V cache shall hold: a cache row for each branch of each."""
     fewer_images: bool
     """Whether fewer will do, at least one, where the memory does not suffice."""
+    cuda_graphs: bool
+    """Whether forwards of few queries run as CUDA graphs, where the model runs on a GPU."""
 
 
 class Describe(LoadHeader, frozen=True, kw_only=True, tag="describe"):
@@ -345,7 +347,7 @@ class PromptEncoded(ReplyHeader, frozen=True, kw_only=True, tag="prompt-encoded"
 
 
 class ForwardDone(ReplyHeader, frozen=True, kw_only=True, tag="forward-done"):
-    pass
+    warnings: Warnings
 
 
 class ImageDecoded(ReplyHeader, frozen=True, kw_only=True, tag="image-decoded"):
