@@ -8,6 +8,7 @@ import {
   SEEDS,
   windowSchema,
 } from "../api/generate-options.ts";
+import { LIMITS } from "../protocol/messages.ts";
 import {
   decimal,
   flag,
@@ -170,6 +171,11 @@ export const GENERATE = {
   count: preset("1", whole("<count>", "how many images", z.int().min(1).max(4096))),
   ...PLACE,
   ...TEAM,
+  prefix: path(
+    "<trace>",
+    "goes on from the first rows of a picture, of which generate --trace recorded the run",
+  ),
+  prefixRows: whole("<rows>", "with --prefix: how many", z.int().min(1).max(LIMITS.gridSide).optional()),
   like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),
   out: path(
     "<path>",

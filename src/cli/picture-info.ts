@@ -40,6 +40,7 @@ function describeSettings(path: string, settings: PictureSettings): string {
     ["weights key", settings.weightsKey],
     ["seed", String(options.seed)],
     ["size", `${size.width}x${size.height}`],
+    ["prefix", options.prefix && `the first ${options.prefix.tokens.length} rows were given`],
     ["window", `${windowName(window)}, lookahead ${lookahead}: ${forwards} forwards`],
     ["guidance", `${guidanceScale}${intervalText(guidanceInterval)}`],
     ["sampling", `temperature ${temperature}, top-k ${topK || "off"}, top-p ${topP === 1 ? "off" : topP}`],

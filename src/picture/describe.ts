@@ -1,5 +1,6 @@
 import type { ResolvedGeneration } from "../api/generate-options.ts";
 import type { ModelCard } from "../protocol/messages.ts";
+import { tokenRows } from "../schedule/token-rows.ts";
 import type { Window } from "../schedule/window.ts";
 import { VERSION } from "../version.ts";
 import { describePart, withoutFolders } from "./part.ts";
@@ -27,6 +28,7 @@ export function describePicture(
 ): PictureSettings {
   const { card, vq, textEncoder, weightsKey } = maker;
   const { conditioning, sampling, lookahead, guidanceInterval, seed, surrogate, refreshRowEnds } = request;
+  const { prefix, grid } = request;
   const names = card.conditioning.type === "class" ? card.conditioning.classNames : null;
   const className = conditioning.type === "class" ? names?.[conditioning.classIndex] : undefined;
   return {
@@ -49,6 +51,7 @@ export function describePicture(
     options: {
       ...subjectOf(conditioning),
       size: sizeOf(request, card),
+      ...(prefix === undefined ? {} : { prefix: { tokens: tokenRows(prefix, grid.columns) } }),
       window: windowOption(request.window),
       lookahead,
       ...sampling,

@@ -12,7 +12,7 @@ export const PNG_KEYWORD = "zipar";
 
 /**
  * Encodes pixels, with word of how they were made where `settings` are given: as texts in a PNG, as XMP in the others.
- * A JPEG has no room for more than 60 kB of it; where a prompt is longer, it carries none.
+ * A JPEG has no room for more than 60 kB of it; where a prompt or a prefix is longer, it carries none.
  */
 export async function encodePicture(
   pixels: Sharp,

@@ -36,6 +36,7 @@ export const pictureSettingsSchema = z.strictObject({
     classLabel: z.int().min(0).optional(),
     negativePrompt: shape.negativePrompt,
     size: pixelSizeSchema,
+    prefix: shape.prefix,
     window: shape.window.unwrap(),
     lookahead: shape.lookahead.unwrap(),
     guidanceScale: shape.guidanceScale.unwrap(),

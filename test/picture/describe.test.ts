@@ -90,6 +90,15 @@ describe("the settings of a result", () => {
     { window: { kind: "guessed", size: 2, unchanged: 1 }, topK: 5, topP: 0.9 },
     { window: "adaptive", guidanceScale: 2, guidanceInterval: [0.25, 1] },
     { window: { kind: "adaptive", min: 2, verification: "sequential", test: "coupled" }, surrogate: "above" },
+    {
+      window: 2,
+      prefix: {
+        tokens: [
+          [1, 2, 3, 4, 5, 6, 7],
+          [7, 6, 5, 4, 3, 2, 1],
+        ],
+      },
+    },
   ])("make it again: %j", async (options) => {
     await using engine = await createEngine({ worker: stubWorker({ rows: 5, columns: 7, rowEnd: "none" }) });
     const first = await engine.generate({ classLabel: 4, ...options });
