@@ -70,7 +70,7 @@ function combinations(prompt: string | undefined, options: Options): readonly (r
     ...teamProblems(options),
     [
       (options.prefix === undefined) !== (options.prefixRows === undefined),
-      "--prefix names the run whose first rows are given, --prefix-rows says how many; give both",
+      "--prefix names the picture whose first rows are given, --prefix-rows says how many; give both",
     ],
     [!json && options.tokens === true, "--tokens is a part of the JSON report; add --json"],
     [

@@ -172,8 +172,8 @@ export const GENERATE = {
   ...PLACE,
   ...TEAM,
   prefix: path(
-    "<trace>",
-    "goes on from the first rows of a picture, of which generate --trace recorded the run",
+    "<file>",
+    "goes on from the first rows of a picture that zipar made, or of a run that --trace recorded",
   ),
   prefixRows: whole("<rows>", "with --prefix: how many", z.int().min(1).max(LIMITS.gridSide).optional()),
   like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),

@@ -3,6 +3,7 @@ import { reasonOf, ZiparError } from "../errors.ts";
 import { DamagedPicture } from "./damaged.ts";
 import { PNG_KEYWORD } from "./encode.ts";
 import { isJpeg, readJpegXmp } from "./jpeg.ts";
+import { unpackTokens } from "./picture-tokens.ts";
 import { isPng, readPngText } from "./png.ts";
 import { decodeSettings, type PictureSettings } from "./settings.ts";
 import { isWebp, readWebpXmp } from "./webp.ts";
@@ -24,6 +25,27 @@ export async function readPictureSettings(path: string): Promise<PictureSettings
     "nothing in it tells how it was made; zipar writes that into pictures unless it is told `--no-metadata`, " +
       "and most sites and editors take it out",
   );
+}
+
+/**
+ * Reads the tokens that a picture of zipar's carries, row by row: `generate({ prefix: { tokens } })` goes on from the first
+ * of them.
+ * @throws ZiparError `picture`
+ */
+export async function readPictureTokens(path: string): Promise<number[][]> {
+  const { tokens } = await readPictureSettings(path);
+  if (tokens !== undefined) return unpackTokens(tokens);
+  throw refusal(
+    path,
+    "it tells how it was made, and not its tokens: an earlier zipar made it, or it has too many of them; " +
+      "make it again, or take the trace of its run",
+  );
+}
+
+/** Whether a file looks like a picture. @throws ZiparError `picture` where it cannot be read */
+export async function isPicture(path: string): Promise<boolean> {
+  const bytes = await readBounded(path);
+  return isPng(bytes) || isWebp(bytes) || isJpeg(bytes);
 }
 
 async function readBounded(path: string): Promise<Buffer> {
