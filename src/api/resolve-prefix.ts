@@ -3,14 +3,18 @@ import { ZiparError } from "../errors.ts";
 import { LIMITS, MAX_INDEX, type ModelCard } from "../protocol/messages.ts";
 import type { TokenGrid } from "../schedule/grid.ts";
 
-export const prefixSchema = z.strictObject({
-  /** Rows of codebook indices, from the top: the first ones of another result's `tokens`, for example. */
-  tokens: z
-    .array(z.array(z.int().min(0).max(MAX_INDEX)).min(1).max(LIMITS.gridSide).readonly())
-    .min(1)
-    .max(LIMITS.gridSide)
-    .readonly(),
-});
+export const prefixSchema = z.strictObject(
+  {
+    /** Rows of codebook indices, from the top: the first ones of another result's `tokens`, for example. */
+    tokens: z
+      .array(z.array(z.int().min(0).max(MAX_INDEX)).min(1).max(LIMITS.gridSide).readonly())
+      .min(1)
+      .max(LIMITS.gridSide)
+      .readonly(),
+  },
+  "expected { tokens }, the first rows of a picture's tokens: `readPictureTokens` has those of one that zipar made, and there is " +
+    "no encoder that would make them of others",
+);
 
 /** The first rows of a picture, from which it is decoded on. */
 export type PrefixOption = z.input<typeof prefixSchema>;

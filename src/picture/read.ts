@@ -10,6 +10,8 @@ import { isWebp, readWebpXmp } from "./webp.ts";
 import { readXmpSettings } from "./xmp.ts";
 
 const MAX_FILE_BYTES = 1 << 27;
+/** By which a picture is known. */
+const HEAD_BYTES = 16;
 
 /**
  * Reads how a picture was made from its file, PNG, WebP or JPEG by its content. Pictures are untrusted input: sizes are
@@ -42,10 +44,18 @@ export async function readPictureTokens(path: string): Promise<number[][]> {
   );
 }
 
-/** Whether a file looks like a picture. @throws ZiparError `picture` where it cannot be read */
+/** Whether a file begins as pictures do; one that cannot be read does not. */
 export async function isPicture(path: string): Promise<boolean> {
-  const bytes = await readBounded(path);
-  return isPng(bytes) || isWebp(bytes) || isJpeg(bytes);
+  const file = await open(path).catch(() => undefined);
+  if (file === undefined) return false;
+  try {
+    const { buffer } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    return isPng(buffer) || isWebp(buffer) || isJpeg(buffer);
+  } catch {
+    return false; // a folder
+  } finally {
+    await file.close();
+  }
 }
 
 async function readBounded(path: string): Promise<Buffer> {

@@ -123,6 +123,16 @@ describe("a prefix is refused that", () => {
     for (const word of words) expect(error.message).toContain(word);
   });
 
+  test.each([[{ image: "half.png", rows: 3 }], [{}], [[[1, 2]]], ["half.png"]])(
+    "is not made of tokens: %j",
+    async (prefix) => {
+      await using engine = await createEngine({ worker: stubWorker(STUB) });
+      const error = await ziparErrorOf(() => engine.generate({ ...REQUEST, prefix: prefix as never }));
+      expect(error.message).toContain("`prefix");
+      expect(error.message).toMatch(/readPictureTokens|array/);
+    },
+  );
+
   test("leaves no row of a picture of one row", async () => {
     await using engine = await createEngine({ worker: stubWorker({ ...STUB, rows: 1 }) });
     const error = await ziparErrorOf(() => engine.generate({ ...REQUEST, prefix: { tokens: [row(8)] } }));

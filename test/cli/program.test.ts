@@ -54,7 +54,7 @@ describe("before anything is loaded generate refuses", () => {
     ["cat --keys k", ["--keys", "--listen"]],
     ["cat --prefix run.jsonl", ["--prefix-rows", "give both"]],
     ["cat --prefix-rows 3", ["--prefix names", "give both"]],
-    ["cat --prefix nowhere.jsonl --prefix-rows 3", ["cannot read nowhere.jsonl"]],
+    ["cat --prefix nowhere.jsonl --prefix-rows 3", ["cannot read the trace nowhere.jsonl"]],
     ["cat --prefix run.jsonl --prefix-rows 0", ["--prefix-rows", "at least 1"]],
     ["cat --insecure-plaintext", ["--insecure-plaintext", "--listen"]],
     ["cat --devices cuda:0,cuda:1 --workers 2", ["--devices", "--workers"]],
