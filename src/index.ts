@@ -40,7 +40,7 @@ export { ZiparError, type ZiparErrorCode, type ZiparErrorOptions } from "./error
 export type { Logger } from "./logger.ts";
 export type { ImageFormat } from "./picture/encode.ts";
 export type { PicturePart } from "./picture/part.ts";
-export { readPictureSettings } from "./picture/read.ts";
+export { readPictureSettings, readPictureTokens } from "./picture/read.ts";
 export type { PictureSettings } from "./picture/settings.ts";
 export type { ModelCard } from "./protocol/messages.ts";
 export type { Distribution } from "./schedule/distribution.ts";

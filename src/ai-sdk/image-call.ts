@@ -12,6 +12,7 @@ const knobSchema = generateSchema
     seed: true,
     image: true,
     partialImages: true,
+    prefix: true,
     trace: true,
     signal: true,
   })

@@ -1,6 +1,7 @@
 import type { PictureSettings } from "../picture/settings.ts";
-import { nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
+import { belowPrefix, nextTokenForwardCount, plainForwardCount } from "../schedule/grid.ts";
 import type { SequenceState } from "../schedule/sequence-state.ts";
+import { tokenRows } from "../schedule/token-rows.ts";
 import type { ResolvedGeneration } from "./generate-options.ts";
 import type { AdaptiveReport, GenerationFields } from "./generation.ts";
 
@@ -13,7 +14,8 @@ export function describeResult(
   restarts: number,
 ): GenerationFields {
   const { rows, columns } = state.grid;
-  const nextTokenForwards = nextTokenForwardCount(state.grid);
+  const decoded = belowPrefix(state.grid, state.prefixRows);
+  const nextTokenForwards = nextTokenForwardCount(decoded);
   const adaptive: AdaptiveReport | undefined =
     window.kind !== "adaptive"
       ? undefined
@@ -31,15 +33,13 @@ export function describeResult(
     columns,
     window,
     settings,
-    tokens: Array.from({ length: rows }, (_, row) => [
-      ...state.tokens.subarray(row * columns, (row + 1) * columns),
-    ]),
+    tokens: tokenRows(state.tokens, columns),
     stats: {
       forwards: state.forwardCount,
       plainForwards:
-        window.kind === "adaptive" ? state.forwardCount : plainForwardCount(state.grid, window.size),
+        window.kind === "adaptive" ? state.forwardCount : plainForwardCount(decoded, window.size),
       guesses: { fed: state.guessCount, held: state.heldCount },
-      tokens: state.tokens.length,
+      tokens: decoded.rows * columns,
       promptTokens: state.promptLength,
       nextTokenForwards,
       reduction: 1 - state.forwardCount / nextTokenForwards,

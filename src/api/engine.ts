@@ -237,7 +237,7 @@ export class Engine implements AsyncDisposable {
         },
         onDone(state, pixels) {
           const wallMs = performance.now() - startedAt;
-          const settings = describePicture(maker, options, state.forwardCount);
+          const settings = describePicture(maker, options, state);
           const image = pixels === undefined ? undefined : new GeneratedImage(pixels, settings);
           const fields = describeResult(options, settings, state, wallMs, restarts);
           const result = new GenerationResult(fields, image);

@@ -9,6 +9,7 @@ import type { Window } from "../schedule/window.ts";
 import { isAbortSignal } from "../system/abort-signal.ts";
 import { resolveCardGrid } from "./image-size.ts";
 import { resolveClass } from "./resolve-class.ts";
+import { prefixSchema, resolvePrefix } from "./resolve-prefix.ts";
 
 const MAX_LOOKAHEAD = 1024;
 
@@ -91,6 +92,8 @@ export const generateSchema = z.strictObject({
   negativePrompt: promptSchema.optional(),
   /** Image size in pixels, or the aspect ratio of one that the model knows. Default: the model's first. */
   size: sizeSchema.optional(),
+  /** The first rows of the picture; the others are decoded below them, and are what its own would have gone on with. */
+  prefix: prefixSchema.optional(),
   /** Tokens the row above must be ahead; `"full"` is next-token order. Default: the model's own. */
   window: windowSchema.optional(),
   /** Steps ahead for which guesses are fed under a fixed window; the tokens do not depend on it. 0: none. */
@@ -193,6 +196,7 @@ export function resolveGeneration(
     },
     guidanceInterval: options.guidanceInterval,
     seed: options.seed ?? randomSeed(),
+    prefix: options.prefix && resolvePrefix(options.prefix, grid, card),
     image: options.image,
     partialImages: options.partialImages,
     refreshRowEnds: options.refreshRowEnds,

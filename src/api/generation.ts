@@ -34,7 +34,10 @@ export type GenerationEvent =
   | { readonly type: "image"; readonly result: GenerationResult };
 
 export interface GenerationStats {
-  /** Transformer forwards, prefill included. */
+  /**
+   * Transformer forwards, prefill included. Those that write the K/V of a `prefix`, of up to 1024 positions each and shared
+   * with other images, are not counted, and neither are those of rebuilds.
+   */
   readonly forwards: number;
   /** Those of plain decoding at the same window: without lookahead, and without guesses in a guessed window. */
   readonly plainForwards: number;
@@ -43,10 +46,11 @@ export interface GenerationStats {
     /** Those that were right, and spared a forward of their own. */
     readonly held: number;
   };
+  /** That were decoded; those of a `prefix` are not. */
   readonly tokens: number;
   /** What the prompt takes in the sequence, in slots. */
   readonly promptTokens: number;
-  /** Forwards of next-token order: one per sequence position of the image. */
+  /** Forwards of next-token order: one per sequence position of the image, below a `prefix`. */
   readonly nextTokenForwards: number;
   /** `1 - forwards / nextTokenForwards`. */
   readonly reduction: number;

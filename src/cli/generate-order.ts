@@ -68,6 +68,10 @@ function combinations(prompt: string | undefined, options: Options): readonly (r
     [!isAdaptive && options.verification !== undefined, needsAdaptive("--verification")],
     [!isAdaptive && options.windowTest !== undefined, needsAdaptive("--window-test")],
     ...teamProblems(options),
+    [
+      (options.prefix === undefined) !== (options.prefixRows === undefined),
+      "--prefix names the picture whose first rows are given, --prefix-rows says how many; give both",
+    ],
     [!json && options.tokens === true, "--tokens is a part of the JSON report; add --json"],
     [
       options.trace !== undefined && count !== 1,

@@ -1,4 +1,5 @@
 import { createEngine, type Engine } from "../api/engine.ts";
+import type { PrefixOption } from "../api/resolve-prefix.ts";
 import type { PictureSettings } from "../picture/settings.ts";
 import { generateAll, throwFailure } from "./generate-all.ts";
 import type { GenerateOrder } from "./generate-order.ts";
@@ -17,11 +18,13 @@ type Options = ValuesOf<typeof GENERATE>;
 /**
  * `zipar generate`: start, generate `count` images together, save, report.
  * @param like the settings of a picture that is to be made again
+ * @param prefix its first rows
  */
 export async function runGenerate(
   { request, seed, target }: GenerateOrder,
   options: Options,
   like: PictureSettings | undefined,
+  prefix: PrefixOption | undefined,
 ): Promise<void> {
   const { count, metadata } = options;
   const files = target?.type === "files" ? target.files : undefined;
@@ -33,7 +36,7 @@ export async function runGenerate(
   try {
     const startedAt = performance.now();
     const task = { count, seed, target, metadata };
-    const asked = { ...request, refreshRowEnds: like?.options.refreshRowEnds, trace, signal };
+    const asked = { ...request, prefix, refreshRowEnds: like?.options.refreshRowEnds, trace, signal };
     const outcomes = await generateAll(engine, asked, task);
     const wallMs = performance.now() - startedAt;
     const images = outcomes.flatMap((outcome, k) =>

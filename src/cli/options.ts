@@ -8,6 +8,7 @@ import {
   SEEDS,
   windowSchema,
 } from "../api/generate-options.ts";
+import { LIMITS } from "../protocol/messages.ts";
 import {
   decimal,
   flag,
@@ -174,6 +175,11 @@ export const GENERATE = {
   ...PLACE,
   ...GRAPHS,
   ...TEAM,
+  prefix: path(
+    "<file>",
+    "goes on from the first rows of a picture that zipar made, or of a run that --trace recorded",
+  ),
+  prefixRows: whole("<rows>", "with --prefix: how many", z.int().min(1).max(LIMITS.gridSide).optional()),
   like: path("<picture>", "as this picture was made by zipar; the options given beside it win"),
   out: path(
     "<path>",

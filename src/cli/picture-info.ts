@@ -28,7 +28,7 @@ export async function runPictureInfo(
 }
 
 function describeSettings(path: string, settings: PictureSettings): string {
-  const { options, card, zipar, dtype, weights, kvCache, device, forwards } = settings;
+  const { options, card, zipar, dtype, weights, kvCache, device, forwards, tokens } = settings;
   const { size, window, lookahead, guidanceScale, guidanceInterval, temperature, topK, topP } = options;
   const rows: readonly (readonly [string, string | undefined])[] = [
     ["prompt", options.prompt],
@@ -40,7 +40,9 @@ function describeSettings(path: string, settings: PictureSettings): string {
     ["weights key", settings.weightsKey],
     ["seed", String(options.seed)],
     ["size", `${size.width}x${size.height}`],
+    ["prefix", options.prefix && `the first ${options.prefix.tokens.length} rows were given`],
     ["window", `${windowName(window)}, lookahead ${lookahead}: ${forwards} forwards`],
+    ["tokens", tokens && `${tokens.rows} x ${tokens.columns} (rows x columns), from which --prefix goes on`],
     ["guidance", `${guidanceScale}${intervalText(guidanceInterval)}`],
     ["sampling", `temperature ${temperature}, top-k ${topK || "off"}, top-p ${topP === 1 ? "off" : topP}`],
     [

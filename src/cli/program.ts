@@ -22,6 +22,7 @@ import {
   WORKER,
 } from "./options.ts";
 import { checkOutput } from "./output.ts";
+import { readPrefix } from "./read-prefix.ts";
 
 /**
  * The command line. What can be judged without a model is judged here; the code of a command is loaded after that: a refusal
@@ -67,7 +68,12 @@ export function createProgram(version: string): Command {
         ? { prompt: typedPrompt, options: given }
         : likePicture(like, typedPrompt, given, typed);
     const order = orderOf(prompt, options);
-    return (await import("./generate.ts")).runGenerate(order, options, like);
+    const { prefix, prefixRows } = options;
+    const firstRows =
+      prefix === undefined || prefixRows === undefined
+        ? like?.options.prefix
+        : await readPrefix(prefix, prefixRows);
+    return (await import("./generate.ts")).runGenerate(order, options, like, firstRows);
   }).argument("[prompt]", "text prompt, or the name of a class");
 
   add(

@@ -22,7 +22,7 @@ export async function holdPrompt(
 }
 
 function startState(
-  { grid, window, seed, refreshRowEnds, surrogate, guidanceInterval }: ImageRequest,
+  { grid, window, seed, prefix, refreshRowEnds, surrogate, guidanceInterval }: ImageRequest,
   promptLength: number,
   codeCount: number,
   hasGuidance: boolean,
@@ -32,6 +32,7 @@ function startState(
     promptLength,
     codeCount,
     window,
+    ...(prefix === undefined ? {} : { prefix }),
     refreshRowEnds,
     surrogate,
     guidanceInterval: hasGuidance ? guidanceInterval : ALWAYS_GUIDED,

@@ -18,6 +18,8 @@ export interface ImageRequest {
   readonly sampling: Sampling;
   readonly guidanceInterval: GuidanceInterval;
   readonly seed: number;
+  /** Tokens of the first rows, in raster order. */
+  readonly prefix: Int32Array | undefined;
   /** Whether its tokens shall become pixels. */
   readonly image: boolean;
   /** Previews on the way. */

@@ -215,16 +215,19 @@ export class DecodeLoop {
     this.#idleWork = this.#idleWork.filter((other) => other !== next);
   }
 
-  /** Gives cache rows to the images that wait, as far as they suffice. Those of a lost worker get their K/V again. */
+  /**
+   * Gives cache rows to the images that wait, as far as they suffice. Those that have K/V in their books get them: of what a
+   * lost worker held, or of a prefix.
+   */
   async #admit(): Promise<void> {
-    const returning: LiveImage[] = [];
+    const lacking: LiveImage[] = [];
     while (this.#team.isTurnOf(this)) {
       const image = this.#team.queue.next as Image;
       const live = await this.#start(image);
-      if (live !== undefined && live.state.forwardCount > 0) returning.push(live);
+      if (live?.state.written.prompt) lacking.push(live);
     }
-    for (const { live, forwardCount } of await this.#rebuild(returning, branchesOf))
-      live.image.job.onWorkerRestored(forwardCount);
+    for (const { live, forwardCount } of await this.#rebuild(lacking, branchesOf))
+      if (live.state.forwardCount > 0) live.image.job.onWorkerRestored(forwardCount);
   }
 
   /** Undefined where the image has left or must wait for memory. */

@@ -154,9 +154,11 @@ export class Stepper {
  * adaptive window takes at least as many as its smallest one.
  */
 function isPreviewDue(state: SequenceState, stepBefore: number, previewCount: number): boolean {
-  const stepCount = plainForwardCount(state.grid, smallestWindow(state.window));
+  const window = smallestWindow(state.window);
+  const start = state.prefixRows * window;
+  const stepCount = plainForwardCount(state.grid, window) - start;
   for (let k = 1; k <= previewCount; k++) {
-    const due = Math.round((k * stepCount) / (previewCount + 1));
+    const due = start + Math.round((k * stepCount) / (previewCount + 1));
     if (stepBefore < due && due <= plainStep(state)) return true;
   }
   return false;

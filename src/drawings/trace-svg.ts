@@ -83,7 +83,8 @@ function windowBars(
   const opened = openedAt.filter((window) => window > 0);
   const widest = Math.max(1, ...opened);
   const thickness = cell - (cell < 8 ? 0.5 : 2);
-  const bars = opened.map((window, k) => {
+  const bars = openedAt.map((window, k) => {
+    if (window === 0) return "";
     const y = top + (k + 1) * cell;
     const length = roundCoordinate((window / widest) * width);
     const bar = `<rect x="${left}" y="${y}" width="${length}" height="${thickness}" fill="#213c78"/>`;
@@ -98,7 +99,7 @@ function windowBars(
 
 /** Stacked columns, one per forward after the prefill. */
 function queryChart(
-  { queryCounts, forwards, maxQueries }: TraceSummary,
+  { queryCounts, forwards, maxQueries, prefixRows }: TraceSummary,
   { left, top, width }: { left: number; top: number; width: number },
 ): readonly string[] {
   const slot = width / Math.max(1, forwards);
@@ -119,7 +120,9 @@ function queryChart(
     svgLabel(
       PADDING,
       top - 28,
-      `Queries per forward; the first one, the prefill, has ${prefill}`,
+      prefixRows > 0
+        ? "Queries per forward after the first one"
+        : `Queries per forward; the first one, the prefill, has ${prefill}`,
       `fill="${FAINT}"`,
     ),
     ...used.map(([, color, name], k) => legendEntry(PADDING + k * 128, top - 20, color, name)),

@@ -1,8 +1,11 @@
 import type { ResolvedGeneration } from "../api/generate-options.ts";
 import type { ModelCard } from "../protocol/messages.ts";
+import type { SequenceState } from "../schedule/sequence-state.ts";
+import { tokenRows } from "../schedule/token-rows.ts";
 import type { Window } from "../schedule/window.ts";
 import { VERSION } from "../version.ts";
 import { describePart, withoutFolders } from "./part.ts";
+import { packTokens } from "./picture-tokens.ts";
 import { toPlainText } from "./plain-text.ts";
 import type { PictureSettings } from "./settings.ts";
 
@@ -23,10 +26,12 @@ export interface PictureMaker {
 export function describePicture(
   maker: PictureMaker,
   request: ResolvedGeneration,
-  forwards: number,
+  { forwardCount, tokens, codeCount }: Pick<SequenceState, "forwardCount" | "tokens" | "codeCount">,
 ): PictureSettings {
   const { card, vq, textEncoder, weightsKey } = maker;
   const { conditioning, sampling, lookahead, guidanceInterval, seed, surrogate, refreshRowEnds } = request;
+  const { prefix, grid } = request;
+  const packed = packTokens(tokens, grid, codeCount);
   const names = card.conditioning.type === "class" ? card.conditioning.classNames : null;
   const className = conditioning.type === "class" ? names?.[conditioning.classIndex] : undefined;
   return {
@@ -49,6 +54,7 @@ export function describePicture(
     options: {
       ...subjectOf(conditioning),
       size: sizeOf(request, card),
+      ...(prefix === undefined ? {} : { prefix: { tokens: tokenRows(prefix, grid.columns) } }),
       window: windowOption(request.window),
       lookahead,
       ...sampling,
@@ -57,7 +63,8 @@ export function describePicture(
       surrogate,
       refreshRowEnds,
     },
-    forwards,
+    forwards: forwardCount,
+    ...(packed === undefined ? {} : { tokens: packed }),
   };
 }
 

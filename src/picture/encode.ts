@@ -12,7 +12,7 @@ export const PNG_KEYWORD = "zipar";
 
 /**
  * Encodes pixels, with word of how they were made where `settings` are given: as texts in a PNG, as XMP in the others.
- * A JPEG has no room for more than 60 kB of it; where a prompt is longer, it carries none.
+ * A JPEG has no room for more than 60 kB of it: where that does not suffice, it carries no tokens, and then nothing at all.
  */
 export async function encodePicture(
   pixels: Sharp,
@@ -31,11 +31,10 @@ export async function encodePicture(
     case "webp":
       return withXmp(pixels, xmpOf(settings)).webp({ lossless: true }).toBuffer();
     case "jpeg": {
-      const xmp = xmpOf(settings);
-      const fits = xmp !== undefined && Buffer.byteLength(xmp) <= MAX_JPEG_XMP_BYTES;
-      return withXmp(pixels, fits ? xmp : undefined)
-        .jpeg({ quality: 95, chromaSubsampling: "4:4:4" })
-        .toBuffer();
+      const xmp = [settings, settings && { ...settings, tokens: undefined }]
+        .map(xmpOf)
+        .find((xmp) => xmp !== undefined && Buffer.byteLength(xmp) <= MAX_JPEG_XMP_BYTES);
+      return withXmp(pixels, xmp).jpeg({ quality: 95, chromaSubsampling: "4:4:4" }).toBuffer();
     }
   }
   format satisfies never;

@@ -22,6 +22,7 @@ export function parametersText(settings: PictureSettings): string {
     ["Window", windowName(window)],
     ["Lookahead", typeof window === "number" ? lookahead : undefined],
     ["Guidance interval", from === 0 && to === 1 ? undefined : `${from}-${to}`],
+    ["Prefix rows", options.prefix?.tokens.length],
     ["Temperature", options.temperature],
     ["Top-k", options.topK],
     ["Top-p", options.topP],

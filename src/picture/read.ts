@@ -3,12 +3,15 @@ import { reasonOf, ZiparError } from "../errors.ts";
 import { DamagedPicture } from "./damaged.ts";
 import { PNG_KEYWORD } from "./encode.ts";
 import { isJpeg, readJpegXmp } from "./jpeg.ts";
+import { unpackTokens } from "./picture-tokens.ts";
 import { isPng, readPngText } from "./png.ts";
 import { decodeSettings, type PictureSettings } from "./settings.ts";
 import { isWebp, readWebpXmp } from "./webp.ts";
 import { readXmpSettings } from "./xmp.ts";
 
 const MAX_FILE_BYTES = 1 << 27;
+/** By which a picture is known. */
+const HEAD_BYTES = 16;
 
 /**
  * Reads how a picture was made from its file, PNG, WebP or JPEG by its content. Pictures are untrusted input: sizes are
@@ -24,6 +27,35 @@ export async function readPictureSettings(path: string): Promise<PictureSettings
     "nothing in it tells how it was made; zipar writes that into pictures unless it is told `--no-metadata`, " +
       "and most sites and editors take it out",
   );
+}
+
+/**
+ * Reads the tokens that a picture of zipar's carries, row by row: `generate({ prefix: { tokens } })` goes on from the first
+ * of them.
+ * @throws ZiparError `picture`
+ */
+export async function readPictureTokens(path: string): Promise<number[][]> {
+  const { tokens } = await readPictureSettings(path);
+  if (tokens !== undefined) return unpackTokens(tokens);
+  throw refusal(
+    path,
+    "it tells how it was made, and not its tokens: an earlier zipar made it, or it has too many of them; " +
+      "make it again, or take the trace of its run",
+  );
+}
+
+/** Whether a file begins as pictures do; one that cannot be read does not. */
+export async function isPicture(path: string): Promise<boolean> {
+  const file = await open(path).catch(() => undefined);
+  if (file === undefined) return false;
+  try {
+    const { buffer } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    return isPng(buffer) || isWebp(buffer) || isJpeg(buffer);
+  } catch {
+    return false; // a folder
+  } finally {
+    await file.close();
+  }
 }
 
 async function readBounded(path: string): Promise<Buffer> {

@@ -3,6 +3,7 @@ import { generateSchema, pixelSizeSchema } from "../api/generate-options.ts";
 import { ZiparError } from "../errors.ts";
 import { describeProblem, problemsOf } from "../options/parse.ts";
 import { partSchema } from "./part.ts";
+import { pictureTokensSchema } from "./picture-tokens.ts";
 import { escapeNonAscii, plainText } from "./plain-text.ts";
 
 const SETTINGS_VERSION = 1;
@@ -36,6 +37,7 @@ export const pictureSettingsSchema = z.strictObject({
     classLabel: z.int().min(0).optional(),
     negativePrompt: shape.negativePrompt,
     size: pixelSizeSchema,
+    prefix: shape.prefix,
     window: shape.window.unwrap(),
     lookahead: shape.lookahead.unwrap(),
     guidanceScale: shape.guidanceScale.unwrap(),
@@ -49,6 +51,8 @@ export const pictureSettingsSchema = z.strictObject({
   }),
   /** Forwards that it took. */
   forwards: z.int().min(1),
+  /** What it is made of; absent in pictures of earlier versions, and where there are too many. */
+  tokens: pictureTokensSchema.optional(),
 });
 
 export type PictureSettings = z.output<typeof pictureSettingsSchema>;

@@ -1,4 +1,4 @@
-import { plainForwardCount } from "./grid.ts";
+import { belowPrefix, plainForwardCount } from "./grid.ts";
 import { plainStep, queryCount, stepOf, windowSize } from "./plain-order.ts";
 import { type FeedRange, feedRanges } from "./plan-fixed.ts";
 import type { SequenceState } from "./sequence-state.ts";
@@ -69,8 +69,9 @@ function forecast(participants: readonly Participant[], chosen: number) {
   const parts = participants.map(({ state, branchCount, lookahead }) => {
     const limit = lookahead === "auto" ? chosen : lookahead;
     const ranges = [...feedRanges(state, limit)];
-    const stepCount = plainForwardCount(state.grid, windowSize(state));
-    cellCount += (expectedSteps(state, ranges, finalShares(state, limit)) * state.tokens.length) / stepCount;
+    const rest = belowPrefix(state.grid, state.prefixRows);
+    const cellsPerStep = (rest.rows * rest.columns) / plainForwardCount(rest, windowSize(state));
+    cellCount += expectedSteps(state, ranges, finalShares(state, limit)) * cellsPerStep;
     return { queryCount: ranges.reduce((count, { first, end }) => count + end - first, 0), branchCount };
   });
   return { rowCount: countRows(parts), cellCount };

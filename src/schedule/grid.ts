@@ -33,20 +33,29 @@ export function nextTokenForwardCount(grid: TokenGrid): number {
   return grid.rows * rowStride(grid);
 }
 
-/** Cells that plain decoding at a fixed window has decoded before a step. */
-export function decodedBefore(grid: TokenGrid, window: number, step: number): number {
-  let count = 0;
-  for (let row = 0; row < grid.rows; row++) count += Math.min(Math.max(step - row * window, 0), grid.columns);
+/** What is left of a grid below the rows of a prefix: it is decoded in as many forwards as a grid of that size. */
+export function belowPrefix(grid: TokenGrid, prefixRows: number): TokenGrid {
+  return { ...grid, rows: grid.rows - prefixRows };
+}
+
+/** Cells that plain decoding at a fixed window has decoded before a step, those of a prefix included. */
+export function decodedBefore(grid: TokenGrid, window: number, step: number, prefixRows = 0): number {
+  let count = prefixRows * grid.columns;
+  for (let row = prefixRows; row < grid.rows; row++)
+    count += Math.min(Math.max(step - row * window, 0), grid.columns);
   return count;
 }
 
-/** Steps of plain decoding at a fixed window after which so many cells are decoded. */
-export function stepsToDecode(grid: TokenGrid, window: number, cellCount: number): number {
-  let low = 0;
+/**
+ * Steps of plain decoding at a fixed window after which so many cells are decoded. Below a prefix they begin with that of
+ * its last row's end.
+ */
+export function stepsToDecode(grid: TokenGrid, window: number, cellCount: number, prefixRows = 0): number {
+  let low = prefixRows * window;
   let high = plainForwardCount(grid, window);
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (decodedBefore(grid, window, middle) >= cellCount) high = middle;
+    if (decodedBefore(grid, window, middle, prefixRows) >= cellCount) high = middle;
     else low = middle + 1;
   }
   return low;

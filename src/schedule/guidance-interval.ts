@@ -14,7 +14,9 @@ export function guidedSteps(
   grid: TokenGrid,
   window: number,
   [from, to]: GuidanceInterval,
+  prefixRows: number,
 ): readonly [from: number, to: number] {
-  const firstStepAt = (share: number) => stepsToDecode(grid, window, share * grid.rows * grid.columns);
+  const firstStepAt = (share: number) =>
+    stepsToDecode(grid, window, share * grid.rows * grid.columns, prefixRows);
   return [firstStepAt(from), firstStepAt(to)];
 }

@@ -51,7 +51,7 @@ export function rowQuery(state: SequenceState, row: number, k: number): RowQuery
   return { slot: rowLastSlot(grid, promptLength, row - 1), step, source: rowStartSource(state, row) };
 }
 
-/** The queries of a row, its tail included. */
+/** The queries of a row below the prefix, its tail included. */
 export function queryCount(state: SequenceState, row: number): number {
   const { rows, columns, rowEnd } = state.grid;
   const startsRowBelow = rowEnd === "none" && windowSize(state) === columns;
@@ -65,10 +65,10 @@ export function nextQuery(state: SequenceState, row: number): number {
   return decoded === state.grid.columns && isTailFed ? decoded + 1 : decoded;
 }
 
-/** From the top. Rows that wait for others are among them. */
+/** From the top, without those of the prefix. Rows that wait for others are among them. */
 export function* pendingRows(state: SequenceState): Generator<PendingRow> {
   let above = { step: Number.POSITIVE_INFINITY, from: 0 };
-  for (let row = 0; row < state.grid.rows; row++) {
+  for (let row = state.prefixRows; row < state.grid.rows; row++) {
     const next = nextQuery(state, row);
     if (next >= queryCount(state, row)) continue; // then every row above is complete too
     const step = stepOf(state, row, next);
@@ -83,9 +83,9 @@ export function* pendingRows(state: SequenceState): Generator<PendingRow> {
  * there is no such order, those after which a plain window would have decoded as many cells, or the forwards.
  */
 export function plainStep(state: SequenceState): number {
-  const { grid, window, decodedCount, forwardCount } = state;
-  if (window.kind === "adaptive") return forwardCount;
-  if (window.kind === "guessed") return stepsToDecode(grid, window.size, decodedCount);
+  const { grid, window, decodedCount, forwardCount, prefixRows } = state;
+  if (window.kind === "adaptive") return prefixRows * window.min + forwardCount;
+  if (window.kind === "guessed") return stepsToDecode(grid, window.size, decodedCount, prefixRows);
   let first = Number.POSITIVE_INFINITY;
   for (const { row, next } of pendingRows(state)) first = Math.min(first, stepOf(state, row, next));
   return Math.min(first, plainForwardCount(grid, window.size));
@@ -111,11 +111,19 @@ export function mayFeedTail(state: SequenceState, row: number): boolean {
   return true;
 }
 
+/** Whether a row starts before the last cell of the row above is decoded, and there is no row-end token to start it from. */
+export function hasSurrogate({ grid, window, prefixRows }: SequenceState, row: number): boolean {
+  const isEarly = window.kind === "fixed" && window.size < grid.columns && row > prefixRows;
+  return grid.rowEnd === "none" && isEarly;
+}
+
 /** What starts a row: the row-end token, the last cell of the row above, or the surrogate in its place. */
 function rowStartSource(state: SequenceState, row: number): Cell | undefined {
   const { columns, rowEnd } = state.grid;
   if (rowEnd === "token") return undefined;
+  if (!hasSurrogate(state, row)) return { row: row - 1, column: columns - 1 };
   const size = windowSize(state);
-  if (size === columns) return { row: row - 1, column: columns - 1 };
-  return surrogateCell(state.surrogate, row, (above) => Math.min((row - above) * size, columns));
+  const decodedCount = (above: number) =>
+    above < state.prefixRows ? columns : Math.min((row - above) * size, columns);
+  return surrogateCell(state.surrogate, row, decodedCount);
 }

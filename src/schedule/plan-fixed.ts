@@ -1,7 +1,15 @@
 import { cellSlot, rowLastSlot } from "./grid.ts";
 import { guessOf } from "./guesses.ts";
 import { nextSwitch } from "./guidance.ts";
-import { mayFeedTail, pendingRows, queryCount, rewritesRowEnds, rowQuery, stepOf } from "./plain-order.ts";
+import {
+  hasSurrogate,
+  mayFeedTail,
+  pendingRows,
+  queryCount,
+  rewritesRowEnds,
+  rowQuery,
+  stepOf,
+} from "./plain-order.ts";
 import { decodedIn, type SequenceState } from "./sequence-state.ts";
 import { drawOf, NOTHING, type Query, type QueryKind } from "./step-plan.ts";
 import type { WrittenSlots } from "./written-slots.ts";
@@ -53,7 +61,7 @@ function feed(state: SequenceState, row: number, k: number, queries: Query[], wr
   const token = source === undefined ? state.codeCount : guessOf(state, source.row, source.column);
   const isGuess = source !== undefined && source.column >= decodedIn(state, source.row);
   const want = k < columns ? drawOf(state, row, k) : NOTHING;
-  queries.push({ kind: isGuess ? "guess" : kindOf(state, k), token, slot, step, want });
+  queries.push({ kind: isGuess ? "guess" : kindOf(state, row, k), token, slot, step, want });
   writeQuery(state, row, k, written);
   if (k === columns && state.grid.rowEnd === "token" && rewritesRowEnds(state)) {
     const rowEnd = rowLastSlot(state.grid, state.promptLength, row);
@@ -76,10 +84,7 @@ export function writeQuery(state: SequenceState, row: number, k: number, written
   if (isTrueToken) written.cellCounts[row - 1] = grid.columns;
 }
 
-function kindOf({ grid, window }: SequenceState, k: number): QueryKind {
-  if (k === 0) {
-    const isSurrogate = grid.rowEnd === "none" && window.kind === "fixed" && window.size < grid.columns;
-    return isSurrogate ? "surrogate" : "row-start";
-  }
-  return k === grid.columns && grid.rowEnd === "none" ? "refresh" : "ordinary";
+function kindOf(state: SequenceState, row: number, k: number): QueryKind {
+  if (k === 0) return hasSurrogate(state, row) ? "surrogate" : "row-start";
+  return k === state.grid.columns && state.grid.rowEnd === "none" ? "refresh" : "ordinary";
 }

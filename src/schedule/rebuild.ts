@@ -9,12 +9,14 @@ export interface RebuildForward {
   readonly runs: Int32Array;
 }
 
-/** What a batch may hold; a single step that holds more is a forward of its own. */
+/** What a forward may hold. */
 export const REBUILD_QUERIES = 1024;
 
 /**
  * Plans the forwards that give an empty cache the K/V that a sequence had after its last forward: as few as visibility
  * allows, each query seeing exactly the versions of slots that it saw at first.
+ *
+ * A step that holds more than a forward may is dealt out in the order of its slots, as queries see those before their own.
  *
  * A slot may be fed more than once (a surrogate and the true row end, a refreshed row end, the row start of a draft).
  * One forward holds one version of a slot, so wherever a query saw a version that was replaced later, it must run in an
@@ -27,8 +29,7 @@ export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES
   const forwards: RebuildForward[] = [];
   const written = new Set<number>();
   let batch = emptyBatch();
-  for (const [step, queries] of lasting.indices.entries()) {
-    if (queries.length === 0) continue;
+  for (const [step, queries] of partsOf(lasting.indices, queriesPerForward)) {
     const isFull = batch.queries.length > 0 && batch.queries.length + queries.length > queriesPerForward;
     if (isFull || (lasting.cutAfter[step] as number) >= batch.firstStep) {
       closeBatch(batch, written, forwards);
@@ -48,6 +49,16 @@ export function planRebuild(fed: FedQueries, queriesPerForward = REBUILD_QUERIES
   }
   closeBatch(batch, written, forwards);
   return forwards;
+}
+
+/** Each step with its queries, several times where it has more of them than one forward may hold. */
+function* partsOf(
+  bySteps: readonly (readonly number[])[],
+  size: number,
+): Generator<readonly [step: number, queries: readonly number[]]> {
+  for (const [step, queries] of bySteps.entries())
+    for (let first = 0; first < queries.length; first += size)
+      yield [step, queries.slice(first, first + size)];
 }
 
 interface Batch {

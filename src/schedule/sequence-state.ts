@@ -1,6 +1,6 @@
 import type { Distribution } from "./distribution.ts";
-import { type FedQueries, nothingFed } from "./fed-queries.ts";
-import type { TokenGrid } from "./grid.ts";
+import { type FedQueries, nothingFed, recordFed } from "./fed-queries.ts";
+import { rowStride, type TokenGrid } from "./grid.ts";
 import { type GuessRecord, noGuesses } from "./guess-record.ts";
 import { ALWAYS_GUIDED, type GuidanceInterval, guidedSteps } from "./guidance-interval.ts";
 import type { RandomKey } from "./random.ts";
@@ -26,6 +26,8 @@ export interface SequenceState {
   readonly promptLength: number;
   /** Codebook size; it doubles as the row-end token. */
   readonly codeCount: number;
+  /** Rows from the top whose tokens were given. */
+  readonly prefixRows: number;
   readonly window: Window;
   readonly refreshRowEnds: boolean;
   readonly surrogate: SurrogateRule;
@@ -69,6 +71,8 @@ export interface SequenceOptions {
   readonly codeCount: number;
   readonly window: Window;
   readonly key: RandomKey;
+  /** The tokens of the first rows, in raster order: what is decoded goes on from them. Default: none. */
+  readonly prefix?: Int32Array;
   /** Feed a row-end token again once its row is complete (the reference keeps the early one). */
   readonly refreshRowEnds?: boolean;
   /** What opens a row early in a family without row-end tokens. Default: `two-rows-up`. */
@@ -78,14 +82,18 @@ export interface SequenceOptions {
 }
 
 export function startSequence(options: SequenceOptions): SequenceState {
-  const { grid, window, guidanceInterval = ALWAYS_GUIDED } = options;
+  const { prefix, ...given } = options;
+  const { grid, window, guidanceInterval = ALWAYS_GUIDED } = given;
   const { rows, columns } = grid;
-  return {
-    ...options,
+  const prefixRows = prefix === undefined ? 0 : prefix.length / columns;
+  const state: SequenceState = {
+    ...given,
+    prefixRows,
     refreshRowEnds: options.refreshRowEnds ?? false,
     surrogate: options.surrogate ?? "two-rows-up",
     guidanceInterval,
-    guidedSteps: window.kind === "fixed" ? guidedSteps(grid, window.size, guidanceInterval) : undefined,
+    guidedSteps:
+      window.kind === "fixed" ? guidedSteps(grid, window.size, guidanceInterval, prefixRows) : undefined,
     tokens: new Int32Array(rows * columns),
     decodedCounts: new Int32Array(rows),
     openedAt: new Int32Array(rows),
@@ -103,6 +111,32 @@ export function startSequence(options: SequenceOptions): SequenceState {
     guessCount: 0,
     heldCount: 0,
   };
+  if (prefix !== undefined) takePrefix(state, prefix);
+  return state;
+}
+
+/**
+ * Leaves the state as a worker that was lost would leave it once it had decoded the rows of the prefix: their K/V are in the
+ * books, and what rebuilds a cache writes them. The last position is the first that is fed, for what it predicts.
+ */
+function takePrefix(state: SequenceState, prefix: Int32Array): void {
+  const { grid, promptLength, codeCount, written, prefixRows } = state;
+  const { columns } = grid;
+  const stride = rowStride(grid);
+  const queries = Array.from({ length: promptLength + prefixRows * stride - 1 }, (_, slot) => {
+    const [row, column] = [Math.floor((slot - promptLength) / stride), (slot - promptLength) % stride];
+    const token = column === columns ? codeCount : (prefix[row * columns + column] as number);
+    return { slot, token: slot < promptLength ? 0 : token, step: 0 };
+  });
+  recordFed(state.fed, queries);
+  state.tokens.set(prefix);
+  state.decodedCounts.fill(columns, 0, prefixRows);
+  state.decodedCount = prefix.length;
+  state.staleEnds.fill(0, 0, prefixRows);
+  written.cellCounts.fill(columns, 0, prefixRows);
+  written.rowEnds.fill(1, 0, prefixRows - 1);
+  if (grid.rowEnd === "none") written.cellCounts[prefixRows - 1] = columns - 1;
+  state.written = { ...written, prompt: true };
 }
 
 export function isComplete(state: SequenceState): boolean {

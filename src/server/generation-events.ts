@@ -25,7 +25,7 @@ export interface StepEvent {
 /** The events of a recorded run: those that were sent while it ran, without its pictures. */
 export function* traceEvents({ header, steps }: Trace): Generator<StartEvent | StepEvent> {
   yield startEvent(header);
-  let decodedCount = 0;
+  let decodedCount = prefixCount(header);
   for (const step of steps) {
     decodedCount += step.cells.length;
     yield stepEvent(header, step, decodedCount);
@@ -40,6 +40,7 @@ export function traceLineEvents(send: (event: StartEvent | StepEvent) => void): 
     const record = JSON.parse(line);
     if (header === undefined) {
       header = record as TraceHeader;
+      decodedCount = prefixCount(header);
       send(startEvent(header));
       return;
     }
@@ -47,6 +48,11 @@ export function traceLineEvents(send: (event: StartEvent | StepEvent) => void): 
     decodedCount += step.cells.length;
     send(stepEvent(header, step, decodedCount));
   };
+}
+
+/** Cells that were given. */
+export function prefixCount({ prefix = [], grid }: Pick<TraceHeader, "prefix" | "grid">): number {
+  return prefix.length * grid.columns;
 }
 
 function startEvent({ "zipar-trace": _, ...header }: TraceHeader): StartEvent {

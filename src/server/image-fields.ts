@@ -30,3 +30,6 @@ export const KNOBS = [
   "surrogate",
   "refreshRowEnds",
 ] as const;
+
+/** The same for zipar's own route. */
+export const OWN_KNOBS = [...KNOBS, "prefix"] as const;

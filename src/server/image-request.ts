@@ -3,11 +3,13 @@ import { type GenerateOptions, generateSchema } from "../api/generate-options.ts
 import { ZiparError } from "../errors.ts";
 import { describeProblem, problemsOf } from "../options/parse.ts";
 import type { ImageFormat } from "../picture/encode.ts";
-import { HONOURED_FIELDS, IGNORED_FIELDS, KNOBS } from "./image-fields.ts";
+import { HONOURED_FIELDS, IGNORED_FIELDS, OWN_KNOBS } from "./image-fields.ts";
 
 const SHOWN_CHARACTERS = 80;
 /** As image clients write it. */
 const RANDOM_SEED = -1;
+
+type Knobs = (typeof OWN_KNOBS)[number];
 
 /** What a body asks for, checked as far as that goes without the model's card. */
 export interface ImageRequest {
@@ -24,12 +26,14 @@ export interface ImageRequest {
   readonly metadata: boolean;
   readonly stream: boolean;
   readonly partialImages: number;
-  readonly knobs: Pick<GenerateOptions, (typeof KNOBS)[number]>;
+  readonly knobs: Pick<GenerateOptions, Knobs>;
 }
 
 export interface RequestLimits {
   readonly maxPromptCharacters: number;
   readonly maxPartialImages: number;
+  /** Options of `generate` that the route takes. */
+  readonly knobNames: readonly Knobs[];
 }
 
 /** Every field has a meaning, stands on the list of those that are ignored, or is refused by its name. @throws ZiparError `invalid-options` */
@@ -39,12 +43,14 @@ export function parseImageRequest(body: unknown, limits: RequestLimits): ImageRe
   const { zipar = {}, ...plain } = withoutNulls(body);
   if (typeof zipar !== "object" || Array.isArray(zipar))
     throw invalid("zipar", "`zipar` is no JSON object; expected one with zipar's own options");
-  const { knobs, rest } = splitKnobs(plain, withoutNulls(zipar as object));
-  const fields = check(fieldsSchema(limits), rest, (key) => key);
+  const { knobNames } = limits;
+  const { knobs, rest } = splitKnobs(plain, withoutNulls(zipar as object), knobNames);
+  const fields = check(fieldsSchema(limits), rest, (key) => key, knobNames);
   const given = check(
-    knobSchema,
+    knobSchema(knobNames),
     Object.fromEntries(knobs.map(({ name, value }) => [name, value])),
     (name) => knobs.find((knob) => knob.name === name)?.key ?? name,
+    knobNames,
   );
   return settle(fields, given as ImageRequest["knobs"]);
 }
@@ -83,9 +89,9 @@ function settle(fields: Fields, knobs: ImageRequest["knobs"]): ImageRequest {
   };
 }
 
-const knobSchema = generateSchema.pick(
-  Object.fromEntries(KNOBS.map((name) => [name, true])) as Record<(typeof KNOBS)[number], true>,
-);
+function knobSchema(names: readonly Knobs[]) {
+  return generateSchema.pick(Object.fromEntries(names.map((name) => [name, true])) as Record<Knobs, true>);
+}
 
 /** No side is 0. */
 const SIZE =
@@ -124,9 +130,9 @@ interface Knob {
 }
 
 /** zipar's own options: under `zipar`, or plain among the others; as the SDK writes them, or in snake_case. */
-function splitKnobs(plain: Record<string, unknown>, own: Record<string, unknown>) {
+function splitKnobs(plain: Record<string, unknown>, own: Record<string, unknown>, names: readonly string[]) {
   const entries = Object.entries(plain).map(([key, value]) => ({ key, name: camelCase(key), value }));
-  const isKnob = ({ name }: Knob) => (KNOBS as readonly string[]).includes(name);
+  const isKnob = ({ name }: Knob) => names.includes(name);
   const knobs: Knob[] = [
     ...entries.filter(isKnob),
     ...Object.entries(own).map(([key, value]) => ({ key: `zipar.${key}`, name: camelCase(key), value })),
@@ -147,11 +153,14 @@ function check<Schema extends z.ZodObject>(
   schema: Schema,
   value: Record<string, unknown>,
   keyOf: (name: string) => string,
+  knobNames: readonly Knobs[],
 ): z.output<Schema> {
   const foreign = Object.keys(value).find((name) => !Object.hasOwn(schema.shape, name));
   if (foreign !== undefined) {
-    const known = [...HONOURED_FIELDS, ...IGNORED_FIELDS, "metadata", ...KNOBS.map(snakeCase), "zipar"];
+    const known = [...HONOURED_FIELDS, ...IGNORED_FIELDS, "metadata", ...knobNames.map(snakeCase), "zipar"];
     const key = keyOf(foreign);
+    if ((OWN_KNOBS as readonly string[]).includes(camelCase(foreign)))
+      throw invalid(key, `${shownKey(key)} is taken by POST /zipar/generations alone`);
     throw invalid(key, `${shownKey(key)} is no field of this server; it knows ${known.join(", ")}`);
   }
   const [problem] = problemsOf(schema, value);

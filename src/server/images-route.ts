@@ -6,7 +6,8 @@ import { boundedReply } from "./bounded-body.ts";
 import type { ServerContext } from "./context.ts";
 import { ownStream } from "./generation-stream.ts";
 import { encodeImage } from "./image-data.ts";
-import { type ImageRequest, parseImageRequest } from "./image-request.ts";
+import { KNOBS, OWN_KNOBS } from "./image-fields.ts";
+import { type ImageRequest, parseImageRequest, type RequestLimits } from "./image-request.ts";
 import { type ImageRun, openRun, startImage } from "./image-run.ts";
 import { imageUsage } from "./image-usage.ts";
 import { openaiStream } from "./images-stream.ts";
@@ -20,7 +21,10 @@ const OPENAI_SIZES: ReadonlySet<string> = new Set(["1024x1024", "1024x1536", "15
 
 /** `POST /v1/images/generations`: OpenAI's images API. */
 export async function postImages(context: ServerContext, c: Context): Promise<Response> {
-  const request = await readRequest(context, c, OPENAI_PARTIAL_IMAGES);
+  const request = await readRequest(context, c, {
+    maxPartialImages: OPENAI_PARTIAL_IMAGES,
+    knobNames: KNOBS,
+  });
   if (request.stream) {
     checkStream(request);
     return withRun(context, c, request, (run) =>
@@ -41,7 +45,10 @@ export async function postImages(context: ServerContext, c: Context): Promise<Re
 
 /** `POST /zipar/generations`: one image with all that happens on its way. */
 export async function postGeneration(context: ServerContext, c: Context): Promise<Response> {
-  const request = await readRequest(context, c, OWN_PARTIAL_IMAGES);
+  const request = await readRequest(context, c, {
+    maxPartialImages: OWN_PARTIAL_IMAGES,
+    knobNames: OWN_KNOBS,
+  });
   checkStream(request);
   return withRun(context, c, request, (run) => streamRun(context, run, request, ownStream(request)));
 }
@@ -49,11 +56,11 @@ export async function postGeneration(context: ServerContext, c: Context): Promis
 async function readRequest(
   { options }: ServerContext,
   c: Context,
-  maxPartialImages: number,
+  limits: Pick<RequestLimits, "maxPartialImages" | "knobNames">,
 ): Promise<ImageRequest> {
   const { maxBodyBytes, maxPromptCharacters } = options;
   const body = await readJson(c.req.raw, maxBodyBytes);
-  return parseImageRequest(body, { maxPromptCharacters, maxPartialImages });
+  return parseImageRequest(body, { maxPromptCharacters, ...limits });
 }
 
 /** What `work` makes of a run ends it; its failure does so here. */

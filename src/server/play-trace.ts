@@ -2,11 +2,13 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import type { GenerationEvent, GenerationStats } from "../api/generation.ts";
 import { GeneratedImage } from "../api/image.ts";
 import { withoutUndecoded } from "../api/preview.ts";
-import { plainForwardCount, slotCount } from "../schedule/grid.ts";
+import { belowPrefix, plainForwardCount, slotCount } from "../schedule/grid.ts";
+import { tokenRows } from "../schedule/token-rows.ts";
 import { stubPixels } from "../stub/pixels.ts";
 import { traceError } from "../trace/error.ts";
 import type { Trace } from "../trace/format.ts";
 import { summarizeTrace } from "../trace/summary.ts";
+import { prefixCount } from "./generation-events.ts";
 import type { FinishedImage } from "./generation-stream.ts";
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -30,11 +32,13 @@ export async function playTrace(
   tell: (line: string) => void,
   onEvent: (event: GenerationEvent) => Promise<void>,
 ): Promise<FinishedImage> {
-  const { grid, seed } = trace.header;
+  const { grid, seed, prefix = [] } = trace.header;
   const codes = new Int32Array(grid.rows * grid.columns);
   const decoded = new Uint8Array(codes.length);
   const dueAt = (count: number) => Math.floor((count * (partialImages + 1)) / codes.length);
-  let decodedCount = 0;
+  codes.set(prefix.flat());
+  let decodedCount = prefixCount(trace.header);
+  decoded.fill(1, 0, decodedCount);
   let toldMs = 0;
   tell(lines[0] as string);
   for (const [k, { forward, atMs, cells }] of trace.steps.entries()) {
@@ -53,18 +57,16 @@ export async function playTrace(
     await onEvent({ type: "partial-image", forward, image, decoded: decoded.slice() });
   }
   const { rows, columns } = grid;
-  const tokens = Array.from({ length: rows }, (_, row) => [
-    ...codes.subarray(row * columns, (row + 1) * columns),
-  ]);
   const image = new GeneratedImage(stubPixels(codes, rows, columns));
-  return { seed, tokens, image, ...statsOf(trace) };
+  return { seed, tokens: tokenRows(codes, columns), image, ...statsOf(trace) };
 }
 
 /**
  * Every cell is decoded, once, and what is told of guesses and drafts lies in the grid.
  * @throws ZiparError `trace`
  */
-export function checkPlayable({ name, header: { grid, promptLength }, steps }: Trace): void {
+export function checkPlayable({ name, header, steps }: Trace): void {
+  const { grid, promptLength } = header;
   const endSlot = slotCount(grid, promptLength);
   const decoded = new Set<number>();
   for (const [k, { cells, drafts, queries }] of steps.entries()) {
@@ -86,7 +88,7 @@ export function checkPlayable({ name, header: { grid, promptLength }, steps }: T
           String(slot),
         );
   }
-  const cellCount = grid.rows * grid.columns;
+  const cellCount = grid.rows * grid.columns - prefixCount(header);
   if (decoded.size < cellCount)
     throw traceError(name, {
       line: steps.length + 2,
@@ -104,7 +106,8 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 function statsOf(trace: Trace): Pick<FinishedImage, "stats" | "adaptive"> {
-  const { grid, window, promptLength } = trace.header;
+  const { window, promptLength, prefix = [] } = trace.header;
+  const grid = belowPrefix(trace.header.grid, prefix.length);
   const summary = summarizeTrace(trace);
   const { forwards, nextTokenForwards, draftCount, rejectedCount, openedAt } = summary;
   const stats: GenerationStats = {

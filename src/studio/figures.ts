@@ -1,4 +1,5 @@
-import { nextTokenForwardCount, plainForwardCount, stepsToDecode } from "../schedule/grid.ts";
+import { belowPrefix, nextTokenForwardCount, plainForwardCount, stepsToDecode } from "../schedule/grid.ts";
+import { prefixCount } from "../server/generation-events.ts";
 import type { Decoding } from "./decoding.ts";
 import type { StartEvent } from "./events.ts";
 
@@ -28,10 +29,11 @@ export function figuresAt(decoding: Decoding, forward: number): Figures | undefi
   const { start, steps, phase } = decoding;
   if (start === undefined) return undefined;
   const step = steps[forward - 1];
-  const { grid } = start;
+  const { grid, prefix = [] } = start;
   const cellCount = grid.rows * grid.columns;
-  const decodedCount = step?.decodedCount ?? 0;
-  const nextTokenForwards = nextTokenForwardCount(grid);
+  const givenCount = prefixCount(start);
+  const decodedCount = step?.decodedCount ?? givenCount;
+  const nextTokenForwards = nextTokenForwardCount(belowPrefix(grid, prefix.length));
   const perSecond = speedAt(decoding, forward);
   const isRunning = phase === "decoding" && forward === steps.length;
   let [guessesFed, guessesHeld] = [0, 0];
@@ -44,7 +46,9 @@ export function figuresAt(decoding: Decoding, forward: number): Figures | undefi
     decodedCount,
     cellCount,
     nextTokenForwards,
-    nextTokenForward: Math.round((decodedCount / cellCount) * nextTokenForwards),
+    nextTokenForward: Math.round(
+      ((decodedCount - givenCount) / (cellCount - givenCount)) * nextTokenForwards,
+    ),
     forwardsPerSecond: perSecond,
     leftMs:
       isRunning && perSecond !== undefined && forward >= FIRST_FORWARDS
@@ -65,8 +69,13 @@ function speedAt({ steps }: Decoding, forward: number): number | undefined {
 }
 
 /** As many as the steps of plain decoding that are left, at the rate at which forwards have taken such steps until now. */
-function forwardsLeft({ grid, window }: StartEvent, forward: number, decodedCount: number): number {
+function forwardsLeft(
+  { grid, window, prefix = [] }: StartEvent,
+  forward: number,
+  decodedCount: number,
+): number {
   const size = Math.min(grid.columns, window.kind === "adaptive" ? window.min : window.size);
-  const done = stepsToDecode(grid, size, decodedCount);
-  return (plainForwardCount(grid, size) - done) * (forward / Math.max(1, done));
+  const done = stepsToDecode(grid, size, decodedCount, prefix.length);
+  const stepCount = Math.max(1, done - prefix.length * size);
+  return (plainForwardCount(grid, size) - done) * (forward / stepCount);
 }

@@ -1,3 +1,4 @@
+import { prefixCount } from "../server/generation-events.ts";
 import type { Decoding } from "./decoding.ts";
 
 /** What is drawn over the cells of a picture once a forward has run, beside the cells that are decoded. */
@@ -35,8 +36,9 @@ export function marksAt({ start, steps, forwardOf }: Decoding, forward: number):
   return [...decoded, ...guesses, ...drafts];
 }
 
-/** Forwards that the newest of these cells is old; undefined where the cell is not decoded by then. */
-export function ageAt({ forwardOf }: Decoding, cell: number, forward: number): number | undefined {
+/** Forwards since the cell was decoded; undefined where it is not by then. Cells that were given are older than all. */
+export function ageAt({ forwardOf, start }: Decoding, cell: number, forward: number): number | undefined {
+  if (start !== undefined && cell < prefixCount(start)) return Number.POSITIVE_INFINITY;
   const decodedBy = forwardOf[cell] ?? 0;
   return decodedBy === 0 || decodedBy > forward ? undefined : forward - decodedBy;
 }

@@ -47,10 +47,14 @@ function checkHeader(header: Partial<Header>): void {
     throw new Error(
       refusal(1, `version ${TRACE_VERSION} of the format`, `version ${JSON.stringify(version)}`),
     );
-  const { grid, window, sampling, conditioning } = header;
+  const { grid, window, sampling, conditioning, prefix = [] } = header;
   if (!isSide(grid?.rows) || !isSide(grid?.columns) || !isCount(header.promptLength))
     throw new Error(
       refusal(1, `a prompt and a grid with sides from 1 to ${MAX_SIDE}`, JSON.stringify(grid) ?? "none"),
+    );
+  if (!Array.isArray(prefix) || prefix.length >= (grid?.rows ?? 0))
+    throw new Error(
+      refusal(1, `a prefix of fewer than ${grid?.rows} rows`, JSON.stringify(prefix).slice(0, 60)),
     );
   if (
     !WINDOW_KINDS.has(String(window?.kind)) ||

@@ -46,6 +46,8 @@ export const traceHeaderSchema = z.strictObject({
   /** Where guidance was on for a part of the image alone. */
   guidanceInterval: z.tuple([z.number(), z.number()]).optional(),
   seed: count,
+  /** The first rows of the grid, where they were given and the others decoded. */
+  prefix: z.array(z.array(token)).min(1).optional(),
   promptLength: z.int().min(1).max(LIMITS.queries),
   codeCount: token,
 });

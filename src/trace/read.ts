@@ -74,10 +74,37 @@ function parseHeader(text: string, name: string): TraceHeader {
       "; read it with the zipar that wrote it",
     );
   }
-  return parseRecord(traceHeaderSchema, value, name, 1);
+  const header = parseRecord(traceHeaderSchema, value, name, 1);
+  checkPrefix(header, name);
+  return header;
 }
 
-function parseStep(text: string, name: string, { grid, codeCount }: TraceHeader, forward: number): TraceStep {
+/** A prefix is whole rows of the grid, with at least one left to decode. */
+function checkPrefix({ prefix = [], grid, codeCount }: TraceHeader, name: string): void {
+  if (prefix.length >= grid.rows)
+    throw traceError(name, {
+      line: 1,
+      path: "prefix",
+      expected: `fewer rows than the ${grid.rows} of the grid`,
+      received: `${prefix.length} rows`,
+    });
+  for (const [row, tokens] of prefix.entries()) {
+    if (tokens.length === grid.columns && tokens.every((token) => token < codeCount)) continue;
+    throw traceError(name, {
+      line: 1,
+      path: `prefix[${row}]`,
+      expected: `${grid.columns} tokens below ${codeCount}`,
+      received: shorten(JSON.stringify(tokens)),
+    });
+  }
+}
+
+function parseStep(
+  text: string,
+  name: string,
+  { grid, codeCount, prefix = [] }: TraceHeader,
+  forward: number,
+): TraceStep {
   const line = forward + 1;
   const value = parseJson(text);
   if (value === undefined) {
@@ -97,11 +124,11 @@ function parseStep(text: string, name: string, { grid, codeCount }: TraceHeader,
     });
   }
   for (const [k, { row, column, token }] of step.cells.entries()) {
-    if (row < grid.rows && column < grid.columns && token < codeCount) continue;
+    if (prefix.length <= row && row < grid.rows && column < grid.columns && token < codeCount) continue;
     throw traceError(name, {
       line,
       path: `cells[${k}]`,
-      expected: `a cell of the ${grid.rows} x ${grid.columns} grid with a token below ${codeCount}`,
+      expected: `a cell of the ${grid.rows} x ${grid.columns} grid${prefix.length > 0 ? " below the prefix" : ""} with a token below ${codeCount}`,
       received: `token ${token} at row ${row}, column ${column}`,
     });
   }

@@ -5,6 +5,7 @@ import type { Distribution } from "../schedule/distribution.ts";
 import type { SequenceState } from "../schedule/sequence-state.ts";
 import type { QueryResult } from "../schedule/step-outcome.ts";
 import type { Query } from "../schedule/step-plan.ts";
+import { tokenRows } from "../schedule/token-rows.ts";
 import { TRACE_VERSION, type TraceHeader, type TraceQuery, type TraceStep } from "./format.ts";
 
 /** What of the worker a trace names. */
@@ -31,7 +32,7 @@ function describeRun(
   state: SequenceState,
 ): TraceHeader {
   const { grid, window, refreshRowEnds, surrogate, promptLength, codeCount } = state;
-  const { conditioning, sampling, seed } = options;
+  const { conditioning, sampling, seed, prefix } = options;
   const [from, to] = state.guidanceInterval;
   return {
     "zipar-trace": TRACE_VERSION,
@@ -46,6 +47,7 @@ function describeRun(
     sampling,
     ...(from === 0 && to === 1 ? {} : { guidanceInterval: [from, to] as [number, number] }),
     seed,
+    ...(prefix === undefined ? {} : { prefix: tokenRows(prefix, grid.columns) }),
     promptLength,
     codeCount,
   };

@@ -26,6 +26,7 @@ export interface Replay {
 export function replayTrace(trace: Trace): Replay {
   const { name, header, steps } = trace;
   const { grid, window, refreshRowEnds, surrogate, guidanceInterval, promptLength, codeCount, seed } = header;
+  const { prefix } = header;
   const state = startSequence({
     grid,
     window,
@@ -35,6 +36,7 @@ export function replayTrace(trace: Trace): Replay {
     promptLength,
     codeCount,
     key: randomKey(seed),
+    ...(prefix === undefined ? {} : { prefix: Int32Array.from(prefix.flat()) }),
   });
   for (const [k, step] of steps.entries()) {
     const difference = replayStep(state, step);

@@ -1,4 +1,4 @@
-import { nextTokenForwardCount } from "../schedule/grid.ts";
+import { belowPrefix, nextTokenForwardCount } from "../schedule/grid.ts";
 import type { QueryKind } from "../schedule/step-plan.ts";
 import type { Trace, TraceStep } from "./format.ts";
 
@@ -11,8 +11,11 @@ export interface TraceSummary {
   readonly columns: number;
   readonly forwards: number;
   readonly nextTokenForwards: number;
-  /** Raster order: the forward (from 1) that decoded each cell; 0 where none did. */
+  /** Raster order: the forward (from 1) that decoded each cell; 0 where none did, as in a prefix. */
   readonly steps: Int32Array;
+  /** Rows from the top that were given. */
+  readonly prefixRows: number;
+  /** Those of the prefix included. */
   readonly decodedCount: number;
   /** Per row after the first: tokens of the row above that its first token had seen; 0 where the row did not open. */
   readonly openedAt: readonly number[];
@@ -31,8 +34,9 @@ export interface TraceSummary {
 }
 
 export function summarizeTrace({ header, steps }: Trace): TraceSummary {
-  const { grid, window } = header;
+  const { grid, window, prefix = [] } = header;
   const { rows, columns } = grid;
+  const decodedCount = steps.reduce((count, { cells }) => count + cells.length, 0);
   const decodedAt = new Int32Array(rows * columns);
   const decodedCounts = new Int32Array(rows);
   const openedAt = new Array<number>(rows - 1).fill(0);
@@ -57,9 +61,10 @@ export function summarizeTrace({ header, steps }: Trace): TraceSummary {
     rows,
     columns,
     forwards: steps.length,
-    nextTokenForwards: nextTokenForwardCount(grid),
+    nextTokenForwards: nextTokenForwardCount(belowPrefix(grid, prefix.length)),
     steps: decodedAt,
-    decodedCount: decodedAt.reduce((count, step) => count + (step > 0 ? 1 : 0), 0),
+    prefixRows: prefix.length,
+    decodedCount: prefix.length * columns + decodedCount,
     openedAt,
     draftCount: drafts.length,
     rejectedCount: drafts.filter(({ type }) => type === "draft-rejected").length,
@@ -95,12 +100,13 @@ export function titleOf({ header }: Trace): string {
 
 /** `16 x 16 tokens, window 4: 76 forwards instead of 256 (-70.3 %), at most 9 queries in one`. */
 export function scheduleOf({ header }: Trace, summary: TraceSummary): string {
-  const { rows, columns, forwards, nextTokenForwards, decodedCount, maxQueries } = summary;
+  const { rows, columns, forwards, nextTokenForwards, decodedCount, maxQueries, prefixRows } = summary;
   const isComplete = decodedCount === rows * columns;
   const saved = isComplete
     ? `instead of ${nextTokenForwards} (-${(100 * (1 - forwards / nextTokenForwards)).toFixed(1)} %)`
     : `and then it stopped, with ${decodedCount} of ${rows * columns} cells decoded`;
-  return `${rows} x ${columns} tokens, ${nameOf(header.window)}: ${forwards} forwards ${saved}, at most ${maxQueries} queries in one`;
+  const given = prefixRows === 0 ? "" : `, the first ${prefixRows} rows given`;
+  return `${rows} x ${columns} tokens${given}, ${nameOf(header.window)}: ${forwards} forwards ${saved}, at most ${maxQueries} queries in one`;
 }
 
 function nameOf(window: Trace["header"]["window"]): string {

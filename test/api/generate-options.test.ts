@@ -70,7 +70,7 @@ describe("an option that is undefined is as good as one that is left out", () =>
   test("of generate", () => {
     const names =
       "prompt negativePrompt size window lookahead guidanceScale guidanceInterval temperature topK topP seed image " +
-      "partialImages refreshRowEnds surrogate trace signal";
+      "partialImages prefix refreshRowEnds surrogate trace signal";
     expect(resolve({ classLabel: 1, ...undefinedOptions(names) })).toEqual(resolve({ classLabel: 1 }));
   });
 

@@ -44,6 +44,7 @@ async function refusalOf(path: string): Promise<string> {
 const text = (json: string) => withChunk(plain, "tEXt", `zipar\0${json}`);
 const changed = (change: object) => text(JSON.stringify({ ...settings, ...change }));
 const changedOptions = (change: object) => changed({ options: { ...settings.options, ...change } });
+const changedTokens = (change: object) => changed({ tokens: { ...settings.tokens, ...change } });
 const bomb = () => deflateSync(Buffer.alloc(1 << 23, 0x20));
 
 describe("a picture is refused, in one line,", () => {
@@ -101,6 +102,10 @@ describe("a picture is refused, in one line,", () => {
       "cannot be read",
     ],
     ["it is null", () => text("null"), "cannot be read"],
+    ["its tokens are of another grid", () => changedTokens({ columns: 4 }), "as many codes"],
+    ["its tokens are a million", () => changedTokens({ rows: 1024, columns: 1024 }), "as many codes"],
+    ["its tokens have seven bytes", () => changedTokens({ bytes: 7 }), "`tokens.bytes`"],
+    ["its tokens are no base64", () => changedTokens({ codes: "\x1b[2J" }), "`tokens.codes`"],
     ["it is of a newer zipar", () => changed({ version: 2 }), "written by a newer zipar"],
     ["it has more than we know", () => changed({ "\x1b[2J": 1 }), "cannot be read"],
     [

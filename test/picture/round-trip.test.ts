@@ -117,11 +117,15 @@ describe("a picture carries nothing", () => {
     ]);
   });
 
-  test("where it does not fit into a JPEG, whose picture is whole nevertheless", async () => {
+  test("where it does not fit into a JPEG, and no tokens where those are what is too long; the picture is whole nevertheless", async () => {
     const settings = pictureSettings({ prompt: "\u706f".repeat(12_000) });
     const bytes = await picture(settings).encode("jpeg", { metadata: true });
     expect((await sharp(bytes).metadata()).width).toBe(24);
     expect((await ziparErrorOf(() => readAgain(bytes))).message).toContain("nothing in it tells");
+    const codes = Buffer.alloc(50_000).toString("base64");
+    const large = { ...pictureSettings(), tokens: { rows: 250, columns: 200, bytes: 1, codes } };
+    const { tokens: _, ...others } = large;
+    expect(await readAgain(await picture(large).encode("jpeg", { metadata: true }))).toEqual(others);
     expect(await readAgain(await picture(settings).encode("webp", { metadata: true }))).toEqual(settings);
   });
 

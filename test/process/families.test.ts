@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { createEngine, type GenerateOptions } from "../../src/index.ts";
 import { nextTokenForwardCount } from "../../src/schedule/grid.ts";
+import { forcedDraws } from "../support/forced-draws.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
 // Each family from its official format to pixels, through the real worker; the tokens themselves are compared with
@@ -65,6 +66,41 @@ test.each([
     expect(guessed[1]?.tokens).toEqual(full.tokens);
     const looking = await Promise.all([generate("full", 3, 12), generate(3, 3, "auto"), generate(2, 1, 5)]);
     expect(looking.map(({ tokens }) => tokens)).toEqual([full, three, two].map(({ tokens }) => tokens));
+
+    // The first rows of another seed's picture are gone on from as the model goes on from them in next-token order.
+    const count = Math.ceil(rows / 3);
+    const prefix = { tokens: full.tokens.slice(0, count) };
+    const goOn = (window: GenerateOptions["window"], lookahead: number, seed: number) =>
+      engine.generate({
+        prompt: "a red cube",
+        size: { width, height },
+        prefix,
+        window,
+        lookahead,
+        seed,
+        guidanceScale: 3,
+      });
+    const [again, other, ahead, early, earlyAhead, wide] = await Promise.all([
+      goOn("full", 0, 7),
+      goOn("full", 0, 8),
+      goOn("full", 9, 8),
+      goOn(3, 0, 8),
+      goOn(3, 5, 8),
+      goOn({ kind: "guessed", size: columns }, 0, 8),
+    ]);
+    const left = rows - count;
+    expect(again.tokens).toEqual(full.tokens);
+    expect(other.tokens.slice(0, count)).toEqual(prefix.tokens);
+    const drawn = await forcedDraws(engine, { rows, columns, rowEnd }, other.tokens.flat(), {
+      prompt: "a red cube",
+      guidanceScale: 3,
+      seed: 8,
+    });
+    expect(drawn.slice(count * columns)).toEqual(other.tokens.slice(count).flat());
+    expect([ahead.tokens, wide.tokens]).toEqual([other.tokens, other.tokens]);
+    expect(earlyAhead.tokens).toEqual(early.tokens);
+    expect(other.stats.forwards).toBe(left * columns);
+    expect(early.stats.forwards).toBe(columns + (left - 1) * 3);
   }
   expect(differing).toBeGreaterThan(0);
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readPictureSettings, readPictureTokens } from "../../src/index.ts";
 import { buildIfStale } from "../support/build.ts";
 import { PACKAGE_ROOT } from "../support/python.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
@@ -78,5 +79,21 @@ test("a checkpoint in the place of a picture is an error that says how to name o
   expect(await zipar("info", "BAAI/Emu3-Gen")).toMatchObject({
     exitCode: 2,
     stderr: expect.stringContaining("--model"),
+  });
+});
+
+test("a picture is gone on from its own first rows, which the other one says were given", async () => {
+  const model = ["--model", tinyCheckpoint("6x8"), "--device", "cpu", "--class", "2"];
+  const [first, other] = [join(folder, "g.png"), join(folder, "h.png")];
+  expect(await zipar("generate", ...model, "--seed", "1", "--out", first)).toMatchObject({ exitCode: 0 });
+  const below = [...model, "--seed", "2", "--prefix", first, "--prefix-rows"];
+  expect(await zipar("generate", ...below, "3", "--out", other)).toMatchObject({ exitCode: 0 });
+  const [given, all] = [await readPictureTokens(first), await readPictureTokens(other)];
+  expect(all.slice(0, 3)).toEqual(given.slice(0, 3));
+  expect(all).not.toEqual(given);
+  expect((await readPictureSettings(other)).options.prefix).toEqual({ tokens: given.slice(0, 3) });
+  expect(await zipar("generate", ...below, "6", "--out", join(folder, "i.png"))).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringContaining("expected 1 to 5 rows"),
   });
 });

@@ -40,7 +40,8 @@ describe("a PyTorch worker in float32 that is killed with SIGKILL", () => {
   });
 
   test("costs images of all kinds of windows in one batch no token, at its start, in its middle and near its end", async () => {
-    const windows: Pick<GenerateOptions, "window" | "lookahead">[] = [
+    const prefix = { tokens: [1, 2].map((code) => new Array<number>(10).fill(code)) };
+    const windows: Pick<GenerateOptions, "window" | "lookahead" | "prefix">[] = [
       { window: "full", lookahead: 0 },
       { window: 3, lookahead: 0 },
       { window: 2, lookahead: 6 },
@@ -48,6 +49,7 @@ describe("a PyTorch worker in float32 that is killed with SIGKILL", () => {
       { window: { kind: "guessed", size: 2 } },
       { window: "adaptive" },
       { window: "full" },
+      { window: 2, lookahead: 0, prefix },
     ];
     const requests = windows.map((window, k) => ({ ...window, classLabel: k, seed: 40 + k }));
     const expected = await Promise.all(

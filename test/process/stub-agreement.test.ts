@@ -41,6 +41,15 @@ const REQUESTS: readonly GenerateOptions[] = [
   { window: 3, lookahead: 5, temperature: 0.3, refreshRowEnds: true },
 ];
 
+/** Ways of going on from a first row that is given. */
+const PREFIXED: readonly GenerateOptions[] = [
+  { window: 2 },
+  { window: "full", lookahead: 6 },
+  { window: 1, lookahead: 3, refreshRowEnds: true },
+  { window: { kind: "guessed", size: 1 }, guidanceScale: 2, guidanceInterval: [0.5, 0.8] },
+  { window: { kind: "adaptive", min: 1 } },
+];
+
 describe.each<StubOptions>([
   { rows: 6, columns: 8, reach: 3, codeCount: 5 },
   { rows: 6, columns: 8, reach: 3, codeCount: 5, rowEnd: "token", promptLength: 4, seed: 12 },
@@ -61,7 +70,11 @@ describe.each<StubOptions>([
 
   test("on tokens, forwards and drafts of every request", async () => {
     const columns = options.columns as number;
-    const fitting = REQUESTS.filter(({ window }) => typeof window !== "number" || window <= columns);
+    const prefix = { tokens: [Array.from({ length: columns }, (_, column) => column % 2)] };
+    const prefixed = options.rows === 1 ? [] : PREFIXED.map((request) => ({ ...request, prefix }));
+    const fitting = [...REQUESTS, ...prefixed].filter(
+      ({ window }) => typeof window !== "number" || window <= columns,
+    );
     const [inProcess, behindWire] = await Promise.all(
       engines.map((engine) =>
         Promise.all(

@@ -175,6 +175,8 @@ describe("POST /v1/images/generations refuses by name", () => {
     [{ prompt: "lighthouse" }, null, 'no class "lighthouse"; expected a class from 0 to 999'],
     [{ prompt: "1000" }, null, 'no class "1000"; expected a class from 0 to 999'],
     [{ prompt: "3", classLabel: 4 }, null, "not both"],
+    [{ prompt: "3", prefix: { tokens: [[1]] } }, "prefix", "POST /zipar/generations alone"],
+    [{ prompt: "3", zipar: { prefix: { tokens: [[1]] } } }, "zipar.prefix", "POST /zipar/generations alone"],
     [{ prompt: "3", negative_prompt: "grey" }, null, "takes no `negativePrompt`"],
     [{ prompt: "3", n: 0 }, "n", "`n` = 0"],
     [{ prompt: "3", n: 11 }, "n", "`n` = 11"],

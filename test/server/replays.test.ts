@@ -34,6 +34,7 @@ const windows = [
   { window: "guessed" },
   { window: { kind: "adaptive", min: 1 } },
   { window: "full", lookahead: 0 },
+  { window: 2, lookahead: 0, prefix: { tokens: [[1, 2, 3, 4, 5, 6]] } },
 ] as const;
 
 describe("a replayed trace", () => {

@@ -129,6 +129,30 @@ describe("a client that hangs up", () => {
 });
 
 describe("zipar's own stream", () => {
+  test("goes on from rows that are given, which are decoded from its start on", async () => {
+    await using stub = await stubServer();
+    const prefix = { tokens: [[1, 2, 3, 4, 5, 6]] };
+    const events = await allEventsOf(await stub.post({ ...BODY, prefix }, {}, OWN));
+    expect(events[0]?.data).toMatchObject({ type: "start", prefix: prefix.tokens });
+    expect(events[1]?.data).toMatchObject({ type: "step", decodedCount: 7, tokenCount: 24 });
+    const { tokens, stats } = events.at(-1)?.data ?? {};
+    expect(tokens).toEqual(
+      (await stub.engine.generate({ classLabel: 3, seed: 5, window: 2, prefix })).tokens,
+    );
+    expect(stats).toMatchObject({ forwards: 6 + 2 * 2, tokens: 18 });
+  });
+
+  test.each([
+    [{ tokens: [[1, 2]] }, "2 tokens; expected 6"],
+    [{ tokens: [["1"]] }, "expected a whole number"],
+    [{ rows: 2 }, "prefix"],
+  ])("refuses the prefix %j before it begins", async (prefix, message) => {
+    await using stub = await stubServer();
+    const refusal = await refusalOf(await stub.post({ ...BODY, prefix }, {}, OWN));
+    expect(refusal.status).toBe(400);
+    expect(refusal.message).toContain(message);
+  });
+
   test.each([
     ["a fixed window with guesses", { window: 2, lookahead: 3 }],
     ["a guessed window", { window: "guessed" }],

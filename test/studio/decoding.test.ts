@@ -37,6 +37,27 @@ describe("a decoding", () => {
     expect(reduceDecoding(decoding, { ...image, stats }).phase).toBe("finished");
   });
 
+  test("has cells that were given from its start on, older than all others", async () => {
+    const events = await eventsOf({
+      window: 2,
+      lookahead: 0,
+      prefix: { tokens: [[1, 2, 3, 4, 5, 6, 7, 8]] },
+    });
+    const decoding = reduced(events);
+    const ages = (forward: number) => [0, 7, 8].map((cell) => ageAt(decoding, cell, forward));
+    expect(ages(0)).toEqual([Infinity, Infinity, undefined]);
+    expect(ages(3)).toEqual([Infinity, Infinity, 2]);
+    const last = decoding.steps.length;
+    expect(figuresAt(decoding, 0)).toMatchObject({
+      decodedCount: 8,
+      nextTokenForwards: 40,
+      nextTokenForward: 0,
+    });
+    expect(figuresAt(decoding, last)).toMatchObject({ decodedCount: 48, nextTokenForward: 40 });
+    const half = figuresAt({ ...decoding, steps: decoding.steps.slice(0, 8) }, 8);
+    expect(Math.round(((half?.leftMs ?? 0) / 1000) * (half?.forwardsPerSecond ?? 0))).toBe(last - 8);
+  });
+
   test("is never changed: what was drawn stays what it was", async () => {
     const events = await eventsOf({ window: 2 });
     const half = reduced(events.slice(0, 5));

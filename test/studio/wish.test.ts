@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { KNOBS } from "../../src/server/image-fields.ts";
 import { parseImageRequest } from "../../src/server/image-request.ts";
 import type { ClientModel } from "../../src/studio/events.ts";
 import { bodiesOf, comparedWith, defaultWish, problemOf, type Wish, wishOf } from "../../src/studio/wish.ts";
 import { durationWords, fileNameOf, rateWords } from "../../src/studio/words.ts";
 
-const LIMITS = { maxPromptCharacters: 32_000, maxPartialImages: 64 };
+const LIMITS = { maxPromptCharacters: 32_000, maxPartialImages: 64, knobNames: KNOBS };
 const seven = () => 7;
 
 function model(card: object = {}): ClientModel {

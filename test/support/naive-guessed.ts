@@ -4,11 +4,20 @@ import type { GuessedWindow } from "../../src/schedule/window.ts";
 import { answer, type ContextLaw, ContextModel } from "./context-model.ts";
 import type { Setting } from "./grids.ts";
 
-/** The rule of guessed windows taken word for word, cell by cell; tokens in raster order and the forward of each. */
+/**
+ * The rule of guessed windows taken word for word, cell by cell; tokens in raster order and the forward of each, which is 0
+ * for those of a prefix.
+ */
 export function naiveGuessed(
   { grid: { rows, columns, rowEnd }, promptLength }: Setting,
   { size, unchanged }: GuessedWindow,
-  { law, isGreedy, seed, key }: { law: ContextLaw; isGreedy: boolean; seed: number; key: RandomKey },
+  {
+    law,
+    isGreedy,
+    seed,
+    key,
+    prefix = [],
+  }: { law: ContextLaw; isGreedy: boolean; seed: number; key: RandomKey; prefix?: readonly number[] },
 ): { tokens: number[]; lockedAt: number[] } {
   const stride = columns + (rowEnd === "token" ? 1 : 0);
   const slotOf = (row: number, column: number) => promptLength + row * stride + column;
@@ -18,19 +27,37 @@ export function naiveGuessed(
   const lockedAt = new Array<number>(rows * columns).fill(0);
   const locked = (row: number) => {
     let count = 0;
-    while (count < columns && lockedAt[row * columns + count] !== 0) count += 1;
+    while (count < columns && (lockedAt[row * columns + count] !== 0 || row * columns < prefix.length))
+      count += 1;
     return count;
   };
   const model = new ContextModel(seed);
   const draw = (row: number, column: number) =>
     ({ type: "draw", row, column, uniform: uniform(key, row, column, PURPOSE.token) }) as const;
   const written = new Set<number>();
+  for (const [cell, token] of prefix.entries()) tokens[cell] = lastFed[cell] = token;
+  if (prefix.length > 0) {
+    const given = slotOf(prefix.length / columns, 0) - 1; // what predicts the first cell is fed with it
+    const queries = Array.from({ length: given }, (_, slot): Query => {
+      const [row, column] = [Math.floor((slot - promptLength) / stride), (slot - promptLength) % stride];
+      const token = column === columns ? law.codeCount : (tokens[row * columns + column] as number);
+      return {
+        kind: "prompt",
+        token: slot < promptLength ? 0 : token,
+        slot,
+        step: 0,
+        want: { type: "none" },
+      };
+    });
+    model.feed({ queries, runs: Int32Array.of(0, given) });
+    for (const { slot } of queries) written.add(slot);
+  }
 
-  for (let forward = 0; lockedAt.includes(0); forward++) {
+  for (let forward = 0; lockedAt.includes(0, prefix.length); forward++) {
     const queries = new Map<number, Query>();
     const feed = (slot: number, token: number, want: Query["want"] = { type: "none" }) =>
       queries.set(slot, { kind: "ordinary", token, slot, step: forward, want });
-    if (forward === 0) {
+    if (forward === 0 && prefix.length === 0) {
       for (let slot = 0; slot < promptLength; slot++) feed(slot, 0);
       feed(promptLength - 1, 0, draw(0, 0));
     } else {

@@ -26,5 +26,6 @@ export function pictureSettings(options: Partial<PictureSettings["options"]> = {
       ...options,
     },
     forwards: 92,
+    tokens: { rows: 2, columns: 3, bytes: 1, codes: "AAECAwQF" },
   };
 }

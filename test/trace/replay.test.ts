@@ -9,6 +9,8 @@ const STUB: StubOptions = { rows: 5, columns: 9, codeCount: 50, promptLength: 3 
 const adaptive = (verification: "overlapped" | "sequential", test: "rejection" | "coupled") =>
   ({ kind: "adaptive", min: 1, verification, test }) as const;
 
+const PREFIX = { tokens: [8, 9].map((first) => Array.from({ length: 9 }, (_, k) => first + 3 * k)) };
+
 const RUNS: readonly (readonly [string, StubOptions, GenerateOptions])[] = [
   ["a fixed window", STUB, { window: 2 }],
   ["next-token order", STUB, { window: "full" }],
@@ -29,6 +31,14 @@ const RUNS: readonly (readonly [string, StubOptions, GenerateOptions])[] = [
     { ...STUB, rowEnd: "token" },
     { window: adaptive("sequential", "coupled") },
   ],
+  ["a prefix", STUB, { window: 2, prefix: PREFIX }],
+  [
+    "a prefix with row ends and guesses",
+    { ...STUB, rowEnd: "token" },
+    { window: 2, lookahead: 3, prefix: PREFIX },
+  ],
+  ["a prefix under a guessed window", STUB, { window: { kind: "guessed", size: 2 }, prefix: PREFIX }],
+  ["a prefix and drafts", STUB, { window: adaptive("overlapped", "rejection"), prefix: PREFIX }],
   ["a seed of more than 32 bits", STUB, { window: adaptive("overlapped", "rejection"), seed: 2 ** 40 + 9 }],
 ];
 

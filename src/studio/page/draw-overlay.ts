@@ -63,7 +63,7 @@ function cellColor(
   decodedBy: number,
   forwardCount: number,
 ): string | undefined {
-  const share = forwardCount <= 1 ? 0 : (decodedBy - 1) / (forwardCount - 1);
+  const share = forwardCount <= 1 ? 0 : Math.max(0, decodedBy - 1) / (forwardCount - 1);
   if (look === "order") return orderColor(share, 0.86);
   if (look === "wavefront" && !isWhole && age < GLOW_FORWARDS)
     return `rgb(255 178 36 / ${isShown ? 0.8 * (1 - age / GLOW_FORWARDS) ** 2 : 1 - 0.1 * age})`;
