@@ -24,14 +24,6 @@ class Device:
         self.free = 1000
         self.capture_fails = False
 
-    @contextmanager
-    def stream(self, stream: Any) -> Iterator[None]:
-        before, self.current = self.current, stream
-        try:
-            yield
-        finally:
-            self.current = before
-
     def run(self) -> None:
         self.noted.append("run on the own stream" if self.current is self.own else "run on another")
 
@@ -42,6 +34,19 @@ class Stream:
 
     def wait_stream(self, other: Any) -> None:
         self.waits_for.append(other)
+
+
+class StreamContext:
+    """Not a generator, which would be ended with its last reference."""
+
+    def __init__(self, device: Device, stream: Stream) -> None:
+        self.device, self.stream = device, stream
+
+    def __enter__(self) -> None:
+        self.before, self.device.current = self.device.current, self.stream
+
+    def __exit__(self, *error: object) -> None:
+        self.device.current = self.before
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     stand_ins = {
         "Stream": Stream,
         "CUDAGraph": Graph,
-        "stream": device.stream,
+        "stream": lambda stream: StreamContext(device, stream),
         "device": on,
         "current_stream": lambda place: device.current,
         "graph_pool_handle": lambda: "pool",
