@@ -11,6 +11,8 @@ export interface BusyFigures {
   /** Of an image: medians. */
   readonly quietSeconds: number;
   readonly busySeconds: number;
+  /** Workers that were taken for lost meanwhile. */
+  readonly restarts: number;
 }
 
 const LOOPS_PER_CORE = 2;
@@ -31,9 +33,11 @@ export async function benchBusy(): Promise<BusyFigures> {
     } finally {
       for (const loop of loops) loop.kill("SIGKILL");
     }
-    console.error(`bench: image ${seed} of ${ROUNDS}: quiet ${quiet.at(-1)} s, busy ${busy.at(-1)} s`);
+    console.error(
+      `bench: image ${seed} of ${ROUNDS}: quiet ${quiet.at(-1)?.toFixed(2)} s, busy ${busy.at(-1)?.toFixed(2)} s`,
+    );
   }
-  return { busyLoops, quietSeconds: median(quiet), busySeconds: median(busy) };
+  return { busyLoops, quietSeconds: median(quiet), busySeconds: median(busy), restarts: engine.restartCount };
 }
 
 async function secondsOfImage(engine: Engine, seed: number): Promise<number> {
@@ -52,9 +56,14 @@ async function startBusyLoops(count: number): Promise<readonly ChildProcess[]> {
   return loops;
 }
 
-export function describeBusy({ busyLoops, quietSeconds, busySeconds }: BusyFigures): readonly string[] {
+export function describeBusy({
+  busyLoops,
+  quietSeconds,
+  busySeconds,
+  restarts,
+}: BusyFigures): readonly string[] {
   return [
     `An image of the demo checkpoint, alone and beside ${busyLoops} busy loops, in turn`,
-    `  alone ${quietSeconds.toFixed(2)} s, busy ${busySeconds.toFixed(2)} s: ${(busySeconds / quietSeconds).toFixed(2)}x`,
+    `  alone ${quietSeconds.toFixed(2)} s, busy ${busySeconds.toFixed(2)} s: ${(busySeconds / quietSeconds).toFixed(2)}x; workers lost: ${restarts}`,
   ];
 }

@@ -61,7 +61,10 @@ async function measure(
   model: string,
   options: AgainstOptions,
 ): Promise<readonly SideRuns[]> {
-  await using engine = await createEngine({ model, device: "cpu", dtype: "float32" });
+  await using engine = await createEngine({
+    ...{ model, device: "cpu", dtype: "float32" },
+    heartbeatTimeoutMs: 60_000, // a machine that stalls must not have the worker replaced amid what is timed
+  });
   const open: OpenSide[] = [];
   try {
     for (const side of sides)

@@ -63,6 +63,7 @@ export function openOwn({ generate }: OwnSide, { name, guidanceScale }: Family, 
         image: false,
       });
       const seconds = (performance.now() - startedAt) / 1000;
+      if (stats.restarts > 0) throw new Error("bench: the worker was lost within an image: run it again");
       return { forwards: stats.forwards, seconds, codes: tokens.flat() };
     },
     close: () => engine.dispose(),
