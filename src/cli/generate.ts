@@ -9,7 +9,7 @@ import { tellDifference } from "./like-picture.ts";
 import { loadingOptions } from "./loading.ts";
 import type { ValuesOf } from "./option.ts";
 import type { GENERATE } from "./options.ts";
-import { showProgress } from "./progress.ts";
+import { type Progress, showProgress } from "./progress.ts";
 import { teamOf } from "./team.ts";
 import { traceWriter } from "./trace-writer.ts";
 
@@ -52,22 +52,28 @@ export async function runGenerate(
 
 async function start(options: Options, signal: AbortSignal): Promise<Engine> {
   const progress = showProgress();
-  const loading = loadingOptions(options, progress);
-  const team = teamOf(options);
+  const asked = engineOptionsOf(options, progress);
   try {
     return await createEngine({
-      ...loading,
-      ...team,
-      cudaGraphs: options.cudaGraphs,
-      size: typeof options.size === "object" ? options.size : undefined,
-      maxQueue: 4096,
+      ...asked,
       signal,
       onProgress: (step) => {
-        loading.onProgress(step);
-        if (step.total === null && team.worker) process.stderr.write(`zipar: ${step.phase}\n`);
+        asked.onProgress(step);
+        if (step.total === null && asked.worker) process.stderr.write(`zipar: ${step.phase}\n`);
       },
     });
   } finally {
     progress.stop();
   }
+}
+
+/** What `createEngine` is told. */
+export function engineOptionsOf(options: Options, progress: Progress) {
+  return {
+    ...loadingOptions(options, progress),
+    ...teamOf(options),
+    cudaGraphs: options.cudaGraphs,
+    size: typeof options.size === "object" ? options.size : undefined,
+    maxQueue: 4096,
+  };
 }
