@@ -8,7 +8,7 @@ import { PixelQueue, type QueuedPixels } from "./pixel-queue.ts";
 import { isOutOfMemory, rebuildCache, rebuildGroups, rebuildRequest } from "./rebuild-cache.ts";
 import type { RowCost } from "./row-costs.ts";
 import { Stepper } from "./stepper.ts";
-import type { Supervisor } from "./supervisor.ts";
+import { isVacancy, type Supervisor } from "./supervisor.ts";
 import type { Worker } from "./worker.ts";
 import { answerOf, countLoss, WorkerLost, workerLeft } from "./worker-lost.ts";
 
@@ -52,6 +52,8 @@ export class DecodeLoop {
   #running: Promise<void> | undefined;
   #isReplacing = false;
   #isGone = false;
+  /** It is gone because nobody came, who may come later. */
+  #isVacant = false;
   /** Somebody else has the worker. */
   #isLent = false;
 
@@ -127,9 +129,17 @@ export class DecodeLoop {
     return this.#pixels.returnWaiting();
   }
 
+  /** Lets a worker be awaited again, where nobody had come. */
+  reopen(): void {
+    if (!this.#isVacant) return;
+    this.#isVacant = false;
+    this.#isGone = false;
+  }
+
   /** Fails what it holds. It may try again to replace a worker that could not be replaced. */
   reset(error: unknown): void {
     this.#isGone = false;
+    this.#isVacant = false;
     this.#failAll(error);
   }
 
@@ -284,6 +294,7 @@ export class DecodeLoop {
       this.#stepper.forgetLimits();
     } catch (error) {
       this.#isGone = true;
+      this.#isVacant = isVacancy(error);
       this.#failIdleWork(error);
       this.#team.giveUp(this, error);
     } finally {

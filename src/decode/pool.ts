@@ -65,6 +65,8 @@ export class WorkerPool implements Team {
       image,
       this.loops.reduce((sum, loop) => sum + loop.roomFor(branchCount), 0),
     );
+    // Somebody may have come to a place by now. Where no worker runs, waiting again would keep the images from failing.
+    if (this.loops.some(({ state }) => state === "ready")) for (const loop of this.loops) loop.reopen();
     // One that is live is dropped by its loop's next turn.
     job.options.signal?.addEventListener("abort", () => this.queue.dropCancelled());
     this.wake();

@@ -67,6 +67,7 @@ export class Supervisor {
   /**
    * Starts another worker in the place of the lost one.
    * @throws ZiparError what the worker was lost to when no restarts are wanted; `worker-died` when they are used up;
+   *   `worker-timeout` when nobody dialled in;
    *   what a start fails with that trying again does not mend; `cancelled` when the engine is closed meanwhile
    */
   replace(): Promise<void> {
@@ -94,6 +95,7 @@ export class Supervisor {
       } catch (error) {
         if (!ZiparError.is(error) || FINAL.has(error.code) || error.details.killedForMemory === true)
           throw error;
+        if (isVacancy(error)) throw error;
         reason = error;
       }
     }
@@ -119,6 +121,11 @@ export class Supervisor {
     this.#restartTimes.push(now);
     return recent === 0 ? 0 : Math.min(LONGEST_BACKOFF_MS, backoffMs * 2 ** (recent - 1));
   }
+}
+
+/** Whether no worker of another machine has come, as long as its source waited. */
+export function isVacancy(error: unknown): boolean {
+  return ZiparError.is(error) && error.details.nobodyCame === true;
 }
 
 function budgetSpent(reason: Error, count: number, withinMs: number): ZiparError {

@@ -154,6 +154,43 @@ describe("several workers behind one engine", () => {
     expect(first.startCount, "another was sought in its place, though no restarts are allowed").toBe(2);
   });
 
+  test("are awaited again, with the next image, where nobody came into the place of one that left", async () => {
+    const { source, devices, workers } = recordingTeam(STUB, 2);
+    const [first, second] = workers as [(typeof workers)[0], (typeof workers)[0]];
+    const nobody = () =>
+      new ZiparError({ code: "worker-timeout", message: "nobody came", details: { nobodyCame: true } });
+    let isThere = false;
+    first.beforeForward = (index) => {
+      if (index === 3) first.leave();
+    };
+    for (const worker of [first, second])
+      worker.beforeRestart = () => {
+        if (!isThere) throw nobody();
+      };
+    await using engine = await createEngine({
+      worker: source,
+      devices: [...devices],
+      restarts: { max: 0, withinMs: 1000, backoffMs: 0 },
+    });
+    const states = () => engine.workers.map(({ state }) => state);
+    const all = () => Promise.all(REQUESTS.map((request) => engine.generate(request)));
+    await all();
+    for (let k = 0; k < 3; k++) {
+      await engine.generate(REQUESTS[0]);
+      await expect.poll(states, { timeout: 5_000 }).toEqual(["gone", "ready"]);
+    }
+    isThere = true;
+    first.beforeForward = () => {};
+    await all();
+    await expect.poll(states, { timeout: 5_000 }).toEqual(["ready", "ready"]);
+    isThere = false;
+    for (const worker of [first, second]) worker.beforeForward = () => worker.leave();
+    for (const outcome of await Promise.allSettled(REQUESTS.map((request) => engine.generate(request))))
+      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "worker-timeout" });
+    const error = await ziparErrorOf(() => engine.generate(REQUESTS[0]));
+    expect(error.code).toBe("worker-timeout");
+  });
+
   test("hand the images of one that left too early to the others, and count no loss of theirs", async () => {
     const expected = await calmResults();
     const { source, devices, workers } = recordingTeam(STUB, 2);

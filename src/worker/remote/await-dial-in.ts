@@ -109,5 +109,6 @@ function nobodyCame({ waitTimeoutMs }: RemoteSettings, endpoint: string, turnedA
     message:
       `no worker dialled in at ${endpoint} within ${waitTimeoutMs} ms${turnedAway}; ` +
       `start one with \`zipar worker --connect ${endpoint} --keys DIR\``,
+    details: { nobodyCame: true },
   });
 }
