@@ -76,7 +76,7 @@ class Scan:
 
 class _Value(NamedTuple):
     kind: str
-    """`plain`, `global`, `tuple`, `flat` (a tuple of nothing but plain values and globals) or `other`."""
+    """`plain`, `global`, `tuple`, `flat` (a tuple of nothing but plain values and globals), `object` or `other`."""
     text: str = ""
     weight: int = 1
     depth: int = 0
@@ -148,6 +148,8 @@ def _make(code: Any, argument: Any, taken: list[_Value]) -> _Value:
         return _tuple_of(taken)
     if name == "BINPERSID":
         return _OTHER
+    if name == "NEWOBJ":
+        return _Value("object")
     if name in _PLAIN:
         return _Value("plain", argument) if isinstance(argument, str) else _NUMBER
     return _OTHER
@@ -177,6 +179,8 @@ def _oddity(name: str, taken: list[_Value], made: _Value, inert: re.Pattern[str]
     is_known = taken and taken[0].kind == "global" and (taken[0].text in _CALLED or inert.fullmatch(taken[0].text))
     if name in _CALLS and not is_known:
         return f"it makes an object of {taken[0].text or 'a value that is no class'}"
+    if name == "BUILD" and inert is not _NOTHING and taken[0].kind != "object":
+        return "it sets the state of something else than an object of its own"
     if name == "BINPERSID" and taken[0].kind not in ("flat", "plain"):
         return "it names a storage by something else than text and numbers"
     return None
