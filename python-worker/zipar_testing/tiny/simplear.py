@@ -22,8 +22,8 @@ from zipar_testing.tiny.random_weights import random_state, random_tensor
 from zipar_testing.tiny.star import tiny_tokenizer as qwen_tokenizer
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.llama_config import LlamaConfig
+from zipar_worker.families.qwen_tokenizer import ADDED_NAME, MERGES_NAME, TOKENIZER_NAME, VOCABULARY_NAME
 from zipar_worker.families.simplear.files import CONFIG_NAME, DEFAULTS, KEYS
-from zipar_worker.families.simplear.prompt import ADDED_NAME, MERGES_NAME, TOKENIZER_NAME, VOCABULARY_NAME
 from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.cosmos import COSMOS_KEYS, CosmosConfig, CosmosDecoder
 from zipar_worker.families.vq.cosmos_files import DIRECTORY_NAME, WEIGHTS_NAME
