@@ -19,6 +19,7 @@ test.each([
   ["Anole, Meta's layout", "anole-meta"],
   ["Anole, transformers' layout", "anole-hf"],
   ["STAR", "star"],
+  ["SimpleAR", "simplear"],
 ] as const)("%s: every size, in the number of forwards that the law says", async (_, name) => {
   await using engine = await createEngine({
     model: tinyCheckpoint(name),
@@ -27,7 +28,7 @@ test.each([
     // The files of the one do not say for which size they were trained, the others take sizes of a user's own.
     ...(name === "lumina-mgpt" ? { size: { width: 128, height: 128 } } : {}),
     ...(name === "lumina-mgpt-2" ? { size: { width: 64, height: 64 } } : {}),
-    ...(name === "star" ? { size: { width: 96, height: 96 } } : {}),
+    ...(name === "star" || name === "simplear" ? { size: { width: 96, height: 96 } } : {}),
     ...(name === "emu3-5" ? { size: { width: 128, height: 96 } } : {}),
   });
   const { grids, rowEnd } = engine.card;

@@ -29,6 +29,7 @@ const CHECKPOINTS = {
   "anole-meta": ["anole", "--seed", "3"],
   "anole-hf": ["anole", "--layout", "hf", "--seed", "3"],
   star: ["star", "--seed", "3"],
+  simplear: ["simplear", "--seed", "3"],
 } as const;
 
 declare module "vitest" {

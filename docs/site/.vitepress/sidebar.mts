@@ -26,6 +26,7 @@ export const sidebar: DefaultTheme.SidebarItem[] = [
       page("Janus-Pro", "docs/models/janus"),
       page("Liquid", "docs/models/liquid"),
       page("Anole", "docs/models/anole"),
+      page("SimpleAR", "docs/models/simplear"),
       page("STAR", "docs/models/star"),
       page("The demo checkpoint", "checkpoints/demo/README"),
       page("Checkpoints of trainers", "docs/checkpoints"),

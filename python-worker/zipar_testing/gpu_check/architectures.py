@@ -28,6 +28,7 @@ from zipar_worker.families.lumina_mgpt.files import DEFAULTS as CHAMELEON
 from zipar_worker.families.star.transformer import StarTransformer, star_keys
 from zipar_worker.families.transformer import LLAMA_MODEL_KEYS, TokenTransformer, Transformer
 from zipar_worker.families.vq.chameleon import ChameleonVQConfig, ChameleonVQDecoder
+from zipar_worker.families.vq.cosmos import CosmosConfig, CosmosDecoder
 from zipar_worker.families.vq.emu3 import Emu3VQConfig, Emu3VQDecoder
 from zipar_worker.families.vq.image_decoder import ImageDecoder
 from zipar_worker.families.vq.llamagen import LlamaGenVQConfig, LlamaGenVQDecoder
@@ -98,6 +99,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
     vq = LlamaGenVQConfig(code_count, 8, 32, (1, 1), 1, 32)
     chameleon = ChameleonVQConfig(code_count, 32, 32, (1, 2), 1, 32)
     movq = MoVQConfig(code_count, ch=32, num_res_blocks=1)
+    cosmos = CosmosConfig((code_count,), 4, (8, 16), 0, patch_size=2)
     classes = LlamaGenConfig(dim, 2, 4, 4, code_count, ClassCondition(7), rows, columns)
     captions = replace(classes, condition=CaptionCondition(12, 48))
     grid = (rows, columns)
@@ -113,6 +115,7 @@ def tiny_architectures(*, dim: int, code_count: int, rows: int, columns: int, ha
         janus("Janus-Pro", llama, vq, grid),
         star("STAR", grouped, replace(vq, attention_heads=4, has_unit_codes=False), grid, max_prompt=32),
         anole("Anole", llama, chameleon, grid, max_prompt=32),
+        simplear("SimpleAR", grouped, cosmos, grid, max_prompt=32),
         liquid("Liquid", structs.replace(llama, hidden_act="gelu_pytorch_tanh"), chameleon, grid, max_prompt=32),
     ]
     variants = [
@@ -221,6 +224,24 @@ def star(name: str, config: LlamaConfig, vq: LlamaGenVQConfig, grid: tuple[int, 
         guidance_scale=1.1,
         top_k=0,
         keys=star_keys(1, decoder.layer_count - 1),
+    )
+
+
+def simplear(name: str, config: LlamaConfig, vq: CosmosConfig, grid: tuple[int, int], max_prompt: int) -> Architecture:
+    decoder = replace(config.decoder, has_qkv_bias=True)
+    codes = range(config.vocab_size - vq.code_count, config.vocab_size)
+    return Architecture(
+        name=name,
+        transformer=lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes),
+        image_decoder=lambda: CosmosDecoder(vq),
+        rows=grid[0],
+        columns=grid[1],
+        code_count=vq.code_count,
+        prompt_slots=max_prompt,
+        prompt_tokens=_prompt_tokens(max_prompt),
+        guidance_scale=6.0,
+        top_k=0,
+        keys=_LLAMA_KEYS,
     )
 
 

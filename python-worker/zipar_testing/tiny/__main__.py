@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-WRITERS = ("llamagen", "emu3", "emu3_5", "lumina_mgpt", "lumina_mgpt_2", "janus", "liquid", "anole", "star")
+WRITERS = ("llamagen", "emu3", "emu3_5", "lumina_mgpt", "lumina_mgpt_2", "janus", "liquid", "anole", "star", "simplear")
 """Modules of this folder, named like the families; see `Writer`."""
 
 

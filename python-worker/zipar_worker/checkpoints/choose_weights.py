@@ -40,6 +40,8 @@ class Sought:
     prefers_ema: bool = False
     """Whether, of weights and their average over training, the average is meant where the user does not say."""
     key: str | None = None
+    accepts_program: bool = False
+    """Whether the tensors of a TorchScript file will do, whose code is not executed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ _CALLED = {
 """What makes something of its arguments in an honest file, and takes no memory that the file does not have."""
 _NAMED = re.compile(r"torch\.(?:storage\.)?(?:\w*Storage|[a-z]+\d\w*|bool|half|float|double|Tensor)")
 """What stands in such a file as a value: classes of storages, and number types."""
+PROGRAM_CLASSES = re.compile(r"__torch__\..+|torch\.jit\._pickle\.\w+")
+"""Of the modules of a TorchScript program, and makers of its lists."""
+_NOTHING = re.compile(r"(?!)")
 _DANGEROUS = re.compile(
     r"(?:os|posix|nt|sys|subprocess|importlib|runpy|socket|shutil|ctypes|pty|pickle|_pickle|marshal|types|code|codeop"
     r"|operator|_operator|webbrowser|urllib|http|multiprocessing|pydoc|timeit|profile|cProfile|pdb|bdb|tempfile|io"
@@ -73,7 +76,7 @@ class Scan:
 
 class _Value(NamedTuple):
     kind: str
-    """`plain`, `global`, `tuple`, `flat` (a tuple of nothing but plain values and globals) or `other`."""
+    """`plain`, `global`, `tuple`, `flat` (a tuple of nothing but plain values and globals), `object` or `other`."""
     text: str = ""
     weight: int = 1
     depth: int = 0
@@ -83,8 +86,11 @@ _OTHER = _Value("other")
 _NUMBER = _Value("plain")
 
 
-def scan_pickle(stream: BinaryIO) -> Scan:
-    """Reads one pickle up to its end. Raises ValueError where it is none."""
+def scan_pickle(stream: BinaryIO, inert: re.Pattern[str] = _NOTHING) -> Scan:
+    """Reads one pickle up to its end. inert: names for which the reader has something harmless of its own.
+
+    Raises ValueError where it is none.
+    """
     refused: dict[str, None] = {}
     stack: list[_Value] = []
     marks: list[int] = []
@@ -107,9 +113,11 @@ def scan_pickle(stream: BinaryIO) -> Scan:
             else:
                 taken = _take_(stack, marks, code)
                 made = _make(code, argument, taken)
-                if made.kind == "global" and not (made.text in _CALLED or _NAMED.fullmatch(made.text)):
+                if made.kind == "global" and not (
+                    made.text in _CALLED or _NAMED.fullmatch(made.text) or inert.fullmatch(made.text)
+                ):
                     refused[made.text] = None
-                oddity = oddity or _oddity(name, taken, made)
+                oddity = oddity or _oddity(name, taken, made, inert)
                 stack += [made] * len(code.stack_after)
     except (IndexError, KeyError) as error:
         raise ValueError("its operations do not fit each other") from error
@@ -140,6 +148,8 @@ def _make(code: Any, argument: Any, taken: list[_Value]) -> _Value:
         return _tuple_of(taken)
     if name == "BINPERSID":
         return _OTHER
+    if name == "NEWOBJ":
+        return _Value("object")
     if name in _PLAIN:
         return _Value("plain", argument) if isinstance(argument, str) else _NUMBER
     return _OTHER
@@ -163,11 +173,14 @@ def _tuple_of(values: Iterable[_Value]) -> _Value:
     )
 
 
-def _oddity(name: str, taken: list[_Value], made: _Value) -> str | None:
+def _oddity(name: str, taken: list[_Value], made: _Value, inert: re.Pattern[str]) -> str | None:
     if made.weight > _MAXIMAL_TUPLE_WEIGHT or made.depth > _MAXIMAL_TUPLE_DEPTH:
         return "it nests tuples within tuples without end"
-    if name in _CALLS and not (taken[0].kind == "global" and taken[0].text in _CALLED):
+    is_known = taken and taken[0].kind == "global" and (taken[0].text in _CALLED or inert.fullmatch(taken[0].text))
+    if name in _CALLS and not is_known:
         return f"it makes an object of {taken[0].text or 'a value that is no class'}"
+    if name == "BUILD" and inert is not _NOTHING and taken[0].kind != "object":
+        return "it sets the state of something else than an object of its own"
     if name == "BINPERSID" and taken[0].kind not in ("flat", "plain"):
         return "it names a storage by something else than text and numbers"
     return None

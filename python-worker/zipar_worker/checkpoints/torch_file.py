@@ -23,7 +23,7 @@ def read_torch_file(path: Path, *, is_zip: bool) -> object:
     """The content, its tensors mapped from the disk where the format allows. Raises `checkpoint`."""
     try:
         scans = [_scan_archive(path)] if is_zip else _scan_legacy(path)
-        _check(path, scans)
+        refuse_objects(path, scans)
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             # A file in the format before PyTorch 1.6 cannot be mapped, and PyTorch reads whatever ends like this as
             # safetensors.
@@ -41,29 +41,42 @@ def read_torch_file(path: Path, *, is_zip: bool) -> object:
 
 def _scan_archive(path: Path) -> Scan:
     with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise _of_another_kind(path, names)
-        if any(name.endswith("/constants.pkl") for name in names):
+        content = pickle_of(path, archive)
+        if is_program(archive):
             raise WorkerError(
                 "checkpoint",
                 f"{path} is a TorchScript program, which holds code. Nothing in it was executed. Save the weights "
                 f"alone: `torch.save(model.state_dict(), file)`.",
             )
-        if len(set(names)) < len(names):
-            raise WorkerError("checkpoint", f"{path} was refused: its archive holds a name twice.")
-        packed = next((entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED), None)
-        if packed is not None:
-            raise WorkerError(
-                "checkpoint",
-                f"{path} was refused: {packed} within it is compressed, which `torch.save` never does. Save the "
-                f"weights again with `torch.save`, or download the file again.",
-            )
-        if pickles[0].file_size > MAXIMAL_BYTES:
-            raise _too_large(path)
-        return scan_pickle(io.BytesIO(archive.read(pickles[0])))
+    return scan_pickle(io.BytesIO(content))
+
+
+def pickle_of(path: Path, archive: zipfile.ZipFile) -> bytes:
+    """What says which tensors an archive of PyTorch's holds. Raises `checkpoint` for an archive of another form."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise _of_another_kind(path, names)
+    if len(set(names)) < len(names):
+        raise WorkerError("checkpoint", f"{path} was refused: its archive holds a name twice.")
+    # The code of a program is compressed, but is never read.
+    stored = [entry for entry in entries if "/code/" not in entry.filename]
+    packed = next((entry.filename for entry in stored if entry.compress_type != zipfile.ZIP_STORED), None)
+    if packed is not None:
+        raise WorkerError(
+            "checkpoint",
+            f"{path} was refused: {packed} within it is compressed, which `torch.save` never does. Save the "
+            f"weights again with `torch.save`, or download the file again.",
+        )
+    if pickles[0].file_size > MAXIMAL_BYTES:
+        raise _too_large(path)
+    return archive.read(pickles[0])
+
+
+def is_program(archive: zipfile.ZipFile) -> bool:
+    """Whether it is TorchScript, not what `torch.save` writes of tensors."""
+    return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _scan_legacy(path: Path) -> list[Scan]:
@@ -82,7 +95,8 @@ def _scan_legacy(path: Path) -> list[Scan]:
     return scans
 
 
-def _check(path: Path, scans: list[Scan]) -> None:
+def refuse_objects(path: Path, scans: list[Scan]) -> None:
+    """Raises `checkpoint` where a pickle holds what weights do not need."""
     refused = [name for scan in scans for name in scan.refused]
     if refused:
         dangerous = next((scan.dangerous for scan in scans if scan.dangerous is not None), None)

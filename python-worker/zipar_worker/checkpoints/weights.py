@@ -28,6 +28,7 @@ from zipar_worker.checkpoints.choose_weights import (
 from zipar_worker.checkpoints.file_kind import damaged, unfinished_files, weights_kind
 from zipar_worker.checkpoints.foreign_weights import refuse_foreign_weights
 from zipar_worker.checkpoints.key_map import KeyMap
+from zipar_worker.checkpoints.program_file import read_program_file
 from zipar_worker.checkpoints.small_files import decode_json, glance_json, read_small_file
 from zipar_worker.checkpoints.torch_file import read_torch_file
 from zipar_worker.errors import WorkerError, first_line, listed
@@ -103,7 +104,7 @@ def open_checkpoint(path: Path, sought: Sought = ANY_WEIGHTS) -> Checkpoint:
         raise WorkerError(
             "checkpoint", f"The weights file {path} does not exist. Give the path of a .pt or .safetensors file."
         )
-    return _checkpoint(path, _read(path), sought)
+    return _checkpoint(path, _read(path, sought.accepts_program), sought)
 
 
 def glance_tensor_names(directory: Path) -> Collection[str]:
@@ -191,8 +192,12 @@ def _shard_paths(directory: Path, index: Path) -> dict[str, Path]:
     return {key: directory / name for key, name in names.items()}
 
 
-def _read(path: Path) -> object:
+def _read(path: Path, accepts_program: bool = False) -> object:
     kind = weights_kind(path)
+    if kind == "zip" and accepts_program:
+        program = read_program_file(path)
+        if program is not None:
+            return program
     return _read_safetensors(path) if kind == "safetensors" else read_torch_file(path, is_zip=kind == "zip")
 
 

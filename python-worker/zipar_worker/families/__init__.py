@@ -14,7 +14,18 @@ from zipar_worker.checkpoints.sidecar import SIDECAR_NAME, read_family_name
 from zipar_worker.checkpoints.small_files import read_json
 from zipar_worker.checkpoints.sources import Companions
 from zipar_worker.errors import WorkerError, listed
-from zipar_worker.families import anole, emu3, emu3_5, janus, liquid, llamagen, lumina_mgpt, lumina_mgpt_2, star
+from zipar_worker.families import (
+    anole,
+    emu3,
+    emu3_5,
+    janus,
+    liquid,
+    llamagen,
+    lumina_mgpt,
+    lumina_mgpt_2,
+    simplear,
+    star,
+)
 from zipar_worker.families.description import OpenOptions
 from zipar_worker.families.model import OpenedModel
 from zipar_worker.wire.protocol import PathSource, Source
@@ -45,6 +56,7 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "lumina-mgpt": lumina_mgpt,
     "janus": janus,
     "liquid": liquid,
+    "simplear": simplear,
 }
 """In the order in which they are asked: Emu3.5 calls itself Emu3, Lumina-mGPT 2.0 and some Anoles a Chameleon, and
 weights without a configuration are LlamaGen's where they do not have STAR's name."""
