@@ -21,6 +21,7 @@ PAGE = (WORKER.parent / "docs" / "clusters.md").read_text()
 MANIFEST: dict[str, Any] = yaml.safe_load((DOCKER / "ray-job.yaml").read_text())
 SCHEMA = json.loads((WORKER / "tests" / "fixtures" / "ray_job.schema.json").read_text())
 CLUSTER = MANIFEST["spec"]["rayClusterSpec"]
+LOCKS = ("requirements.lock", "requirements-ray.lock", "../test/ray/requirements.lock")
 DRIVERS = [MANIFEST["spec"]["entrypoint"], *re.findall(r"python -m zipar_ray --connect .*", PAGE)]
 
 
@@ -86,6 +87,13 @@ def test_all_of_them_name_one_version_of_ray() -> None:
     manifest = (DOCKER / "ray-job.yaml").read_text()
     assert set(re.findall(r"zipar-ray:(\S+)", manifest + PAGE)) == {version}
     assert f"Ray {version} " in PAGE
+
+
+def test_a_node_of_ray_has_the_packages_that_the_worker_has_elsewhere() -> None:
+    pins = {name: set(re.findall(r"^(\S+==\S+)", (WORKER / name).read_text(), re.MULTILINE)) for name in LOCKS}
+    assert len(pins["requirements.lock"]) > 20
+    assert pins["requirements.lock"] <= pins["requirements-ray.lock"]
+    assert pins["../test/ray/requirements.lock"] <= pins["requirements-ray.lock"]
 
 
 def test_what_the_dockerfile_copies_is_there() -> None:
