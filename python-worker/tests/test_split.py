@@ -24,6 +24,7 @@ from zipar_worker.wire.protocol import (
     ClassCard,
     ClassConditioning,
     EncodePrompt,
+    KvCacheForm,
     Profile,
     TextConditioning,
     WeightForm,
@@ -79,18 +80,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in CHECKPOINTS}
 
 
-def start(path: Path, ranks: Ranks | None = None, weights: WeightForm = "full") -> TorchExecutor:
+def start(
+    path: Path, ranks: Ranks | None = None, weights: WeightForm = "full", kv_cache: KvCacheForm = "full"
+) -> TorchExecutor:
     executor = TorchExecutor()
     if ranks is not None:
         executor._ranks = ranks
-    request = init_request(path, image_count=1, device="cpu", dtype="float32", weights=weights)
+    request = init_request(path, image_count=1, device="cpu", dtype="float32", weights=weights, kv_cache=kv_cache)
     executor.init(request, lambda phase, completed, total, unit: None)
     return executor
 
 
-def start_ranks(path: Path, count: int, weights: WeightForm = "full") -> list[TorchExecutor]:
+def start_ranks(
+    path: Path, count: int, weights: WeightForm = "full", kv_cache: KvCacheForm = "full"
+) -> list[TorchExecutor]:
     meeting = Meeting(count)
-    return [start(path, ThreadRanks(rank, count, meeting), weights) for rank in range(count)]
+    return [start(path, ThreadRanks(rank, count, meeting), weights, kv_cache) for rank in range(count)]
 
 
 def together(executors: list[TorchExecutor], work: Callable[[TorchExecutor], Result]) -> list[Result]:
@@ -193,6 +198,18 @@ def test_int8_weights_that_are_split_are_those_of_the_whole_model(checkpoints: d
     expected = draw_some(whole)
     for results in together(ranks, draw_some):
         assert [result.drawn_tokens for result in results] == [result.drawn_tokens for result in expected]
+
+
+def test_keys_and_values_as_int8_are_split_too(checkpoints: dict[str, Path]) -> None:
+    whole = start(checkpoints["emu3"], kv_cache="int8")
+    ranks = start_ranks(checkpoints["emu3"], 2, kv_cache="int8")
+    expected = draw_some(whole)
+    for results in together(ranks, draw_some):
+        assert [result.drawn_tokens for result in results] == [result.drawn_tokens for result in expected]
+    for executor in ranks:
+        assert executor._cache.keys[0].dtype == torch.int8
+        bytes_per_slot = executor._description.kv_shape.bytes_per_slot(torch.float32)
+        assert 2 * bytes_per_slot == whole._description.card.kv_bytes_per_slot
 
 
 def test_every_rank_knows_the_attention_of_all_heads(checkpoints: dict[str, Path]) -> None:

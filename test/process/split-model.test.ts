@@ -14,8 +14,10 @@ import {
 import { buildIfStale } from "../support/build.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { childrenOf, isAlive, msUntil } from "../support/processes.ts";
+import { listening, TOKEN } from "../support/remote.ts";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.ts";
 
+const CLI = join(import.meta.dirname, "../../dist/cli/main.js");
 const HOST = join(import.meta.dirname, "fixtures/host.mjs");
 
 type Checkpoint = Parameters<typeof tinyCheckpoint>[0];
@@ -111,6 +113,33 @@ describe.runIf(process.platform === "linux")("a model that is split over two pro
     expect(isAlive(follower as number)).toBe(true);
     const { residentBytes } = await engine.workerStats();
     expect(residentBytes).toBeGreaterThan(1.5 * ownBytes(engine.workerPid as number));
+  });
+
+  test("makes the same picture in a worker that dials in", async () => {
+    await buildIfStale();
+    const request = { classLabel: 2, window: 3, seed: 7, image: false } as const;
+    const startWorker = (endpoint: string) => {
+      const worker = ["worker", "--connect", endpoint, "--device", "cpu", "--tensor-parallel", "2"];
+      return execa(process.execPath, [CLI, ...worker], { env: { ZIPAR_TOKEN: TOKEN }, reject: false });
+    };
+    const commands: ReturnType<typeof startWorker>[] = [];
+    const answering = listening({ listen: "tcp://127.0.0.1:0", token: TOKEN }, (endpoint) =>
+      commands.push(startWorker(endpoint)),
+    );
+    {
+      await using remote = await createEngine({ model: tinyCheckpoint("4x4"), ...answering });
+      expect(remote.device).toBe("cpu+cpu");
+      const { tokens } = await remote.generate(request);
+      await using whole = await createEngine(optionsOf("4x4", "cpu"));
+      expect(tokens).toEqual((await whole.generate(request)).tokens);
+    }
+    const [command] = commands as [ReturnType<typeof startWorker>];
+    const [worker] = childrenOf(command.pid as number) as [number];
+    const ranks = [worker, ...childrenOf(worker)];
+    expect(ranks).toHaveLength(2);
+    command.kill("SIGKILL");
+    await msUntil(() => !ranks.some(isAlive), 5_000);
+    await command;
   });
 
   describe("in a program that is killed", () => {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from msgspec.structs import replace as replace_field
@@ -39,8 +38,6 @@ from zipar_worker.ranks.rank_executor import RankExecutor
 from zipar_worker.serve.failures import describe_failure
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import Describe, EncodePrompt, Init, Profile
-
-LoadRequest = TypeVar("LoadRequest", Init, Describe)
 
 
 class GroupExecutor(RankExecutor):
