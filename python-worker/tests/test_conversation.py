@@ -216,7 +216,7 @@ class BrokenExecutor(StubExecutor):
     def decode_image(self, codes):
         raise (MemoryError(), KeyError("x"), RuntimeError("CUDA error: device-side assert triggered"))[codes.data[0]]
 
-program.choose_executor = lambda options: lambda: BrokenExecutor(StubOptions())
+program.choose_executor = lambda options: lambda request: BrokenExecutor(StubOptions())
 sys.exit(program.main())
 """
 

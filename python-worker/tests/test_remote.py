@@ -19,7 +19,7 @@ from zipar_worker.serve.remote import resolve_engine
 from zipar_worker.stub.executor import StubExecutor, StubOptions
 from zipar_worker.wire.key_files import Secrets, decode_secrets, encode_secrets, read_keys, read_secrets, read_token
 from zipar_worker.wire.link import LinkLost, RemoteLink
-from zipar_worker.wire.protocol import PROTOCOL_VERSION
+from zipar_worker.wire.protocol import PROTOCOL_VERSION, Describe, Init
 
 TOKEN = "a token that nobody guesses"
 TIMEOUT_MS = 10_000
@@ -141,7 +141,7 @@ class Worker:
         self.executors: list[Executor] = []
         self.server = Server(self.make_executor, device=device, answer_timeout_ms=TIMEOUT_MS)
 
-    def make_executor(self) -> Executor:
+    def make_executor(self, request: Init | Describe) -> Executor:
         self.executors.append(StubExecutor(StubOptions(rows=4, columns=6)))
         return self.executors[-1]
 

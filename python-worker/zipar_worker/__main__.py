@@ -6,19 +6,18 @@ Standard output never carries the protocol.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zipar_worker.execute.contract import Executor
+    from zipar_worker.execute.contract import Executor, MakeExecutor
     from zipar_worker.serve.conversation import Server
+    from zipar_worker.wire.protocol import Describe, Init
 
 PARENT_ID = os.getppid()
 """Read before anything slow is imported, so that a parent that dies meanwhile is noticed."""
@@ -58,7 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     remote.add_argument(
         "--secrets-on-stdin", action="store_true", help="keys and token are the first line of stdin, not files"
     )
-    remote.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto leaves it to the engine")
+    remote.add_argument("--device", default="auto", help="auto (leaves it to the engine), cpu, cuda:N, cuda:0+cuda:1")
     remote.add_argument("--insecure-plaintext", action="store_true", help="plain TCP beyond this machine")
     remote.add_argument("--heartbeat-timeout", type=int, default=3_000, metavar="MS", help="silence that ends a link")
     remote.add_argument(
@@ -86,22 +85,18 @@ def serve(endpoint: str, stub_options: str | None, import_server: Callable[[], C
         return 2
     parent_watch.watch_stdin(endpoint)
 
-    from zipar_worker.serve.conversation import EXIT_FATAL
     from zipar_worker.wire.link import Link
 
     # Only once the link stands: the kernel's signal would come before the socket of a dead parent could be removed.
     server = make_server(make_executor, on_answer=partial(parent_watch.die_with_parent, PARENT_ID))
     exit_code = server.serve(Link(endpoint), credentials)
-    if exit_code == EXIT_FATAL:
-        # The destructors of a broken CUDA context may hang.
-        os._exit(exit_code)
-    return exit_code
+    server.operations.close()
+    return leave_with(exit_code)
 
 
 def serve_remotely(options: argparse.Namespace, import_server: Callable[[], Callable[..., Server]]) -> int:
     """Runs the worker for engines elsewhere, until it is stopped."""
     from zipar_worker.serve import parent_watch
-    from zipar_worker.serve.conversation import EXIT_FATAL
     from zipar_worker.serve.leave import Leave
     from zipar_worker.serve.remote import check_device, resolve_engine, serve_engine
     from zipar_worker.wire.key_files import decode_secrets, read_secrets
@@ -136,20 +131,26 @@ def serve_remotely(options: argparse.Namespace, import_server: Callable[[], Call
     except ValueError as error:
         print(f"zipar_worker: {error}", file=sys.stderr, flush=True)
         return 2
-    exit_code = serve_engine(engine, make_executor, options.device, leave, make_server)
-    if exit_code == EXIT_FATAL:
+    return leave_with(serve_engine(engine, make_executor, options.device, leave, make_server))
+
+
+def leave_with(exit_code: int) -> int:
+    """The exit code. Ends at once where destructors may hang: of a broken CUDA context, or of a group that is gone."""
+    from zipar_worker.serve.failures import EXIT_FATAL
+
+    if exit_code == EXIT_FATAL or "zipar_worker.ranks.connected" in sys.modules:
         os._exit(exit_code)
     return exit_code
 
 
-def choose_executor(stub_options: str | None) -> Callable[[], Executor]:
+def choose_executor(stub_options: str | None) -> MakeExecutor:
     """Raises `ValueError` for bad stub options."""
     if stub_options is None:
         return make_torch_executor
     from zipar_worker.stub.executor import StubExecutor, decode_options
 
     options = decode_options(stub_options)
-    return lambda: StubExecutor(options)
+    return lambda request: StubExecutor(options)
 
 
 def import_server() -> Callable[..., Server]:
@@ -158,26 +159,16 @@ def import_server() -> Callable[..., Server]:
     return Server
 
 
-def make_torch_executor() -> Executor:
-    # PyTorch would warn of it at import; the worker does without NumPy.
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-    # Importing makes 270,000 objects that stay: searching them for garbage meanwhile is a third of the time.
-    gc.disable()
-    from zipar_worker.machine.threads import settle_threads_
+def make_torch_executor(request: Init | Describe) -> Executor:
+    from zipar_worker.execute.import_torch import import_torch_
 
-    threads = settle_threads_(os.environ)
-    import torch
+    if "+" in request.device:
+        from zipar_worker.ranks.start import start_group
 
-    from zipar_worker.execute.devices import release_unused_memory
+        return start_group(request)
+    import_torch_()
     from zipar_worker.execute.executor import TorchExecutor
 
-    torch.set_num_threads(threads.count)
-    if torch.get_num_interop_threads() != threads.count:
-        torch.set_num_interop_threads(threads.count)  # works once, before anything uses them
-
-    gc.freeze()
-    gc.enable()
-    release_unused_memory()
     return TorchExecutor()
 
 

@@ -38,6 +38,10 @@ class WorkerError(Exception):
         self.details: dict[str, Detail] = dict(details or {})
 
 
+class FatalWorkerError(WorkerError):
+    """A failure after which the worker cannot go on."""
+
+
 def harmless(text: str) -> str:
     """Text of a stranger on one line, without what a terminal would obey: control characters, changes of direction."""
     text = re.sub(r"[\t\r\n]+", " ", text)

@@ -4,7 +4,7 @@ import { type Logger, silentLogger } from "../logger.ts";
 import { LIMITS } from "../protocol/messages.ts";
 import { isAbortSignal } from "../system/abort-signal.ts";
 import type { RemoteWorkerOptions } from "../worker/remote/options.ts";
-import { deviceSchema } from "./device-name.ts";
+import { deviceSchema, MAX_SPLIT, placeSchema } from "./device-name.ts";
 import { pixelSizeSchema } from "./generate-options.ts";
 
 const MAX_THREADS = 1024;
@@ -22,15 +22,26 @@ export const engineSchema = z.strictObject({
   weightsKey: z.string().min(1).max(LIMITS.weightsKeyCharacters).optional(),
   /** Image size in pixels, for checkpoints that do not say. */
   size: pixelSizeSchema.optional(),
-  /** `"auto"`: the GPU with the most free memory of those that the installed PyTorch can use, else the CPU. */
+  /**
+   * `"auto"`: the GPU with the most free memory of those that the installed PyTorch can use, else the CPU.
+   * `"cuda:0+cuda:1"` is one model over both.
+   */
   device: deviceSchema.default("auto"),
-  /** Workers on this device, each with the whole model. */
+  /**
+   * One model over so many devices, each with its share of the weights and of the K/V cache: the first GPUs that the installed
+   * PyTorch can use, so many for each worker; with `"cpu"`, or where there is no GPU, processes on the CPU.
+   */
+  tensorParallel: z.int().min(1).max(MAX_SPLIT).optional(),
+  /** Workers on this device, each with a whole model. */
   workers: z.int().min(1).max(64).optional(),
-  /** One worker on each, in the place of `device`: `["cuda:0", "cuda:1"]`, or `"all"` CUDA devices. */
+  /**
+   * One worker on each, in the place of `device`: `["cuda:0", "cuda:1"]`, or `"all"` CUDA devices. A worker may have several:
+   * `[["cuda:0", "cuda:1"], ["cuda:2", "cuda:3"]]` are two workers, each with a model that is split over two.
+   */
   devices: z
     .union(
-      [z.literal("all"), z.array(deviceSchema).min(1).max(64)],
-      'expected devices such as ["cuda:0", "cuda:1"], or "all"',
+      [z.literal("all"), z.array(placeSchema).min(1).max(64)],
+      'expected devices such as ["cuda:0", "cuda:1"] or [["cuda:0", "cuda:1"]], or "all"',
     )
     .optional(),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]).default("auto"),

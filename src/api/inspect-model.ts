@@ -1,12 +1,13 @@
 import type { ModelDescription } from "../decode/worker-source.ts";
 import { ZiparError } from "../errors.ts";
 import { type EngineOptions, resolveEngineOptions } from "./engine-options.ts";
+import { placesOf } from "./places.ts";
 import { startUnder } from "./start.ts";
 import { userLogger } from "./user-function.ts";
 
 export type InspectOptions = Omit<EngineOptions, "maxImages" | "maxQueue">;
 
-/** Memory on the device for images that are decoded together. */
+/** Memory on the device, or on each of those that the model is split over, for images that are decoded together. */
 export interface MemoryEstimate {
   readonly images: number;
   readonly weightBytes: number;
@@ -18,7 +19,7 @@ export interface MemoryEstimate {
 }
 
 /**
- * Reads what a checkpoint is and needs, without loading its weights. Files of a hub repository are fetched.
+ * Reads what a checkpoint is and needs, without loading its weights: on one device, or on each of those of a split model. Files of a hub repository are fetched.
  * @throws ZiparError as `createEngine`
  */
 export async function inspectModel(options: InspectOptions = {}): Promise<ModelDescription> {
@@ -32,7 +33,8 @@ export async function inspectModel(options: InspectOptions = {}): Promise<ModelD
         "inspectModel: this worker cannot describe a model without loading it; use createEngine and its card",
     });
   }
-  return startUnder({ ...resolved, logger: userLogger(resolved.logger) }, describe);
+  const [device = resolved.device] = (await placesOf(resolved)).devices;
+  return startUnder({ ...resolved, device, logger: userLogger(resolved.logger) }, describe);
 }
 
 /** Weights and K/V cache of so many images decoded together; what a forward needs in passing comes on top. */

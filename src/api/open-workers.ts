@@ -1,7 +1,7 @@
 import type { Worker } from "../decode/worker.ts";
-import { ZiparError } from "../errors.ts";
 import { onAbort } from "../system/abort-signal.ts";
 import type { ResolvedEngineOptions } from "./engine-options.ts";
+import { invalid, placesOf } from "./places.ts";
 import { startUnder } from "./start.ts";
 
 export interface OpenedWorker {
@@ -95,43 +95,6 @@ async function firstOf(
   });
 }
 
-/** Where workers are opened, and with how many of them the engine begins. */
-async function placesOf({
-  device,
-  devices,
-  workers,
-  worker,
-}: ResolvedEngineOptions): Promise<{ readonly devices: readonly string[]; readonly min: number }> {
-  if (worker.count !== undefined) {
-    if (devices !== undefined || workers !== undefined)
-      throw invalid(
-        "a remote worker says itself where it runs, and `min` and `max` beside `listen` how many there are; leave `devices` and `workers` out",
-      );
-    return { devices: new Array<string>(worker.count.max).fill(device), min: worker.count.min };
-  }
-  if (devices === undefined) return everyOne(new Array<string>(workers ?? 1).fill(device));
-  if (workers !== undefined || device !== "auto")
-    throw invalid("`devices` says how many workers there are, and where; leave `device` and `workers` out");
-  return everyOne(devices === "all" ? await allCudaDevices() : devices);
-}
-
-function everyOne(devices: readonly string[]) {
-  return { devices, min: devices.length };
-}
-
-async function allCudaDevices(): Promise<readonly string[]> {
-  const { requirePython } = await import("../python/environment.ts"); // not before: importing zipar stays quick
-  const { probePython } = await import("../python/probe.ts");
-  const { cudaDevices, gpuProblem } = await probePython(requirePython());
-  const usable = cudaDevices.flatMap(({ problem }, index) => (problem === null ? [`cuda:${index}`] : []));
-  if (usable.length > 0) return usable;
-  const why = gpuProblem === null ? "PyTorch finds none" : `${gpuProblem.found}. ${gpuProblem.remedy}`;
-  throw new ZiparError({
-    code: "device",
-    message: `\`devices: "all"\` means all CUDA devices that can be used: ${why}`,
-  });
-}
-
 function progressOf({ onProgress }: ResolvedEngineOptions, k: number, count: number) {
   if (onProgress === undefined || count === 1) return onProgress;
   type Progress = Parameters<typeof onProgress>[0];
@@ -152,8 +115,4 @@ export function checkAlike(first: OpenedWorker, other: OpenedWorker): void {
     `the worker on ${b.device} has another ${differs} than the first one on ${a.device}; ` +
       "give all of them the same files, and a `dtype` that all can run",
   );
-}
-
-function invalid(message: string): ZiparError {
-  return new ZiparError({ code: "invalid-options", message: `createEngine: ${message}` });
 }

@@ -129,8 +129,14 @@ function examineDevices({ cuda, cudaDevices, gpuProblem }: PythonProbe): Finding
     const { found, remedy } = gpuProblem;
     return { name: "devices", state: "warning", found: `cpu alone: ${found}`, remedy };
   }
+  const usable = cudaDevices.filter(({ problem }) => problem === null).length;
+  const several = usable > 1 ? "; --tensor-parallel splits one model over several" : "";
   const none = cuda === null ? "; PyTorch is a build without CUDA" : "; no GPU was found";
-  return { name: "devices", state: "good", found: gpus.length > 0 ? gpus.join(", ") : `cpu alone${none}` };
+  return {
+    name: "devices",
+    state: "good",
+    found: gpus.length > 0 ? gpus.join(", ") + several : `cpu alone${none}`,
+  };
 }
 
 function gibibytes(bytes: number, digits: number): string {

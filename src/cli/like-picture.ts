@@ -99,5 +99,5 @@ export function tellDifference(
 
 /** `cuda:1 NVIDIA H100` computes as `cuda:0 NVIDIA H100` does. */
 function withoutNumber(device: string): string {
-  return device.replace(/^cuda:\d+/, "cuda");
+  return device.replace(/cuda:\d+/g, "cuda");
 }

@@ -1,3 +1,4 @@
+import { deviceCount } from "../api/device-name.ts";
 import { type CardGrid, sizeName } from "../api/image-size.ts";
 import { estimateMemory, largestImageCount, weightBytesOf } from "../api/inspect-model.ts";
 import type { ModelDescription } from "../decode/worker-source.ts";
@@ -114,7 +115,7 @@ function memory(description: ModelDescription, images: readonly number[]): reado
       ? ""
       : `; ${largest === 0 ? "not even one image fits" : `${largest} images at a time fit`}`;
   return [
-    `on ${device}, ${dtype}, ${free}${limit}`,
+    `on ${deviceCount(device) > 1 ? "each of " : ""}${device}, ${dtype}, ${free}${limit}`,
     ...images.map((count) => {
       const { totalBytes, fits } = estimateMemory(description, count);
       const verdict = fits === null ? "" : fits ? "  fits" : "  does not fit";

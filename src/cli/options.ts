@@ -53,14 +53,18 @@ const MODEL_FILES = {
   weightsKey: option("<name>", 'which weights of a file that holds several, e.g. "ema"', engine.weightsKey),
 };
 const DEVICE = {
-  device: preset("auto", option("<device>", "auto, cpu, cuda or cuda:N", engine.device)),
+  device: preset("auto", option("<device>", "auto, cpu, cuda, cuda:N, or cuda:0+cuda:1", engine.device)),
   threads: preset(
     "auto",
     option("<count>", "threads that a CPU computes with: auto, or a number", engine.threads, readAutoOrWhole),
   ),
 };
+const TENSOR_PARALLEL = {
+  tensorParallel: whole("<count>", "one model over so many GPUs, or CPU processes", engine.tensorParallel),
+};
 const PLACE = {
   ...DEVICE,
+  ...TENSOR_PARALLEL,
   dtype: preset("auto", option("<dtype>", "", engine.dtype)),
   weights: preset("full", option("<form>", "full, or int8: less memory", engine.weights)),
   kvCache: preset("full", option("<form>", "full, or int8: room for more images", engine.kvCache)),
@@ -84,7 +88,7 @@ export const GRAPHS = {
 export const TEAM = {
   devices: option(
     "<list>",
-    "a worker on each, in the place of --device: cuda:0,cuda:1, or all",
+    "a worker on each, in the place of --device: cuda:0,cuda:1, cuda:0+cuda:1,cuda:2+cuda:3, or all",
     engine.devices,
     readDevices,
   ),
@@ -339,7 +343,8 @@ export const WORKER = {
   keys: path("<folder>", "the worker's keys, made by zipar keys"),
   tokenFile: path("<file>", "by default ZIPAR_TOKEN, else the token beside the keys"),
   threads: DEVICE.threads,
-  device: { ...DEVICE.device, help: "cpu, cuda or cuda:N; auto leaves it to the engine" },
+  device: { ...DEVICE.device, help: "cpu, cuda, cuda:N or cuda:0+cuda:1; auto leaves it to the engine" },
+  ...TENSOR_PARALLEL,
   heartbeatTimeout: whole(
     "<ms>",
     "silence after which the link counts as lost; 3000 by default",

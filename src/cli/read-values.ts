@@ -42,7 +42,7 @@ export function readAutoOrWhole(text: string): unknown {
   return text === "auto" ? text : readWhole(text);
 }
 
-/** `all`, or devices with commas between them. */
+/** `all`, or devices with commas between them; those that a model is split over have "+" between them. */
 export function readDevices(text: string): unknown {
   return text === "all" ? text : text.split(",");
 }

@@ -4,14 +4,17 @@ import { parseListenAddress } from "../worker/remote/listen-address.ts";
 import { pick, type ValuesOf } from "./option.ts";
 import { type LOADED, REMOTE, type TEAM } from "./options.ts";
 
-type TeamOptions = ValuesOf<typeof REMOTE & typeof TEAM & Pick<typeof LOADED, "device">>;
+type TeamOptions = ValuesOf<typeof REMOTE & typeof TEAM & Pick<typeof LOADED, "device" | "tensorParallel">>;
+
+/** Devices that leave the choice of GPUs to us. */
+const CHOSEN_BY_US: ReadonlySet<string> = new Set(["auto", "cpu", "cuda"]);
 
 /** What cannot go together, with what to say then. */
 export function teamProblems(options: TeamOptions): readonly (readonly [boolean, string])[] {
   const isLocal = options.listen === undefined;
   const needsListen = (option: string) =>
     `${option} belongs to --listen, which says where to wait for a worker`;
-  const { device, devices, workers } = options;
+  const { device, devices, workers, tensorParallel } = options;
   return [
     [
       devices !== undefined && workers !== undefined,
@@ -20,6 +23,18 @@ export function teamProblems(options: TeamOptions): readonly (readonly [boolean,
     [
       devices !== undefined && (device !== "auto" || !isLocal),
       `--devices stands in the place of ${isLocal ? "--device" : "--listen"}; leave one of them out`,
+    ],
+    [
+      tensorParallel !== undefined && !CHOSEN_BY_US.has(device),
+      `--tensor-parallel chooses the GPUs; leave --device ${device} out, or name all: --device cuda:0+cuda:1`,
+    ],
+    [
+      tensorParallel !== undefined && typeof devices === "object",
+      "--devices says over which devices each model is split, cuda:0+cuda:1,cuda:2+cuda:3; leave --tensor-parallel out",
+    ],
+    [
+      tensorParallel !== undefined && !isLocal,
+      "with --listen the workers say over how many devices they are, zipar worker --tensor-parallel; leave it out here",
     ],
     [isLocal && options.keys !== undefined, needsListen("--keys")],
     [isLocal && options.tokenFile !== undefined, needsListen("--token-file")],
@@ -44,7 +59,7 @@ export function checkListen({ listen, keys, insecurePlaintext }: TeamOptions): v
 /** The workers of an engine and where they are, as `createEngine` takes them. */
 export function teamOf(
   options: TeamOptions,
-): Pick<EngineOptions, "device" | "devices" | "workers" | "worker"> {
+): Pick<EngineOptions, "device" | "devices" | "workers" | "tensorParallel" | "worker"> {
   const { device, devices, workers } = options;
   const { listen, ...access } = pick(REMOTE, options);
   if (listen !== undefined) {
@@ -54,6 +69,7 @@ export function teamOf(
   return {
     device: devices === undefined ? device : undefined,
     devices,
+    tensorParallel: options.tensorParallel,
     workers: workers as number | undefined,
   };
 }

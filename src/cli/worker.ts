@@ -1,4 +1,5 @@
 import { execa } from "execa";
+import { splitDevices } from "../api/places.ts";
 import { ZiparError } from "../errors.ts";
 import { diagnosePython } from "../python/diagnose.ts";
 import { requirePython } from "../python/environment.ts";
@@ -22,11 +23,12 @@ const STOP_GRACE_MS = 2_000;
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
   const environment = requirePython();
+  const [device = options.device] = await splitDevices(options.device, options.tensorParallel);
   const interrupt = interruptSignal();
   let pauseMs = FIRST_PAUSE_MS;
   for (;;) {
     const startedAt = performance.now();
-    const { exitCode, signal } = await runPython(environment, options, interrupt);
+    const { exitCode, signal } = await runPython(environment, { ...options, device }, interrupt);
     if (interrupt.aborted) return exitCode === 0 && options.drain > 0 ? 0 : (interruptExitCode() ?? 1);
     if (exitCode !== 0) await checkPython(environment);
     if (FINAL_EXIT_CODES.has(exitCode)) return exitCode as number;

@@ -102,7 +102,8 @@ const modelSchema = z.strictObject({
 const loadBase = {
   ...requestBase,
   model: modelSchema,
-  device: z.string().regex(/^(auto|cpu|cuda(:[0-9]+)?)$/),
+  /** "cuda:0+cuda:1": one model over both; "cpu+cpu": over two processes. */
+  device: z.string().regex(/^(auto|cpu(\+cpu){0,15}|cuda|cuda:[0-9]+(\+cuda:[0-9]+){0,15})$/),
   dtype: z.enum(["auto", "float32", "bfloat16", "float16"]),
   /** Of the matrices in the decoder's layers: numbers of the dtype, or int8 with a scale for each row. */
   weights: z.enum(["full", "int8"]),

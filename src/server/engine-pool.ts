@@ -1,3 +1,4 @@
+import { deviceCount } from "../api/device-name.ts";
 import { createEngine, Engine } from "../api/engine.ts";
 import type { EngineOptions } from "../api/engine-options.ts";
 import { estimateMemory, inspectModel } from "../api/inspect-model.ts";
@@ -150,7 +151,10 @@ export class EnginePool {
     const { memoryBudgetBytes: budget, logger } = this.#options;
     if (budget === undefined) return;
     const { maxImages = DEFAULT_IMAGES, maxQueue: _, ...inspected } = options;
-    entry.bytes ??= estimateMemory(await inspectModel(inspected), maxImages).totalBytes;
+    if (entry.bytes === undefined) {
+      const description = await inspectModel(inspected);
+      entry.bytes = deviceCount(description.device) * estimateMemory(description, maxImages).totalBytes;
+    }
     const loaded = [...this.#entries.values()].filter(({ engine }) => engine !== undefined);
     const leaving = planEvictions(
       loaded.map(this.#occupantOf),

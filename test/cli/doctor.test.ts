@@ -39,6 +39,10 @@ test("doctor tells usable GPUs from others", () => {
     state: "good",
     found: "cuda:0 Tesla P100 (16 GiB), which cannot be used, cuda:1 H200 (140 GiB)",
   });
+  const two = [...cudaDevices, { name: "H200", memoryBytes: 140 * 2 ** 30, problem: null }];
+  expect(findingOf("devices", { cudaDevices: two })?.found).toMatch(
+    /cuda:2 H200 \(140 GiB\); --tensor-parallel splits one model over several$/,
+  );
   expect(findingOf("devices")?.found).toBe("cpu alone; no GPU was found");
   expect(findingOf("devices", { cuda: null })?.found).toContain("a build without CUDA");
 });

@@ -23,7 +23,7 @@ export const STUB: StubOptions = {
 
 /**
  * A worker that misbehaves as planned (`python-worker/zipar_testing/faults/plan.py`).
- * "demo" is the checkpoint that comes with the package.
+ * "demo" is the checkpoint that comes with the package, "group" the one that the engine's options name.
  */
 export function faultyWorker(
   worker: WorkerKind,
@@ -38,7 +38,8 @@ export function faultyWorker(
       incarnation += 1;
       const faults = JSON.stringify({ ...plan, incarnation });
       const extra = [...model, "--faults", faults];
-      return localWorker(extra, () => ({ type: "path", path }), "zipar_testing.faults").open(options);
+      const weights = (model: string) => ({ type: "path", path: worker === "group" ? model : path }) as const;
+      return localWorker(extra, weights, "zipar_testing.faults").open(options);
     },
   };
 }

@@ -10,13 +10,17 @@ export interface Leftovers {
 }
 
 /**
- * Workers whose endpoint lies in `folder`, dead ones excluded (Linux).
+ * Workers whose endpoint lies in `folder`, and what they have started, dead ones excluded (Linux).
  * The endpoint is on their command line, so that nothing which a worker does can hide it.
  */
 export function workersIn(folder: string): readonly number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => readProc(pid, "cmdline").includes(`ipc://${folder}/`))
+    .filter(
+      (pid) =>
+        readProc(pid, "cmdline").includes(`ipc://${folder}/`) ||
+        readProc(pid, "environ").split("\0").includes(`TMPDIR=${folder}`),
+    )
     .filter((pid) => !/^State:\s+[ZX]/m.test(readProc(pid, "status")))
     .map(Number);
 }

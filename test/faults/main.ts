@@ -5,13 +5,16 @@
  * deaths of the program itself. `--seed N` repeats the random choices of the last two. `--slack N` gives the rows of the
  * table N times as long, on a machine that has other work.
  */
-import { availableParallelism } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { runInLanes } from "./lanes.ts";
 import { complaintsOf, describeParents, runParents, summariseParents } from "./parents.ts";
 import { describeTable, formatMarkdown, formatTable, summarise } from "./report.ts";
 import { describeSoak, isSound, runSoak } from "./soak.ts";
+import { writeSplitModel } from "./split-model.ts";
 import { faultFree, fullTable, quickTable } from "./table.ts";
 import type { CalmRow, ImageSet, Row, RowOutcome, WorkerKind } from "./types.ts";
 import { type Digests, verdictOf } from "./verdict.ts";
@@ -47,6 +50,8 @@ if (process.platform !== "linux") {
 const laneCount = Number(flags.lanes);
 const slack = Number(flags.slack);
 const seed = flags.seed === undefined ? Date.now() % 2 ** 31 : Number(flags.seed);
+/** The checkpoint of the rows whose model is split, while they run. */
+let splitModel = "";
 const { report, text, passed } = await runWanted();
 process.stdout.write(flags.json ? `${JSON.stringify(report, null, 1)}\n` : `${text}\n`);
 process.exitCode = passed ? 0 : 1;
@@ -54,7 +59,18 @@ process.exitCode = passed ? 0 : 1;
 function runWanted(): Promise<Result> {
   if (flags.soak !== undefined) return soak(Number(flags.soak));
   if (flags.parents !== undefined) return killParents(Number(flags.parents));
-  return runTable(wantedRows().map(withSlack));
+  return runTableWithModel(wantedRows());
+}
+
+async function runTableWithModel(rows: readonly Row[]): Promise<Result> {
+  if (rows.every(({ worker }) => worker !== "group")) return runTable(rows);
+  splitModel = mkdtempSync(join(tmpdir(), "zipar-test-split-"));
+  try {
+    await writeSplitModel(splitModel);
+    return await runTable(rows);
+  } finally {
+    rmSync(splitModel, { recursive: true });
+  }
 }
 
 async function soak(seconds: number): Promise<Result> {
@@ -101,7 +117,8 @@ function wantedRows(): readonly Row[] {
   );
 }
 
-async function runTable(rows: readonly Row[]): Promise<Result> {
+async function runTable(wanted: readonly Row[]): Promise<Result> {
+  const rows = wanted.map(prepared);
   const startedAt = performance.now();
   const digests = await digestsOf(new Set(rows.map(({ worker }) => worker)));
   const outcomes = new Map<number, RowOutcome>();
@@ -128,20 +145,24 @@ async function runTable(rows: readonly Row[]): Promise<Result> {
   };
 }
 
-/** How soon a worker that hangs is given up stays as it is: a fault's expectation depends on it. */
-function withSlack<AnyRow extends CalmRow>(row: AnyRow): AnyRow {
+/** With slack, but how soon a worker that hangs is given up stays as it is: a fault's expectation depends on it. */
+function prepared<AnyRow extends CalmRow>(row: AnyRow): AnyRow {
   const { startTimeoutMs } = row.engine;
   return {
     ...row,
     limitMs: slack * row.limitMs,
-    engine: { ...row.engine, startTimeoutMs: startTimeoutMs && slack * startTimeoutMs },
+    engine: {
+      ...row.engine,
+      ...(row.worker === "group" ? { model: splitModel } : {}),
+      startTimeoutMs: startTimeoutMs && slack * startTimeoutMs,
+    },
   };
 }
 
 /** The images without any fault, by worker and by set of requests. */
 async function digestsOf(workers: ReadonlySet<WorkerKind>): Promise<ReadonlyMap<WorkerKind, Digests>> {
   const digests = new Map<WorkerKind, Record<ImageSet, readonly string[]>>();
-  await runInLanes(faultFree([...workers]).map(withSlack), {
+  await runInLanes(faultFree([...workers]).map(prepared), {
     laneCount: 1,
     onEnd({ worker, images }, { outcomes, lost, message }) {
       const failed = outcomes.find((outcome) => "code" in outcome);

@@ -2,7 +2,7 @@
  * The table of the faults: every fault in every phase in which it can strike, and what must come of it.
  * What an expectation means is decided in `verdict.ts`; what the table does not explain makes the command fail.
  */
-import { DEMO_ENGINE, QUICK_ENGINE } from "./quick-engine.ts";
+import { DEMO_ENGINE, GROUP_ENGINE, QUICK_ENGINE } from "./quick-engine.ts";
 import type {
   CalmRow,
   Expectation,
@@ -159,6 +159,7 @@ const QUICK_TEAMS: readonly string[] = [
   "leave and come back, one of three",
   "split for long, one of three",
 ];
+const QUICK_GROUPS: readonly string[] = ["die, a follower", "stop, a follower"];
 
 export function fullTable(): readonly Row[] {
   return numbered([
@@ -166,6 +167,7 @@ export function fullTable(): readonly Row[] {
     ...scenarios(),
     ...teams(),
     ...remoteTeams(),
+    ...groups(),
     ...matrix("demo", (fault, phase) => ON_DEMO[fault]?.includes(phase) ?? false),
   ]);
 }
@@ -177,6 +179,9 @@ export function quickTable(): readonly Row[] {
     ...alone.filter(({ images }) => images === "many"),
     ...[...teams(), ...remoteTeams()].filter(
       ({ name, phase }) => phase === "decode" && QUICK_TEAMS.includes(name),
+    ),
+    ...groups().filter(
+      ({ name, phase, images }) => QUICK_GROUPS.includes(name) && phase === "decode" && images === "many",
     ),
   ]);
 }
@@ -328,11 +333,47 @@ function remoteTeams(): readonly Wanted[] {
   );
 }
 
+/** What strikes one of two processes that a model is split over: the other one ends with it. */
+function groups(): readonly Wanted[] {
+  const struck: readonly (readonly [FaultName, Phase])[] = [
+    ["die", "load"],
+    ["die", "encode-prompt"],
+    ["die", "prefill"],
+    ["die", "decode"],
+    ["die", "rebuild"],
+    ["die", "idle"],
+    ["stop", "load"],
+    ["stop", "decode"],
+    ["stop", "rebuild"],
+    ["stop", "idle"],
+  ];
+  /** The first process alone talks to the engine, and hears nothing of one that was stopped. */
+  const hangs: Fault = loss("deadline", "worker-timeout", EVERYWHERE);
+  const followers = struck.map(([fault, phase]) => ({ fault, phase, rank: 1, who: "a follower" }));
+  const firsts = struck.map(([fault, phase]) => ({ fault, phase, rank: 0, who: "the first" }));
+  return [...followers, ...firsts].flatMap(({ fault, phase, rank, who }) =>
+    IMAGE_SETS.map((images) => {
+      const planned = planOf(fault, phase, images);
+      const { ends } = fault === "stop" && rank > 0 ? hangs : FAULTS[fault];
+      return {
+        worker: "group",
+        name: `${fault}, ${who}`,
+        phase,
+        images,
+        faults: planned.with(-1, { ...(planned.at(-1) as PlannedFault), rank }),
+        expected: ends(phase, images),
+      };
+    }),
+  );
+}
+
+const ENGINES = { stub: QUICK_ENGINE, demo: DEMO_ENGINE, group: GROUP_ENGINE } as const;
+
 function numbered<Fields extends { readonly worker: WorkerKind }>(rows: readonly Fields[]) {
   return rows.map((row, id) => ({
     id,
     limitMs: row.worker === "stub" ? 30_000 : 90_000,
-    engine: row.worker === "stub" ? QUICK_ENGINE : DEMO_ENGINE,
+    engine: ENGINES[row.worker],
     ...row,
   }));
 }

@@ -1,7 +1,8 @@
 /** What the parts of the harness tell each other. Rows and observations cross process borders: plain data only. */
 import type { EngineOptions, GenerateOptions } from "#zipar/index";
 
-export type WorkerKind = "stub" | "demo";
+/** "group": a small checkpoint, split over two processes. */
+export type WorkerKind = "stub" | "demo" | "group";
 /** Of a worker's life: `python-worker/zipar_testing/faults/plan.py` says when each begins. */
 export type Phase =
   | "start"
@@ -27,6 +28,7 @@ export interface PlannedFault {
   readonly lastIncarnation?: number;
   readonly ms?: number;
   readonly moreThan?: number;
+  readonly rank?: number;
 }
 
 export interface Expectation {

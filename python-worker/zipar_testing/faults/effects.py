@@ -9,6 +9,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,12 +26,18 @@ _FLOOD_LINE = b"flood " * 16 + b"\n"
 _FLOOD_LINES = 100_000
 
 
-def _die(_fault: Fault) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _die(fault: Fault) -> None:
+    os.kill(_met(fault), signal.SIGKILL)
 
 
-def _stop(_fault: Fault) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+def _stop(fault: Fault) -> None:
+    os.kill(_met(fault), signal.SIGSTOP)
+
+
+def _met(fault: Fault) -> int:
+    """This process, or one of those that it has started, in their order."""
+    own = os.getpid()
+    return own if fault.rank == 0 else int(Path(f"/proc/{own}/task/{own}/children").read_text().split()[fault.rank - 1])
 
 
 def _hang(_fault: Fault) -> None:

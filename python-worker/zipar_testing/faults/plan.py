@@ -58,6 +58,8 @@ class Fault(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     """By default the first incarnation alone misbehaves; a restarted worker behaves."""
     ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] = 500
     """How long `slow` and `late-reply` take."""
+    rank: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Which process is met by a `die` or a `stop` where a model is split over several: 0 is the one that notices it."""
     more_than: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Only forwards of more sequences than this are met."""
 

@@ -6,12 +6,12 @@ begins and where a reply leaves; the main path knows nothing of faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from zipar_testing.faults.effects import STRIKES, poison_logits_, spoilt_messages
 from zipar_testing.faults.plan import Fault, FaultInjector, FaultPlan, Phase
-from zipar_worker.execute.contract import Executor, ProgressReporter
+from zipar_worker.execute.contract import MakeExecutor, ProgressReporter
 from zipar_worker.serve.conversation import Server
 from zipar_worker.serve.operations import Answer, Arrays, Operation
 from zipar_worker.serve.parent_watch import Credentials
@@ -26,7 +26,7 @@ IDLE_MS = 200
 class FaultyServer(Server):
     """A `Server` that misbehaves as planned."""
 
-    def __init__(self, make_executor: Callable[[], Executor], *, plan: FaultPlan, **options: Any) -> None:
+    def __init__(self, make_executor: MakeExecutor, *, plan: FaultPlan, **options: Any) -> None:
         super().__init__(make_executor, **options)
         self.injector = FaultInjector(plan)
         self.reply_fault: Fault | None = None

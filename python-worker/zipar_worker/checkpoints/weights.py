@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -29,6 +30,7 @@ from zipar_worker.checkpoints.file_kind import damaged, unfinished_files, weight
 from zipar_worker.checkpoints.foreign_weights import refuse_foreign_weights
 from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.program_file import read_program_file
+from zipar_worker.checkpoints.share import Share, share_of
 from zipar_worker.checkpoints.small_files import decode_json, glance_json, read_small_file
 from zipar_worker.checkpoints.torch_file import read_torch_file
 from zipar_worker.errors import WorkerError, first_line, listed
@@ -240,13 +242,15 @@ def load_module_(
     report: ReportBytes,
     keys: KeyMap = NO_RULES,
     adapt: Adapt = as_stored,
+    see_whole: Callable[[nn.Module, Tensor, torch.dtype], None] = lambda owner, whole, dtype: None,
     after_tensor: Callable[[nn.Module], None] = lambda owner: None,
 ) -> None:
     """Fills a module, typically one built `without_weights`, with the tensors of a file, cast and moved.
 
     `keys` says what the file calls them. One key may fill several parameters, and several keys one parameter of a
-    module that is `Merged`. `adapt` works without copying where that can be. `after_tensor` sees each part of the
-    module as soon as its own tensors are there. Raises `checkpoint` where keys are missing or left over, or shapes do
+    module that is `Merged`. `adapt` works without copying where that can be. `see_whole` sees
+    each stored tensor of which the module has columns alone, `after_tensor` each part of the module as soon as its own
+    tensors are there. Raises `checkpoint` where keys are missing or left over, or shapes do
     not fit; it names them as the file does.
     """
     wanted = stored_shapes(module, keys)
@@ -266,11 +270,15 @@ def load_module_(
             parameter = torch.empty(shape, dtype=dtype, device=device)
             first = 0
             full_name = f"{prefix}.{name}" if prefix else name
-            for key, tensor in zip(wanted[full_name], stored[full_name], strict=True):
-                filled = parameter[first : first + len(tensor)].copy_(tensor)
-                _check_range(checkpoint.path, key, tensor, filled)
-                first += len(tensor)
-                completed += tensor.nbytes
+            share = share_of(part, name)
+            for key, whole in zip(wanted[full_name], stored[full_name], strict=True):
+                if share is not None and share.dim > 0:
+                    see_whole(part, whole, dtype)
+                for tensor in [whole] if share is None else _own_pieces(stored[full_name], whole, share):
+                    filled = parameter[first : first + len(tensor)].copy_(tensor)
+                    _check_range(checkpoint.path, key, tensor, filled)
+                    first += len(tensor)
+                completed += whole.nbytes
                 report(completed, total)
             setattr(part, name, nn.Parameter(parameter, requires_grad=False))
         if own:
@@ -286,14 +294,39 @@ def stored_shapes(module: nn.Module, keys: KeyMap = NO_RULES) -> dict[str, dict[
     for name, parameter in module.named_parameters():
         stored = keys.keys(name)
         owner = module.get_submodule(name.rpartition(".")[0])
-        sizes = cast(Merged, owner).part_sizes if len(stored) > 1 else (parameter.shape[0],)
-        wanted[name] = {key: (size, *parameter.shape[1:]) for key, size in zip(stored, sizes, strict=True)}
+        shape = _whole_shape(owner, name, parameter)
+        sizes = cast(Merged, owner).part_sizes if len(stored) > 1 else (shape[0],)
+        wanted[name] = {key: (size, *shape[1:]) for key, size in zip(stored, sizes, strict=True)}
     return wanted
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Numbers in all parameters of a module, loaded or not."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Numbers in all parameters of a module, loaded or not; of a split one with those of the other ranks."""
+    return sum(
+        prod(_whole_shape(part, name, parameter))
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False)
+    )
+
+
+def _whole_shape(owner: nn.Module, name: str, parameter: Tensor) -> tuple[int, ...]:
+    """Of a parameter as the file has it. name: with or without that of its owner."""
+    share = share_of(owner, name.rpartition(".")[2])
+    shape = tuple(parameter.shape)
+    return shape if share is None else share.whole_shape(shape)
+
+
+def _own_pieces(stored: list[Tensor], tensor: Tensor, share: Share) -> Iterator[Tensor]:
+    """Views of what belongs to the share, so that nothing else is read from the disk. tensor: one of `stored`."""
+    if share.dim > 0:
+        for first, end in share.pieces():
+            yield tensor.narrow(share.dim, first, end - first)
+        return
+    start = sum(len(other) for other in stored[: next(k for k, other in enumerate(stored) if other is tensor)])
+    for first, end in share.pieces():
+        own_first, own_end = max(first - start, 0), min(end - start, len(tensor))
+        if own_first < own_end:
+            yield tensor[own_first:own_end]
 
 
 class _SkipInitialisation(TorchFunctionMode):

@@ -5,9 +5,9 @@ Implemented by `execute/executor.py` with PyTorch and by `stub/executor.py` with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from zipar_worker.wire.arrays import Array
 from zipar_worker.wire.protocol import Describe, EncodePrompt, ForwardSequence, Init, ModelCard, Profile, TypeName
@@ -115,6 +115,8 @@ class Stats:
 
     device_bytes: int | None
     """Memory allocated on the accelerator; None on the CPU."""
+    followers: tuple[int, ...] = ()
+    """Ids of the processes beside this one."""
 
 
 class Executor(Protocol):
@@ -159,3 +161,11 @@ class Executor(Protocol):
         ...
 
     def stats(self) -> Stats: ...
+
+    def close(self) -> None:
+        """Ends what it started beside this process. Nothing is called after it."""
+        ...
+
+
+MakeExecutor: TypeAlias = Callable[[Init | Describe], Executor]
+"""Makes the executor that is to answer this request first."""

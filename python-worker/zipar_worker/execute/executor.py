@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ from zipar_worker.execute.layers import Layers
 from zipar_worker.execute.linear import store_as_int8_
 from zipar_worker.execute.outcome import choose, read_back
 from zipar_worker.execute.profile import AttentionProfile, SlotGrid
+from zipar_worker.execute.ranks import ALONE, Ranks
 from zipar_worker.execute.step_graphs import Capture, StepGraphs
 from zipar_worker.execute.step_layout import Step, lay_out_step
 from zipar_worker.execute.step_shape import HeldPrompt, Padding, StepShape, feeds_prompt, padded, shape_of
@@ -61,6 +62,17 @@ CPU = torch.device("cpu")
 CUDA_PADDING = Padding(queries=4, keys=64, runs=4)
 
 
+class Prepared(NamedTuple):
+    """A checkpoint that is about to be loaded, with a K/V cache for so many images."""
+
+    opened: OpenedModel
+    description: Description
+    placement: Placement
+    dtype: TypeName
+    image_count: int
+    wants_graphs: bool
+
+
 class TorchExecutor:
     """The `Executor` of real checkpoints. Owns the model, the K/V pool and the prompts of the live sequences."""
 
@@ -72,12 +84,15 @@ class TorchExecutor:
     _padding: Padding
     _graphs: StepGraphs | None
 
+    _ranks: Ranks = ALONE
+    """Of which this executor is one."""
+
     def __init__(self) -> None:
         self._held: dict[int, HeldPrompt] = {}
 
     @torch.inference_mode()
     def describe(self, request: Describe, report: ProgressReporter) -> ModelDescription:
-        opened, (device, warning), dtype = _open(request, report)
+        opened, (device, warning), dtype = _open(request, report, self._ranks)
         description = opened.describe(DTYPES[dtype])
         return ModelDescription(
             card=description.card,
@@ -90,24 +105,31 @@ class TorchExecutor:
             warnings=_told(warning),
         )
 
-    @torch.inference_mode()
     def init(self, request: Init, report: ProgressReporter) -> Loaded:
-        opened, (device, warning), type_name = _open(request, report)
+        return self.load(self.prepare(request, report), report)
+
+    @torch.inference_mode()
+    def prepare(self, request: Init, report: ProgressReporter) -> Prepared:
+        """All that can be known before anything is loaded."""
+        opened, placement, dtype = _open(request, report, self._ranks)
+        description = opened.describe(DTYPES[dtype])
+        image_count = _affordable_images(request, description, DTYPES[dtype], placement.device, self._ranks)
+        return Prepared(opened, description, placement, dtype, image_count, request.cuda_graphs)
+
+    @torch.inference_mode()
+    def load(self, prepared: Prepared, report: ProgressReporter) -> Loaded:
+        opened, description, (device, warning), type_name, image_count, wants_graphs = prepared
         dtype = DTYPES[type_name]
-        description = opened.describe(dtype)
-        image_count = _affordable_images(request, description, dtype, device)
         with naming_memory("the weights", device):
             family = opened.load(dtype=dtype, device=device, report=report)
         cache_row_count = image_count * description.branch_count
         self.adopt(family, description, dtype, device, cache_row_count)
         warnings = _told(warning)
-        if request.cuda_graphs and device.type == "cuda":
+        if wants_graphs and device.type == "cuda" and self._ranks.count == 1:
             self.use_graphs_(partial(CudaCapture, device))
-        elif request.cuda_graphs:
-            warnings = (
-                *warnings,
-                f"cudaGraphs does nothing here: the model runs on {device}, which has no such graphs.",
-            )
+        elif wants_graphs:
+            why = f"runs on {device}, which has no such graphs" if self._ranks.count == 1 else "is split over devices"
+            warnings = (*warnings, f"cudaGraphs does nothing here: the model {why}.")
         return Loaded(
             card=description.card,
             device=describe_device(device),
@@ -150,6 +172,12 @@ class TorchExecutor:
             return self._making_room(lambda: self._forward(feeds))
 
     def _forward(self, feeds: Sequence[SequenceFeed]) -> ForwardResult:
+        result = read_back(*self._compute(feeds))
+        warnings = () if self._graphs is None else self._graphs.take_warnings_()
+        return replace(result, warnings=warnings) if warnings else result
+
+    def _compute(self, feeds: Sequence[SequenceFeed]) -> tuple[Step, Tensor]:
+        """All of a forward but its read-back."""
         graphs, shape = self._graphs, shape_of(feeds, self._held)
         bucket = None if graphs is None or feeds_prompt(feeds, self._held) else graphs.bucket_of(shape)
 
@@ -166,9 +194,7 @@ class TorchExecutor:
             step = lay_out(bucket)
             replayed = graphs.replay(step.inputs)
             step, hidden = (step, replayed) if replayed is not None else graphs.first_use(step, run_plainly)
-        result = read_back(step, self._choose(step, hidden))
-        warnings = () if graphs is None else graphs.take_warnings_()
-        return replace(result, warnings=warnings) if warnings else result
+        return step, self._choose(step, hidden)
 
     def _choose(self, step: Step, hidden: Tensor) -> Tensor:
         """hidden: [B, Q, dim], of the step's layers; the result is for `read_back`."""
@@ -224,6 +250,8 @@ class TorchExecutor:
             layers, heads = description.kv_shape.layer_count, description.head_count
             profile = AttentionProfile(grid, layers, heads, self._device)
             self._family.transform(embeddings, positions[None], ProfileAttention(branch.padding, profile.add_))
+            if self._ranks.count > 1:
+                profile.join_heads_(self._ranks)
             return profile.arrays()
 
     def use_graphs_(self, make_capture: Callable[[], Capture]) -> None:
@@ -248,9 +276,12 @@ class TorchExecutor:
     def stats(self) -> Stats:
         return Stats(torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None)
 
+    def close(self) -> None:
+        return
 
-def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedModel, Placement, TypeName]:
-    """The checkpoint of a request, and where and in which number type it will run."""
+
+def _open(request: Init | Describe, report: ProgressReporter, ranks: Ranks) -> tuple[OpenedModel, Placement, TypeName]:
+    """This rank's share of the checkpoint of a request, and where and in which number type it will run."""
     placement = resolve_device(request.device)
     model: ModelReference = request.model
     paths = resolve_model(model, companions_of(model.weights), report)
@@ -264,6 +295,8 @@ def _open(request: Init | Describe, report: ProgressReporter) -> tuple[OpenedMod
     if request.weights == "int8":
         store_as_int8_(opened.transformer.module.decoder)
     opened = replace(opened, kv_cache=request.kv_cache)
+    if ranks.count > 1:
+        opened = opened.split(ranks)
     return opened, placement, resolve_dtype(request.dtype, placement.device, opened.fits_float16)
 
 
@@ -271,7 +304,9 @@ def _told(warning: str | None) -> tuple[str, ...]:
     return () if warning is None else (warning,)
 
 
-def _affordable_images(request: Init, description: Description, dtype: torch.dtype, device: torch.device) -> int:
+def _affordable_images(
+    request: Init, description: Description, dtype: torch.dtype, device: torch.device, ranks: Ranks
+) -> int:
     """Images whose K/V cache will fit beside the weights. Raises `out-of-memory` before anything is loaded."""
     weight_bytes = sum(description.weight_bytes.values())
     image_bytes = description.branch_count * _cache_row_bytes(description, dtype, device)
@@ -279,12 +314,13 @@ def _affordable_images(request: Init, description: Description, dtype: torch.dty
     free_bytes = free_memory(device)
     if request.fewer_images and free_bytes is not None:
         if device.type == "cpu":
-            free_bytes //= workers_here(os.environ)  # they look at the same memory at the same time
+            # They look at the same memory at the same time.
+            free_bytes //= workers_here(os.environ)
         image_count = min(image_count, max(1, (free_bytes - weight_bytes) // image_bytes))
     check_memory(
         f"{description.card.name} in {str(dtype).removeprefix('torch.')} ({weight_bytes / 2**30:.2f} GiB of weights) "
         f"with a K/V cache for {image_count} images of {image_bytes / 2**30:.2f} GiB each",
-        weight_bytes + image_count * image_bytes,
+        (weight_bytes + image_count * image_bytes) * (ranks.count if device.type == "cpu" else 1),
         device,
     )
     return image_count

@@ -8,13 +8,20 @@ layout, comes near it.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zipar_worker.checkpoints.share import Share, take_share_
 from zipar_worker.execute.int8 import round_to_int8
+from zipar_worker.execute.ranks import ALONE, Ranks
+
+Split: TypeAlias = Literal["outputs", "joined outputs", "inputs"]
+"""What of a product each of several ranks computes: its share of the outputs, all of them once those of the ranks are
+joined, or a summand of all outputs from its share of the inputs.
+"""
 
 # oneDNN chooses the layout for an expected number of rows; the layout for 8 serves 1 to 200 equally well.
 _EXPECTED_ROWS = 8
@@ -34,29 +41,63 @@ class Linear(nn.Module):
     scales: nn.Parameter | None
     """float32 [out_features], of a weight that is stored as int8: what each of its rows is to be multiplied by."""
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False, split: Split | None = None) -> None:
+        """split: None where each rank computes everything."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
         self.scales = None
+        self.part_sizes: tuple[int, ...] = (out_features,)
+        self.split = split
+        self.ranks = ALONE
         self.becomes_int8 = False
         """Whether `pack_` rounds the weight to int8."""
+        self._largest: Tensor | None = None
         self._layout: Literal["plain", "transposed", "packed", "int8"] = "plain"
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [..., in_features] -> [..., out_features]"""
+        """x: [..., in_features] -> [..., out_features]; of split inputs or outputs this rank's share."""
+        if self.ranks is ALONE:
+            return self._multiply(x, self.bias)
+        if self.split == "inputs":
+            product = self.ranks.sum_(self._multiply(x, None))
+            return product if self.bias is None else product + self.bias
+        product = self._multiply(x, self.bias)
+        return self.ranks.join(product) if self.split == "joined outputs" else product
+
+    def split_(self, ranks: Ranks) -> None:
+        """Leaves this rank its share, before weights are loaded. Joined outputs without equal shares stay whole."""
+        out_features, in_features = self.weight.shape
+        if self.split is None or (self.split == "joined outputs" and out_features % ranks.count):
+            return
+        self.ranks = ranks
+        if self.split == "inputs":
+            take_share_(self, {"weight": Share(1, (in_features,), ranks.rank, ranks.count)})
+            return
+        share = Share(0, self.part_sizes, ranks.rank, ranks.count)
+        take_share_(self, {"weight": share} if self.bias is None else {"weight": share, "bias": share})
+
+    def see_whole_(self, weight: Tensor, dtype: torch.dtype) -> None:
+        """weight: the whole of which this rank's share is about to be taken, to run in this number type.
+
+        Ranks that split the inputs so agree on a scale for each row: their int8 weights are those of one process.
+        """
+        if self.becomes_int8 and self.split == "inputs":
+            self._largest = weight.abs().amax(dim=1).to(dtype)
+
+    def _multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
         match self._layout:
             case "packed":
-                return _multiply_packed(x, self.weight, self.bias)
+                return _multiply_packed(x, self.weight, bias)
             case "transposed":
                 product = x @ self.weight
-                return product if self.bias is None else product + self.bias
+                return product if bias is None else product + bias
             case "plain":
-                return functional.linear(x, self.weight, self.bias)
+                return functional.linear(x, self.weight, bias)
             case "int8":
                 assert self.scales is not None
                 product = (_multiply_int8(x, self.weight) * self.scales).to(x.dtype)
-                return product if self.bias is None else product + self.bias
+                return product if bias is None else product + bias
 
     def stored_bytes(self, dtype: torch.dtype) -> int:
         """Of the weight and what belongs to it, once packed, where the model runs in this number type."""
@@ -69,7 +110,8 @@ class Linear(nn.Module):
         if self._layout != "plain":
             return
         if self.becomes_int8:
-            weight, scales = round_to_int8(self.weight)
+            largest = None if self._largest is None else self._largest.to(self.weight.device)
+            weight, scales = round_to_int8(self.weight, largest=largest)
             self._layout = "int8"
             self.weight = nn.Parameter(weight, requires_grad=False)
             self.scales = nn.Parameter(scales, requires_grad=False)
@@ -85,8 +127,10 @@ class Linear(nn.Module):
 class MergedLinear(Linear):
     """Several products of one input as a single one. part_sizes: the rows of each, in the order of the weight's."""
 
-    def __init__(self, in_features: int, part_sizes: tuple[int, ...], *, bias: bool = False) -> None:
-        super().__init__(in_features, sum(part_sizes), bias=bias)
+    def __init__(
+        self, in_features: int, part_sizes: tuple[int, ...], *, bias: bool = False, split: Split | None = None
+    ) -> None:
+        super().__init__(in_features, sum(part_sizes), bias=bias, split=split)
         self.part_sizes = part_sizes
 
 
@@ -95,6 +139,12 @@ def pack_linears_(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, Linear):
             part.pack_()
+
+
+def show_linear_(part: nn.Module, whole: Tensor, dtype: torch.dtype) -> None:
+    """A `see_whole` of `load_module_`."""
+    if isinstance(part, Linear):
+        part.see_whole_(whole, dtype)
 
 
 def store_as_int8_(module: nn.Module) -> None:

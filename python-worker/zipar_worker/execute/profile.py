@@ -17,6 +17,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from zipar_worker.execute.ranks import Ranks
 from zipar_worker.wire.arrays import Array, view_as
 
 BLOCK_WEIGHTS = 1 << 24
@@ -95,6 +96,15 @@ class AttentionProfile:
         if column == 0:
             self._row_start[row - 1, block.layer] = on_cells[:, -columns:]
             self._row_start_total[row - 1, block.layer] = total
+
+    def join_heads_(self, ranks: Ranks) -> None:
+        """Each rank of a split model has added what its own heads attend to: from now on each has that of all."""
+
+        def join(sums: Tensor, heads_dim: int) -> Tensor:
+            return ranks.join(sums.movedim(heads_dim, -1)).movedim(-1, heads_dim)
+
+        self._mass, self._other = join(self._mass, 1), join(self._other, 1)
+        self._row_start, self._row_start_total = join(self._row_start, 2), join(self._row_start_total, 2)
 
     def arrays(self) -> tuple[Array, ...]:
         """What `profile-done` carries; `mass` and `otherMass` are means over the queries."""

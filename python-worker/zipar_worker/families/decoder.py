@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipar_worker.checkpoints.key_map import Rules
+from zipar_worker.checkpoints.share import Share, take_share_
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.kv_cache import KvShape
 from zipar_worker.execute.linear import Linear, MergedLinear
+from zipar_worker.execute.ranks import Ranks
 
 Rotation: TypeAlias = Callable[[Tensor], Tensor]
 """Rotates heads [B, Q, heads, head_dim] by the positions of a step's queries."""
@@ -111,9 +113,9 @@ class SelfAttention(nn.Module):
         self.head_dim = config.head_dim
         self.head_counts = (config.head_count, config.kv_head_count)
         sizes = tuple(count * config.head_dim for count in (*self.head_counts, config.kv_head_count))
-        self.qkv_proj = MergedLinear(config.dim, sizes, bias=config.has_qkv_bias)
+        self.qkv_proj = MergedLinear(config.dim, sizes, bias=config.has_qkv_bias, split="outputs")
         self.qk_norm = HeadNorm(config, self.head_counts) if config.head_norm is not None else nn.Identity()
-        self.o_proj = Linear(config.head_count * config.head_dim, config.dim)
+        self.o_proj = Linear(config.head_count * config.head_dim, config.dim, split="inputs")
 
     def forward(self, x: Tensor, rotate: Rotation, attention: Attention) -> Tensor:
         heads: Tensor = self.qkv_proj(x).view(*x.shape[:2], -1, self.head_dim)  # those of queries, of keys, of values
@@ -123,14 +125,19 @@ class SelfAttention(nn.Module):
         result: Tensor = self.o_proj(attention(self.layer, queries, keys, values).flatten(2))
         return result
 
+    def split_(self, ranks: Ranks) -> None:
+        """Leaves this rank its heads; its parts split themselves."""
+        query_count, kv_count = self.head_counts
+        self.head_counts = (query_count // ranks.count, kv_count // ranks.count)
+
 
 class FeedForward(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.approximates = config.gate == "gelu-tanh"
         width = config.feed_forward_width
-        self.gate_up_proj = MergedLinear(config.dim, (width, width))
-        self.down_proj = Linear(width, config.dim)
+        self.gate_up_proj = MergedLinear(config.dim, (width, width), split="outputs")
+        self.down_proj = Linear(width, config.dim, split="inputs")
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
@@ -179,6 +186,10 @@ class HeadNorm(nn.Module):
         if self.bias is None:
             return functional.rms_norm(heads, heads.shape[-1:], eps=self.epsilon) * self.weight
         return functional.layer_norm(heads, heads.shape[-1:], eps=_LAYER_NORM_EPSILON) * self.weight + self.bias
+
+    def split_(self, ranks: Ranks) -> None:
+        share = Share(0, self.part_sizes, ranks.rank, ranks.count)
+        take_share_(self, {"weight": share} if self.bias is None else {"weight": share, "bias": share})
 
 
 class Rotary(nn.Module):

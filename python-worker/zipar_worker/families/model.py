@@ -15,7 +15,8 @@ from zipar_worker.checkpoints.weights import NO_RULES, Adapt, Checkpoint, as_sto
 from zipar_worker.errors import WorkerError, harmless
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.contract import ProgressReporter
-from zipar_worker.execute.linear import pack_linears_, stored_bytes
+from zipar_worker.execute.linear import pack_linears_, show_linear_, stored_bytes
+from zipar_worker.execute.ranks import ALONE, Ranks
 from zipar_worker.families.description import BRANCHES, Description, Prompt
 from zipar_worker.families.prompts import PromptEncoder
 from zipar_worker.families.transformer import Transformer
@@ -58,6 +59,7 @@ class Stored(Generic[Module]):
             report=lambda completed, total: report(f"load the {name}", completed, total, "bytes"),
             keys=self.keys,
             adapt=self.adapt,
+            see_whole=show_linear_,
             after_tensor=pack_linears_,
         )
 
@@ -89,8 +91,16 @@ class OpenedModel:
     they do not.
     """
 
+    ranks: Ranks = ALONE
+    """The processes that it is split over. The first one has what is not split: image tokenizer and text encoder."""
+
+    def split(self, ranks: Ranks) -> OpenedModel:
+        """This rank's share. Raises `device` where there are no equal shares."""
+        self.transformer.module.split_(ranks)
+        return replace(self, ranks=ranks, image_tokenizer=self.image_tokenizer if ranks.rank == 0 else None)
+
     def describe(self, dtype: torch.dtype) -> Description:
-        """For weights of this number type."""
+        """For weights of this number type. Bytes and heads are this rank's, the card is the whole model's."""
         config = self.transformer.module.decoder.config
         kv_shape = replace(config.kv_shape, is_int8=self.kv_cache == "int8")
         decoder = self.image_tokenizer.module if self.image_tokenizer is not None else None
@@ -98,7 +108,7 @@ class OpenedModel:
         weight_bytes = {
             "transformer": stored_bytes(self.transformer.module, dtype),
             "image tokenizer": parameter_count(decoder) * torch.float32.itemsize if decoder is not None else 0,
-            "text encoder": self.prompts.weight_bytes(dtype),
+            "text encoder": self.prompts.weight_bytes(dtype) if self.ranks.rank == 0 else 0,
         }
         card = ModelCard(
             family=self.family,
@@ -115,8 +125,8 @@ class OpenedModel:
         )
         return Description(
             card=card,
-            kv_shape=kv_shape,
-            head_count=config.head_count,
+            kv_shape=replace(kv_shape, head_count=config.kv_head_count // self.ranks.count),
+            head_count=config.head_count // self.ranks.count,
             slot_count=self.prompt_slots + max(grid_slots(grid, self.row_end) for grid in self.grids),
             weight_bytes={part: count for part, count in weight_bytes.items() if count > 0},
         )
@@ -129,7 +139,8 @@ class OpenedModel:
             # Always float32, as in the official codes: it runs once per image.
             self.image_tokenizer.load_("image tokenizer", dtype=torch.float32, device=device, report=report)
             decoder = self.image_tokenizer.module.eval()
-        self.prompts.load_(dtype=dtype, device=device, report=report)
+        if self.ranks.rank == 0:
+            self.prompts.load_(dtype=dtype, device=device, report=report)
         return LoadedModel(self.describe(dtype).card, self.transformer.module.eval(), self.prompts, decoder)
 
 

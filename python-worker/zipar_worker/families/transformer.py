@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import gcd
 from typing import cast
 
 import torch
@@ -11,9 +12,19 @@ from torch import Tensor, nn
 
 from zipar_worker.checkpoints.key_map import Rules
 from zipar_worker.checkpoints.weights import Adapt
+from zipar_worker.errors import WorkerError
 from zipar_worker.execute.attention import Attention
 from zipar_worker.execute.linear import Linear
-from zipar_worker.families.decoder import LLAMA_KEYS, Decoder, DecoderConfig, Rotary, repeat_head_norms
+from zipar_worker.execute.ranks import Ranks
+from zipar_worker.families.decoder import (
+    LLAMA_KEYS,
+    Decoder,
+    DecoderConfig,
+    HeadNorm,
+    Rotary,
+    SelfAttention,
+    repeat_head_norms,
+)
 
 LLAMA_MODEL_KEYS: Rules = (
     (r"^embedding\.", "model.embed_tokens."),
@@ -44,9 +55,34 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden: [N, dim] -> raw logits of the codes alone: [N, V]"""
 
+    def split_(self, ranks: Ranks) -> None:
+        """Leaves this rank its share, before weights are loaded. Raises `device` where there are no equal shares."""
+        config = self.decoder.config
+        for what, count in (
+            ("attention heads", config.head_count),
+            ("heads of K and V", config.kv_head_count),
+            ("numbers in its feed-forward layers", config.feed_forward_width),
+        ):
+            if count % ranks.count:
+                raise WorkerError(
+                    "device",
+                    f"This model cannot be split over {ranks.count} devices: it has {count} {what}, which must be "
+                    f"divisible by the number of devices. Give {_fitting(config, ranks.count)}.",
+                )
+        for part in self.modules():
+            if isinstance(part, Linear | SelfAttention | HeadNorm):
+                part.split_(ranks)
+
     @property
     def device(self) -> torch.device:
         return cast(Tensor, self.decoder.norm.weight).device
+
+
+def _fitting(config: DecoderConfig, most: int) -> str:
+    """The numbers of devices up to `most` that a model can be split over."""
+    sizes = gcd(config.head_count, config.kv_head_count, config.feed_forward_width)
+    counts = [count for count in range(1, most) if sizes % count == 0]
+    return f"{' or '.join(map(str, counts))} of them"
 
 
 class TokenTransformer(Transformer):
@@ -72,7 +108,7 @@ class TokenTransformer(Transformer):
         self.embedding_scale = embedding_scale
         self.embedding = nn.Embedding(vocabulary_size, config.dim)
         self.decoder = Decoder(config)
-        self.head = Linear(config.dim, len(code_ids))
+        self.head = Linear(config.dim, len(code_ids), split="joined outputs")
         self.rotary = Rotary(config.head_dim, rotary_base, is_interleaved=has_interleaved_heads)
         ids = torch.tensor([*code_ids, *([] if row_end_id is None else [row_end_id])], device="cpu")
         self.register_buffer("code_ids", ids, persistent=False)

@@ -23,6 +23,9 @@ CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _WORKER_COUNT = "ZIPAR_WORKER_COUNT"
 """The variable in which the SDK says how many workers of an engine share this machine."""
 
+_RANK_COUNT = "ZIPAR_RANK_COUNT"
+"""The variable in which a worker says over how many processes its model is split."""
+
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that say how a thread without work waits, in several implementations of OpenMP."""
 
@@ -60,8 +63,14 @@ def settle_threads_(variables: MutableMapping[str, str]) -> ThreadCount:
 
 
 def workers_here(variables: Mapping[str, str]) -> int:
-    """Workers of one engine that share this machine."""
-    return whole_number(variables.get(_WORKER_COUNT)) or 1
+    """Workers of one engine that share this machine, each process of one that has several counted by itself."""
+    workers, ranks = (whole_number(variables.get(name)) or 1 for name in (_WORKER_COUNT, _RANK_COUNT))
+    return workers * ranks
+
+
+def share_out_(variables: MutableMapping[str, str], rank_count: int) -> None:
+    """For this process and those that it starts: its worker is so many of them."""
+    variables[_RANK_COUNT] = str(rank_count)
 
 
 def thread_count(processors: Processors, worker_count: int = 1) -> ThreadCount:

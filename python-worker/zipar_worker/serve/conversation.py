@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from zipar_worker import __version__
-from zipar_worker.execute.contract import Executor, ProgressReporter
+from zipar_worker.execute.contract import MakeExecutor, ProgressReporter
 from zipar_worker.execute.progress_count import advance_, progress_count
-from zipar_worker.serve.failures import describe_failure
+from zipar_worker.serve.failures import EXIT_FATAL, describe_failure
 from zipar_worker.serve.heartbeat import Heartbeat
 from zipar_worker.serve.leave import Leave
 from zipar_worker.serve.operations import Answer, Arrays, Operation, Operations
@@ -39,8 +39,6 @@ from zipar_worker.wire.protocol import (
 EXIT_DONE = 0
 EXIT_NOBODY = 69
 """`EX_UNAVAILABLE` of sysexits.h: nobody answered the hello."""
-EXIT_FATAL = 70
-"""`EX_SOFTWARE` of sysexits.h."""
 EXIT_AGAIN = 75
 """`EX_TEMPFAIL` of sysexits.h: turned away, but another hello may be welcome."""
 EXIT_REFUSED = 77
@@ -60,7 +58,7 @@ class Server:
 
     def __init__(
         self,
-        make_executor: Callable[[], Executor],
+        make_executor: MakeExecutor,
         *,
         device: str = "auto",
         note: Callable[[str], None] = lambda _: None,

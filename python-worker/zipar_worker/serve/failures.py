@@ -6,8 +6,11 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from zipar_worker.errors import WorkerError
+from zipar_worker.errors import FatalWorkerError, WorkerError
 from zipar_worker.wire.protocol import ErrorBody
+
+EXIT_FATAL = 70
+"""`EX_SOFTWARE` of sysexits.h."""
 
 _FATAL_TEXTS = ("device-side assert", "CUDA error", "CUBLAS_STATUS", "cuDNN error")
 """After these the CUDA context of the process is lost; only a new process helps."""
@@ -28,7 +31,7 @@ def describe_failure(error: BaseException) -> Failure:
         body = ErrorBody(code=error.code, message=error.message, details=error.details)
         if cause is not None:
             body = ErrorBody(code=error.code, message=error.message, details=error.details, traceback=_traceback(cause))
-        return Failure(body, fatal=cause is not None and _is_fatal(cause))
+        return Failure(body, fatal=isinstance(error, FatalWorkerError) or (cause is not None and _is_fatal(cause)))
     if _is_out_of_memory(error):
         body = ErrorBody(code="out-of-memory", message=f"out of memory: {error}", traceback=_traceback(error))
         return Failure(body, fatal=False)

@@ -13,7 +13,7 @@ import msgspec
 
 from zipar_worker.checkpoints.sources import describe_source
 from zipar_worker.errors import WorkerError
-from zipar_worker.execute.contract import Executor, ForwardResult, Loaded, ProgressReporter
+from zipar_worker.execute.contract import Executor, ForwardResult, Loaded, MakeExecutor, ProgressReporter
 from zipar_worker.serve.check_forward import check_forward
 from zipar_worker.serve.resident_memory import resident_bytes
 from zipar_worker.serve.sequences import SequenceRegistry
@@ -77,7 +77,7 @@ class Session(NamedTuple):
 class Operations:
     """Executes checked requests. Owns the loaded model, which outlives a session."""
 
-    def __init__(self, make_executor: Callable[[], Executor], device: str, note: Callable[[str], None]) -> None:
+    def __init__(self, make_executor: MakeExecutor, device: str, note: Callable[[str], None]) -> None:
         """See `Server`."""
         self.make_executor = make_executor
         self.device = device
@@ -119,6 +119,12 @@ class Operations:
             executor.release(registry.release_(list(registry.held)))
         self.session = None
 
+    def close(self) -> None:
+        """The model is gone, with all that it was spread over."""
+        if self.kept is not None:
+            self.kept.executor.close()
+        self.kept = None
+
     def init(self, request: Init, report: ProgressReporter) -> Answer:
         if request.protocol_version != PROTOCOL_VERSION:
             raise unsupported_version(request.protocol_version)
@@ -144,11 +150,11 @@ class Operations:
 
     def load(self, request: Init, asked: Init, report: ProgressReporter) -> KeptModel:
         placed = self.place(request)
-        self.kept = None
+        self.close()
         gc.collect()  # the memory of an earlier model is free before that of the next is counted
         self.note(f"loading {describe_source(request.model.weights)}")
         # A failed load may leave half a model behind, so a second attempt starts from a new executor.
-        executor = self.make_executor()
+        executor = self.make_executor(placed)
         loaded = executor.init(placed, report)
         self.kept = KeptModel(asked, executor, loaded)
         return self.kept
@@ -166,7 +172,8 @@ class Operations:
         )
 
     def describe(self, request: Describe, report: ProgressReporter) -> Answer:
-        description = self.make_executor().describe(self.place(request), report)
+        placed = self.place(request)
+        description = self.make_executor(placed).describe(placed, report)
         described = partial(
             Described,
             card=description.card,
@@ -236,13 +243,14 @@ class Operations:
 
     def report_stats(self) -> Answer:
         executor, registry = self.opened()
+        stats = executor.stats()
         report = partial(
             StatsReport,
             forward_count=self.forward_count,
             forward_ms=self.forward_seconds * 1000,
             sequence_count=len(registry.held),
-            resident_bytes=resident_bytes(),
-            device_bytes=executor.stats().device_bytes,
+            resident_bytes=resident_bytes(stats.followers),
+            device_bytes=stats.device_bytes,
         )
         return Answer(report)
 

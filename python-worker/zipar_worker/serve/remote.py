@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zipar_worker.execute.contract import Executor
+from zipar_worker.execute.contract import MakeExecutor
 from zipar_worker.serve.conversation import EXIT_AGAIN, EXIT_DONE, EXIT_NOBODY, Server
 from zipar_worker.serve.leave import Leave
 from zipar_worker.serve.parent_watch import Credentials
@@ -55,12 +55,13 @@ def resolve_engine(endpoint: str, secrets: Secrets, *, insecure_plaintext: bool,
 def check_device(name: str) -> None:
     """Raises `ValueError` for what is no device that a model can be on."""
     if re.match(DEVICE_PATTERN, name) is None:
-        raise ValueError(f"expected the device auto, cpu, cuda or cuda:N, received {name!r}")
+        expected = "auto, cpu, cuda, cuda:N, or several for one model, such as cuda:0+cuda:1"
+        raise ValueError(f"expected the device {expected}; received {name!r}")
 
 
 def serve_engine(
     engine: Engine,
-    make_executor: Callable[[], Executor],
+    make_executor: MakeExecutor,
     device: str,
     leave: Leave,
     make_server: Callable[..., Server] = Server,

@@ -174,6 +174,9 @@ class StubExecutor:
     def stats(self) -> Stats:
         return Stats(device_bytes=None)
 
+    def close(self) -> None:
+        return
+
     def _forward_sequence_(self, feed: SequenceFeed, draws: _Draws) -> None:
         """Writes the queries of one sequence, then answers those that want something into `draws`."""
         settings = feed.settings

@@ -114,7 +114,7 @@ class ModelReference(Record, frozen=True, kw_only=True):
     """Which of several sets of weights in a file is meant, e.g. "ema"."""
 
 
-DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)\Z"
+DEVICE_PATTERN = r"^(auto|cpu(\+cpu){0,15}|cuda|cuda:[0-9]+(\+cuda:[0-9]+){0,15})\Z"
 
 
 class LoadHeader(RequestHeader, frozen=True, kw_only=True):

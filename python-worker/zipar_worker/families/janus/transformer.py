@@ -24,7 +24,7 @@ class JanusTransformer(Transformer):
         self.rotary = Rotary(language.decoder.head_dim, language.rope_theta)
         self.gen_embed = nn.Embedding(config.code_count, config.code_dim)
         self.gen_aligner = Perceptron(config.aligner_widths)
-        self.gen_head = Perceptron(config.head_widths)
+        self.gen_head = Perceptron(config.head_widths, last_split="joined outputs")
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """ids: int64 [...], of the text vocabulary, on any device -> [..., dim]"""

@@ -98,7 +98,7 @@ class LlamaGenTransformer(Transformer):
         )
         self.embedding = nn.Embedding(config.vocabulary_size, config.dim)
         self.decoder = Decoder(config.decoder)
-        self.head = Linear(config.dim, config.vocabulary_size)
+        self.head = Linear(config.dim, config.vocabulary_size, split="joined outputs")
         self.rotary = SlotRotary(config)
 
     def embed(self, tokens: Tensor) -> Tensor:

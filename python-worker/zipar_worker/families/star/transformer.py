@@ -31,7 +31,7 @@ class StarTransformer(Transformer):
         self.rotary = Rotary(config.head_dim, rotary_base)
         self.codebook = nn.Embedding(code_count, adapter_widths[0])
         self.adapter = Perceptron(adapter_widths)
-        self.head = Linear(config.dim, code_count, bias=True)
+        self.head = Linear(config.dim, code_count, bias=True, split="joined outputs")
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """ids: int64 [...], of the text vocabulary, on any device -> [..., dim]"""
