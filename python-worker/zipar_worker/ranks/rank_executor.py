@@ -25,7 +25,7 @@ class RankExecutor(TorchExecutor):
     def share_embeddings(self, shape: Sequence[int], embeddings: Tensor | None) -> Tensor:
         """Those of a prompt, from the first rank to all others, where `embeddings` is None."""
         if embeddings is None:
-            embeddings = torch.empty(*shape, dtype=self._cache.keys[0].dtype, device=self._device)
+            embeddings = torch.empty(*shape, dtype=self._cache.dtype, device=self._device)
         return self._ranks.from_first(embeddings.contiguous())
 
     def hold(self, sequence: int, prompt: Prompt, cache_rows: tuple[int, ...]) -> None:
