@@ -42,6 +42,7 @@ CHECKPOINTS = {
     "liquid": "liquid --seed 3",
     "lumina-mgpt-2": "lumina-mgpt-2 --seed 3",
     "star": "star --seed 3",
+    "simplear": "simplear --seed 3",
 }
 
 

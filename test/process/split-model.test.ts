@@ -27,6 +27,7 @@ const SIZES: Partial<Record<Checkpoint, EngineOptions["size"]>> = {
   "lumina-mgpt": { width: 128, height: 128 },
   "lumina-mgpt-2": { width: 64, height: 64 },
   star: { width: 96, height: 96 },
+  simplear: { width: 96, height: 96 },
   "emu3-5": { width: 128, height: 96 },
 };
 
@@ -60,6 +61,7 @@ describe.runIf(process.platform === "linux")("a model that is split over two pro
     ["Liquid", "liquid", {}],
     ["Anole", "anole-hf", {}],
     ["STAR", "star", {}],
+    ["SimpleAR", "simplear", {}],
   ] as const)("makes the pictures of one process: %s", async (_, name, more) => {
     const [whole, split] = await Promise.all([
       createEngine({ ...optionsOf(name, "cpu"), ...more }),
