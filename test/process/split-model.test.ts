@@ -53,7 +53,7 @@ describe.runIf(process.platform === "linux")("a model that is split over two pro
     ["LlamaGen, with fewer heads of K and V", "4x5", {}],
     ["LlamaGen, text to image", "captions", {}],
     ["Emu3", "emu3-hf", {}],
-    ["Emu3, weights in int8", "emu3-original", { weights: "int8" }],
+    ["Emu3, weights and K/V in int8", "emu3-original", { weights: "int8", kvCache: "int8" }],
     ["Emu3.5", "emu3-5", {}],
     ["Lumina-mGPT", "lumina-mgpt", {}],
     ["Lumina-mGPT 2.0", "lumina-mgpt-2", {}],
