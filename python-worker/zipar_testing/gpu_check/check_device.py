@@ -98,9 +98,22 @@ def _measure_model(
     course.run(f"{architecture.name}: random weights", built, needs_seconds=sizes.model_seconds)
     measures: dict[str, Callable[[TimedModel, Section], None]] = {
         "forwards": lambda model, section: measure_forwards(
-            course, section, model, rows=sizes.rows, count=sizes.count, bytes_per_second=bytes_per_second
+            course,
+            section,
+            model,
+            rows=sizes.rows,
+            count=sizes.count,
+            times_graphs=sizes.times_graphs,
+            bytes_per_second=bytes_per_second,
         ),
-        "images": lambda model, section: measure_images(course, section, model, sizes.windows, sizes.image_seconds),
+        "images": lambda model, section: measure_images(
+            course,
+            section,
+            model,
+            sizes.windows,
+            times_graphs=sizes.times_graphs,
+            seconds_each=sizes.image_seconds,
+        ),
         "attention": lambda model, section: measure_attention(
             section, model, rows=sizes.attention_rows, count=sizes.count
         ),

@@ -38,6 +38,7 @@ def measure_forwards(
     *,
     rows: Sequence[int],
     count: int,
+    times_graphs: bool,
     bytes_per_second: float | None,
 ) -> None:
     """count: of timed runs; bytes_per_second: of a copy on the device."""
@@ -59,7 +60,7 @@ def measure_forwards(
         run = model.forward(queries, [(0, half)])
         timing = time_run(run, model.device, warm_ups=min(3, count), count=count)
         work = count_work(run, model.device)
-        graph = _time_graph(run, section, model, count)
+        graph = _time_graph(run, section, model, count) if times_graphs else None
         row |= {
             "wall ms": timing.wall,
             "device ms": timing.device,

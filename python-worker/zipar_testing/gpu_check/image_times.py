@@ -27,7 +27,13 @@ _LEAST_SAMPLE = 8
 
 
 def measure_images(
-    course: Course, section: Section, model: TimedModel, windows: Sequence[int], seconds_each: float
+    course: Course,
+    section: Section,
+    model: TimedModel,
+    windows: Sequence[int],
+    *,
+    times_graphs: bool,
+    seconds_each: float,
 ) -> None:
     """seconds_each: after which only a sample of an image's forwards is run, half of it with graphs."""
     section.verdict = "measured"
@@ -36,7 +42,7 @@ def measure_images(
         probes = _forward_times(model, forwards, _LEAST_SAMPLE)
         seconds = max(0.0, min(seconds_each, course.seconds_left - 5))
         affordable = int(seconds * 1000 / (sum(probes) / len(probes)) / 2)
-        for has_graphs in (False, True):
+        for has_graphs in (False, True) if times_graphs else (False,):
             with by_graphs(model.served.executor, model.device) if has_graphs else nullcontext():
                 times = _forward_times(model, forwards, max(_LEAST_SAMPLE, affordable))
             mean = sum(times) / len(times)

@@ -16,6 +16,7 @@ from zipar_testing.tiny.random_weights import random_state, random_tensor
 from zipar_worker.checkpoints.weights import Checkpoint, without_weights
 from zipar_worker.execute.dtypes import DTYPES
 from zipar_worker.execute.executor import TorchExecutor
+from zipar_worker.execute.linear import pack_linears_
 from zipar_worker.families.janus.transformer import JanusTransformer
 from zipar_worker.families.llamagen.prompt import CaptionPrompts, ClassPrompts
 from zipar_worker.families.llamagen.text_encoder import Caption, OpenedTextEncoder
@@ -115,6 +116,7 @@ def serve_filled(opened: OpenedModel, dtype: TypeName, device: torch.device, cac
     transformer, decoder = opened.transformer.module, opened.image_tokenizer.module
     fill_(transformer, generator, DTYPES[dtype])
     fill_(decoder, generator, torch.float32)
+    pack_linears_(transformer)
     model = LoadedModel(opened.describe(DTYPES[dtype]).card, transformer.eval(), opened.prompts, decoder.eval())
     return _adopted(opened, model, dtype, device, cache_row_count)
 

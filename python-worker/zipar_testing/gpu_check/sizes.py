@@ -32,6 +32,8 @@ class Sizes:
     windows: tuple[int, ...]
     image_seconds: float
     copied_bytes: int
+    times_graphs: bool
+    """On a CPU what stands for them shows that they are timed, and no more."""
     model_seconds: float
     """About what a model takes: with less left it is skipped."""
 
@@ -49,6 +51,7 @@ def tiny() -> Sizes:
         windows=(2,),
         image_seconds=0.1,
         copied_bytes=1 << 20,
+        times_graphs=True,
         model_seconds=0.0,
     )
 
@@ -65,6 +68,7 @@ def cpu() -> Sizes:
         windows=(4, 16),
         image_seconds=15.0,
         copied_bytes=256 << 20,
+        times_graphs=False,
         model_seconds=15.0,
     )
 
@@ -81,6 +85,7 @@ def full() -> Sizes:
         windows=(7, 90),
         image_seconds=60.0,
         copied_bytes=2 << 30,
+        times_graphs=True,
         model_seconds=15.0,
     )
 
