@@ -50,7 +50,6 @@ function nodeChecks() {
       ...bin("typescript/bin/tsc", "-p", "tsconfig.studio.json", "--noEmit"),
     },
     { name: "unit tests (Vitest)", ...bin("vitest/vitest.mjs", "run", "--project", "unit") },
-    { name: "unit tests on Node 22", ...node("scripts/test-on-node.mjs", "22") },
     { name: "unit tests on Node 24", ...node("scripts/test-on-node.mjs", "24") },
     { name: "tools (tsc)", ...bin("typescript/bin/tsc", "-p", "tsconfig.tools.json") },
     {

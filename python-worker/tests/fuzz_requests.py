@@ -43,7 +43,7 @@ class DeafServer(Server):
     """A server whose replies are kept instead of sent."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: StubExecutor(StubOptions(slot_count=9000)))
+        super().__init__(lambda _: StubExecutor(StubOptions(slot_count=9000)))
         self.credentials = Credentials(token="", epoch=EPOCH)
         self.link = Link("inproc://nobody")
         self.replies: list[Reply] = []

@@ -430,7 +430,7 @@ def test_the_probe_prints_one_object() -> None:
 
 def test_a_worker_that_dials_in_to_nobody_gives_up_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     credentials = Credentials(token="token", epoch=EPOCH)
-    server = Server(lambda: StubExecutor(StubOptions()), answer_timeout_ms=200)
+    server = Server(lambda _: StubExecutor(StubOptions()), answer_timeout_ms=200)
 
     assert server.serve(Link("tcp://127.0.0.1:9"), credentials) == EXIT_NOBODY
     assert "nobody answered at tcp://127.0.0.1:9 within 0.2 s" in capsys.readouterr().err

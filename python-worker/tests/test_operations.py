@@ -21,7 +21,7 @@ class WarningExecutor(StubExecutor):
 
 
 def test_what_a_forward_has_to_say_to_the_user_goes_with_its_answer_as_far_as_it_fits() -> None:
-    operations = Operations(lambda: WarningExecutor(StubOptions()), "auto", lambda text: None)
+    operations = Operations(lambda _: WarningExecutor(StubOptions()), "auto", lambda text: None)
 
     def perform(parts: Sequence[bytes]) -> Answer:
         decoded: Any = decode_request(parts, EPOCH)
