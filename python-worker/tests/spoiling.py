@@ -53,6 +53,16 @@ def replace_bytes(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(content))
 
 
+def flip_bits(path: Path) -> None:
+    """Of the header, where a safetensors file says what it holds."""
+    replace_bytes(path, lambda content: content[:9] + bytes([content[9] ^ 0xFF]) + content[10:])
+
+
+def cut(path: Path) -> None:
+    """Its end is missing."""
+    replace_bytes(path, lambda content: content[:-100])
+
+
 def replace_text(path: Path, change: Callable[[str], str]) -> None:
     before = path.read_text()
     after = change(before)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from executor_driver import Driver, start
-from spoiling import Spoilt, check_refused, edit, rewrite, set_fields, without
+from spoiling import Spoilt, check_refused, cut, edit, flip_bits, rewrite, set_fields, without
 from token_images import encode_request, generate_raster
 
 from zipar_testing.tiny.__main__ import main as write_tiny
@@ -169,13 +169,6 @@ def test_a_head_of_its_own_is_used_and_told(copy: Path) -> None:
     torch.testing.assert_close(transformer.logits(torch.eye(48)).T, -transformer.embedding(ids), atol=1e-6, rtol=1e-5)
 
 
-def flip_bits(path: Path) -> None:
-    """Of the header, where a safetensors file says what it holds."""
-    content = bytearray(path.read_bytes())
-    content[9] ^= 0xFF
-    path.write_bytes(content)
-
-
 UP = "model.layers.1.mlp.up_proj.weight"
 SPOILT: dict[str, Spoilt] = {
     "a missing tensor": (
@@ -209,9 +202,7 @@ SPOILT: dict[str, Spoilt] = {
         r"model-00001-of-00002\.safetensors",
     ),
     "a cut shard": (
-        lambda path: (path / "model-00001-of-00002.safetensors").write_bytes(
-            (path / "model-00001-of-00002.safetensors").read_bytes()[:-100]
-        ),
+        lambda path: cut(path / "model-00001-of-00002.safetensors"),
         r"model-00001-of-00002\.safetensors",
     ),
     "no weights": (

@@ -22,7 +22,7 @@ from executor_driver import Driver, start
 from full_size import Wavefront, check_an_image, empty_checkpoint, fake_gpu, load
 from msgspec import structs
 from safetensors.torch import save_file
-from spoiling import Spoilt, check_refused, edit, replace_bytes, rewrite, set_fields, without
+from spoiling import Spoilt, check_refused, cut, edit, flip_bits, replace_bytes, rewrite, set_fields, without
 from token_images import encode_request, generate_raster
 from torch import Tensor
 
@@ -233,13 +233,6 @@ def replace_entry(path: Path, end: str, change: Callable[[bytes], bytes]) -> Non
             archive.writestr(name, change(content) if name.endswith(end) else content)
 
 
-def flip_bits(path: Path) -> None:
-    """Of the header, where a safetensors file says what it holds."""
-    content = bytearray(path.read_bytes())
-    content[9] ^= 0xFF
-    path.write_bytes(content)
-
-
 UP = "model.layers.1.mlp.up_proj.weight"
 BIAS = "model.layers.0.self_attn.k_proj.bias"
 MIDDLE = "decoder.mid.block_1.conv1.0.conv3d.weight"
@@ -280,7 +273,7 @@ SPOILT: dict[str, Spoilt] = {
     ),
     "flipped bits": (lambda path: flip_bits(path / SHARD), r"model-00001-of-00002\.safetensors"),
     "a cut shard": (
-        lambda path: replace_bytes(path / SHARD, lambda content: content[:-100]),
+        lambda path: cut(path / SHARD),
         r"model-00001-of-00002\.safetensors",
     ),
     "no weights": (

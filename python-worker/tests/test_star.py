@@ -16,7 +16,7 @@ import torch
 from executor_driver import Driver, start
 from full_size import Wavefront, check_an_image, empty_checkpoint, fake_gpu, load
 from safetensors.torch import load_file, save_file
-from spoiling import Spoilt, check_refused, edit, set_fields, without
+from spoiling import Spoilt, check_refused, cut, edit, set_fields, without
 from test_chameleon_vq import seeded_state
 from token_images import encode_request, generate_raster
 from torch import Tensor
@@ -261,7 +261,7 @@ SPOILT: dict[str, Spoilt] = {
     ),
     "a file that is no pickle": (lambda path: (path / WEIGHTS).write_bytes(b"nothing"), r"STAR-7B\.pt"),
     "a cut file": (
-        lambda path: (path / WEIGHTS).write_bytes((path / WEIGHTS).read_bytes()[:-100]),
+        lambda path: cut(path / WEIGHTS),
         r"STAR-7B\.pt",
     ),
     "no Qwen2.5-VL": (

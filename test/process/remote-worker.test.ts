@@ -2,7 +2,7 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { execa } from "execa";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as zmq from "zeromq";
 import {
   createEngine,
@@ -15,6 +15,7 @@ import {
 import { packageRoot } from "../../src/python/location.ts";
 import { KEY_FILES, readPublicKey } from "../../src/worker/remote/key-files.ts";
 import { buildIfStale } from "../support/build.ts";
+import { closeLater } from "../support/close-later.ts";
 import { ziparErrorOf } from "../support/errors.ts";
 import { jsonPost } from "../support/json-post.ts";
 import {
@@ -38,15 +39,6 @@ const REQUEST = { classLabel: 1, window: 2, seed: 5, image: false } as const;
 const LISTEN = "tcp://127.0.0.1:0";
 /** Longer than any worker takes to come up here. */
 const PATIENCE = { waitTimeoutMs: 20_000 };
-
-const open: { close(): unknown }[] = [];
-function closeLater<Thing>(thing: Thing, close: (thing: Thing) => unknown): Thing {
-  open.push({ close: () => close(thing) });
-  return thing;
-}
-afterEach(async () => {
-  for (const { close } of open.splice(0).reverse()) await close();
-});
 
 let keys: TestKeys;
 beforeAll(() => {

@@ -174,20 +174,16 @@ def lumina(
     """With the other head norm, it has the parts of Emu3.5."""
     decoder = replace(config.decoder, head_norm=head_norm, has_output_norms=has_output_norms)
     codes = range(4, 4 + vq.codebook_size)
-    return Architecture(
-        name=name,
-        transformer=lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes, 2),
-        image_decoder=lambda: ChameleonVQDecoder(vq),
-        rows=grid[0],
-        columns=grid[1],
-        code_count=vq.codebook_size,
-        prompt_slots=max_prompt,
-        prompt_tokens=_prompt_tokens(max_prompt),
+    row_ended = _of_one_vocabulary(
+        name,
+        lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes, 2),
+        lambda: ChameleonVQDecoder(vq),
+        vq.codebook_size,
+        grid,
+        max_prompt,
         guidance_scale=4.0,
-        top_k=2000,
-        row_end="token",
-        keys=_LLAMA_KEYS,
     )
+    return replace(row_ended, top_k=2000, row_end="token")
 
 
 def anole(
@@ -230,18 +226,14 @@ def star(name: str, config: LlamaConfig, vq: LlamaGenVQConfig, grid: tuple[int, 
 def simplear(name: str, config: LlamaConfig, vq: CosmosConfig, grid: tuple[int, int], max_prompt: int) -> Architecture:
     decoder = replace(config.decoder, has_qkv_bias=True)
     codes = range(config.vocab_size - vq.code_count, config.vocab_size)
-    return Architecture(
-        name=name,
-        transformer=lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes),
-        image_decoder=lambda: CosmosDecoder(vq),
-        rows=grid[0],
-        columns=grid[1],
-        code_count=vq.code_count,
-        prompt_slots=max_prompt,
-        prompt_tokens=_prompt_tokens(max_prompt),
+    return _of_one_vocabulary(
+        name,
+        lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes),
+        lambda: CosmosDecoder(vq),
+        vq.code_count,
+        grid,
+        max_prompt,
         guidance_scale=6.0,
-        top_k=0,
-        keys=_LLAMA_KEYS,
     )
 
 
@@ -251,19 +243,14 @@ def liquid(
     decoder = replace(config.decoder, norms_add_one=True)
     codes = range(config.vocab_size - vq.codebook_size, config.vocab_size)
     scale = config.hidden_size**0.5
-    return Architecture(
-        name=name,
-        transformer=lambda: TokenTransformer(
-            decoder, config.vocab_size, config.rope_theta, codes, embedding_scale=scale
-        ),
-        image_decoder=lambda: ChameleonVQDecoder(vq),
-        rows=grid[0],
-        columns=grid[1],
-        code_count=vq.codebook_size,
-        prompt_slots=max_prompt,
-        prompt_tokens=_prompt_tokens(max_prompt),
+    return _of_one_vocabulary(
+        name,
+        lambda: TokenTransformer(decoder, config.vocab_size, config.rope_theta, codes, embedding_scale=scale),
+        lambda: ChameleonVQDecoder(vq),
+        vq.codebook_size,
+        grid,
+        max_prompt,
         guidance_scale=7.0,
-        keys=_LLAMA_KEYS,
     )
 
 
@@ -292,6 +279,31 @@ def janus(name: str, config: LlamaConfig, vq: LlamaGenVQConfig, grid: tuple[int,
         prompt_tokens=(length, length),
         guidance_scale=5.0,
         keys=NATIVE_KEYS,
+    )
+
+
+def _of_one_vocabulary(
+    name: str,
+    transformer: Callable[[], Transformer],
+    image_decoder: Callable[[], ImageDecoder],
+    code_count: int,
+    grid: tuple[int, int],
+    max_prompt: int,
+    *,
+    guidance_scale: float,
+) -> Architecture:
+    """Whose codes are tokens of the vocabulary of its text."""
+    return Architecture(
+        name=name,
+        transformer=transformer,
+        image_decoder=image_decoder,
+        rows=grid[0],
+        columns=grid[1],
+        code_count=code_count,
+        prompt_slots=max_prompt,
+        prompt_tokens=_prompt_tokens(max_prompt),
+        guidance_scale=guidance_scale,
+        keys=_LLAMA_KEYS,
     )
 
 

@@ -17,15 +17,12 @@ from tokenizers.models import BPE
 from torch import Tensor
 
 from zipar_testing.tiny.lumina_mgpt import write_image_tokenizer, write_shards
-from zipar_testing.tiny.random_weights import random_state
-from zipar_worker.checkpoints.weights import without_weights
-from zipar_worker.families.liquid.files import CONFIG_NAME, DEFAULTS, KEYS
+from zipar_testing.tiny.tied_transformer import random_tied_transformer
+from zipar_worker.families.liquid.files import CONFIG_NAME, DEFAULTS
 from zipar_worker.families.liquid.prompt import BEGIN_TEXT, PADDING, TOKENIZER_NAME
 from zipar_worker.families.llama_config import LlamaConfig
-from zipar_worker.families.transformer import TokenTransformer
 from zipar_worker.families.vq.chameleon import GROUPS, ChameleonVQConfig
 
-_LOGIT_SPREAD = 2.0
 _LAYER_SPREAD = 6.0
 """Of what layers add: where the head is the embedding, a token would else draw itself again."""
 _SPECIAL = [PADDING, "<eos>", BEGIN_TEXT, "<unk>", "<mask>", "<2mass>", "[@BOS@]", "<boi>", "<eoi>", "<unconditional>"]
@@ -137,16 +134,14 @@ def write_config(path: Path, config: LlamaConfig) -> None:
 
 def random_transformer(config: LlamaConfig, generator: torch.Generator) -> dict[str, Tensor]:
     """The tensors of an official file: the head is the embedding, norms store what is added to 1."""
-    with without_weights():
-        transformer = TokenTransformer(
-            replace(config.decoder, norms_add_one=True), config.vocab_size, config.rope_theta, range(config.vocab_size)
-        )
-    state = random_state(transformer, generator, KEYS)
-    del state["lm_head.weight"]
-    state["model.embed_tokens.weight"] *= _LOGIT_SPREAD
+    state = random_tied_transformer(
+        replace(config.decoder, norms_add_one=True),
+        config.vocab_size,
+        config.rope_theta,
+        generator,
+        layer_spread=_LAYER_SPREAD,
+    )
     for name, tensor in state.items():
         if "norm" in name:
             state[name] = tensor - 1
-        elif name.endswith(("o_proj.weight", "down_proj.weight")):
-            state[name] = tensor * _LAYER_SPREAD
     return state

@@ -20,15 +20,14 @@ from torch import Tensor, nn
 from zipar_testing.tiny.lumina_mgpt import write_shards
 from zipar_testing.tiny.random_weights import random_state, random_tensor
 from zipar_testing.tiny.star import tiny_tokenizer as qwen_tokenizer
+from zipar_testing.tiny.tied_transformer import random_tied_transformer
 from zipar_worker.checkpoints.weights import without_weights
 from zipar_worker.families.llama_config import LlamaConfig
 from zipar_worker.families.qwen_tokenizer import ADDED_NAME, MERGES_NAME, TOKENIZER_NAME, VOCABULARY_NAME
-from zipar_worker.families.simplear.files import CONFIG_NAME, DEFAULTS, KEYS
-from zipar_worker.families.transformer import TokenTransformer
+from zipar_worker.families.simplear.files import CONFIG_NAME, DEFAULTS
 from zipar_worker.families.vq.cosmos import COSMOS_KEYS, CosmosConfig, CosmosDecoder
 from zipar_worker.families.vq.cosmos_files import DIRECTORY_NAME, WEIGHTS_NAME
 
-_LOGIT_SPREAD = 2.0
 _LAYER_SPREAD = 10.0
 """Of what layers add: where the head is the embedding, a token would else draw itself again."""
 _PIXEL_SPREAD = 1 / 8
@@ -108,17 +107,13 @@ def write_config(path: Path, config: LlamaConfig) -> None:
 
 def random_transformer(config: LlamaConfig, generator: torch.Generator) -> dict[str, Tensor]:
     """The tensors of an official file: the head is the embedding."""
-    with without_weights():
-        transformer = TokenTransformer(
-            replace(config.decoder, has_qkv_bias=True), config.vocab_size, config.rope_theta, range(config.vocab_size)
-        )
-    state = random_state(transformer, generator, KEYS)
-    del state["lm_head.weight"]
-    state["model.embed_tokens.weight"] *= _LOGIT_SPREAD
-    for name, tensor in state.items():
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            state[name] = tensor * _LAYER_SPREAD
-    return state
+    return random_tied_transformer(
+        replace(config.decoder, has_qkv_bias=True),
+        config.vocab_size,
+        config.rope_theta,
+        generator,
+        layer_spread=_LAYER_SPREAD,
+    )
 
 
 def random_cosmos(config: CosmosConfig, generator: torch.Generator) -> dict[str, Tensor]:

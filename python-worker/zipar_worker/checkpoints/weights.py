@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
@@ -93,6 +94,10 @@ class Checkpoint:
         if name not in self.tensors:
             raise _lacks_keys(self, [name])
         return tuple(self.tensors[name].shape)
+
+    def counted(self, name: Callable[[int], str]) -> list[str]:
+        """The names of the numbers from 0 on, as far as the file has their tensors."""
+        return list(takewhile(self.tensors.__contains__, map(name, count())))
 
 
 def open_checkpoint(path: Path, sought: Sought = ANY_WEIGHTS) -> Checkpoint:

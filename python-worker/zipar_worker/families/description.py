@@ -29,6 +29,12 @@ class Prompt:
         return self.embeddings.shape[1]
 
 
+def directory_name(path: Path, family: str) -> str:
+    """The name of a checkpoint's directory, behind that of its family where it does not say it."""
+    own = path.absolute().name
+    return own if family.lower() in own.lower() else f"{family} {own}"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
     """What the user says beside the path. size: (width, height) in pixels, for checkpoints that do not say theirs."""

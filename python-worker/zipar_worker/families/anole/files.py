@@ -27,7 +27,7 @@ from zipar_worker.families.anole.meta import (
 )
 from zipar_worker.families.anole.prompt import AnoleTokenizer
 from zipar_worker.families.anole.vq import VQ_PREFIX, own_image_tokenizer
-from zipar_worker.families.description import OpenOptions
+from zipar_worker.families.description import OpenOptions, directory_name
 from zipar_worker.families.llama_config import (
     LLAMA_LANDMARKS,
     LlamaConfig,
@@ -194,8 +194,5 @@ def _find_tokenizer(path: Path, given: Path | None, vq_directory: Path | None) -
 
 
 def _name(path: Path) -> str:
-    own = path.absolute().name
     official = next(filter(None, map(_OFFICIAL_NAME.search, reversed(path.absolute().parts))), None)
-    if official is not None:
-        return official[0]
-    return own if "anole" in own.lower() else f"Anole {own}"
+    return directory_name(path, "Anole") if official is None else official[0]

@@ -16,7 +16,8 @@ from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import read_json, unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.description import OpenOptions
+from zipar_worker.families.codes_behind_text import count_codes_behind_text
+from zipar_worker.families.description import OpenOptions, directory_name
 from zipar_worker.families.liquid.prompt import TOKENIZER_NAME, LiquidTokenizer
 from zipar_worker.families.llama_config import (
     LLAMA_LANDMARKS,
@@ -72,14 +73,13 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     config_path = path / CONFIG_NAME
     config = _read_config(config_path)
     tokenizer = LiquidTokenizer(_find_text_tokenizer(path, options.text_encoder_path))
-    code_count = config.vocab_size - tokenizer.token_count
-    if code_count < 1:
-        raise WorkerError(
-            "checkpoint",
-            f"{config_path} gives the model a vocabulary of {config.vocab_size}, of which the {tokenizer.token_count} "
-            f"tokens of {tokenizer.path} leave none for images; expected 8192 behind them, as in "
-            f"Junfeng5/Liquid_V1_7B. Use the files of one Liquid checkpoint: Gemma itself does not draw.",
-        )
+    code_count = count_codes_behind_text(
+        config_path,
+        config.vocab_size,
+        tokenizer,
+        "8192 behind them, as in Junfeng5/Liquid_V1_7B. Use the files of one Liquid checkpoint: "
+        "Gemma itself does not draw.",
+    )
     vq_directory = find_image_tokenizer(path, options.vq_path)
     image_tokenizer = None
     if vq_directory is not None:
@@ -88,8 +88,7 @@ def read_files(path: Path, options: OpenOptions) -> Files:
     checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
     check_llama_claims(config_path, checkpoint, config)
     checkpoint = with_tied_head(config_path, checkpoint, KEYS, config.tie_word_embeddings)
-    own = path.absolute().name
-    name = own if "liquid" in own.lower() else f"Liquid {own}"
+    name = directory_name(path, "Liquid")
     return Files(name, checkpoint, config_path, config, tokenizer, image_tokenizer)
 
 

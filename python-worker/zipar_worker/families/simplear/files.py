@@ -15,7 +15,8 @@ from zipar_worker.checkpoints.key_map import KeyMap
 from zipar_worker.checkpoints.small_files import read_json, unusable
 from zipar_worker.checkpoints.weights import Checkpoint, open_checkpoint
 from zipar_worker.errors import WorkerError
-from zipar_worker.families.description import OpenOptions
+from zipar_worker.families.codes_behind_text import count_codes_behind_text
+from zipar_worker.families.description import OpenOptions, directory_name
 from zipar_worker.families.llama_config import (
     LLAMA_LANDMARKS,
     LlamaConfig,
@@ -67,20 +68,18 @@ def read_files(path: Path, options: OpenOptions) -> Files:
         raise unusable(config_path, "its attention sees a sliding window (use_sliding_window); expected false")
     config = read_llama_config(config_path, fields, DEFAULTS)
     tokenizer = SimpleARTokenizer(_text_directory(path, options.text_encoder_path))
-    code_count = config.vocab_size - tokenizer.token_count
-    if code_count < 1:
-        raise WorkerError(
-            "checkpoint",
-            f"{config_path} gives the model a vocabulary of {config.vocab_size}, of which the {tokenizer.token_count} "
-            f"tokens of {tokenizer.path} leave none for images; expected 64000 behind them, as in "
-            f"Daniel0724/SimpleAR-0.5B-SFT. Use the files of one SimpleAR checkpoint: Qwen2.5 itself does not draw.",
-        )
+    code_count = count_codes_behind_text(
+        config_path,
+        config.vocab_size,
+        tokenizer,
+        "64000 behind them, as in Daniel0724/SimpleAR-0.5B-SFT. Use the files of one SimpleAR checkpoint: "
+        "Qwen2.5 itself does not draw.",
+    )
     image_tokenizer = _image_tokenizer(path, options, config_path, code_count)
     checkpoint = open_checkpoint(path, Sought(LLAMA_LANDMARKS, key=options.weights_key))
     check_llama_claims(config_path, checkpoint, config)
     checkpoint = with_tied_head(config_path, checkpoint, KEYS, config.tie_word_embeddings)
-    own = path.absolute().name
-    name = own if "simplear" in own.lower() else f"SimpleAR {own}"
+    name = directory_name(path, "SimpleAR")
     return Files(name, checkpoint, config_path, config, tokenizer, image_tokenizer, options.size)
 
 

@@ -11,9 +11,7 @@ Facts: `star/models/model.py`, `star/configs/` and `inference_generation.py` of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +98,7 @@ def read_files(path: Path, options: OpenOptions) -> Files:
             f"it gives the model a vocabulary of {config.vocab_size}, but {tokenizer.path} has the token "
             f"{tokenizer.largest_id}",
         )
-    stacked = _present(checkpoint, lambda layer: f"{STACK_PREFIX}layers.{layer}.input_layernorm.weight")
+    stacked = checkpoint.counted(lambda layer: f"{STACK_PREFIX}layers.{layer}.input_layernorm.weight")
     if not stacked:
         raise WorkerError(
             "checkpoint",
@@ -182,7 +180,7 @@ def _image_tokenizer(weights: Path, star: Checkpoint, options: OpenOptions) -> C
 
 def _adapter_widths(checkpoint: Checkpoint, code_dim: int, dim: int) -> tuple[int, ...]:
     """From the length of a code to the width of the transformer."""
-    names = _present(checkpoint, lambda layer: f"pixel_adapter.layers.{2 * layer}.weight")
+    names = checkpoint.counted(lambda layer: f"pixel_adapter.layers.{2 * layer}.weight")
     shapes = [tuple(checkpoint.tensors[name].shape) for name in names]
     ends = [code_dim, *(shape[0] if shape else 0 for shape in shapes)]
     if not shapes or ends[-1] != dim or [shape[-1:] for shape in shapes] != [(width,) for width in ends[:-1]]:
@@ -193,7 +191,3 @@ def _adapter_widths(checkpoint: Checkpoint, code_dim: int, dim: int) -> tuple[in
             f"one size, 3B or 7B.",
         )
     return tuple(ends)
-
-
-def _present(checkpoint: Checkpoint, name: Callable[[int], str]) -> list[str]:
-    return list(takewhile(lambda key: key in checkpoint.tensors, map(name, count())))

@@ -7,9 +7,7 @@ safetensors will do as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count, takewhile
 from math import prod
 from pathlib import Path
 
@@ -89,14 +87,11 @@ def _config_of_tensors(checkpoint: Checkpoint) -> CosmosConfig:
             )
         return shape
 
-    def present(name: Callable[[int], str]) -> list[str]:
-        return list(takewhile(lambda key: key in checkpoint.tensors, map(name, count())))
-
     latent_channels, dimensions = sizes(_LANDMARK)[:2]
     colours = sizes("decoder.conv_out.0.conv3d.weight")[0]
     patch_size = round((colours / 3) ** (1 / 3))
-    levels = present(lambda level: f"decoder.up.{level}.block.0.conv1.0.conv3d.weight")
-    blocks = present(lambda block: f"decoder.up.0.block.{block}.conv1.0.conv3d.weight")
+    levels = checkpoint.counted(lambda level: f"decoder.up.{level}.block.0.conv1.0.conv3d.weight")
+    blocks = checkpoint.counted(lambda block: f"decoder.up.0.block.{block}.conv1.0.conv3d.weight")
     if not levels or colours != 3 * patch_size**3 or patch_size.bit_count() != 1:
         raise WorkerError(
             "checkpoint",

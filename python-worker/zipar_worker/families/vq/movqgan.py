@@ -5,8 +5,6 @@ Facts: `movqgan/models/vqgan.py` and `movqgan/modules/vqvae/movq_modules.py` of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count, takewhile
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -49,13 +47,10 @@ def movq_config_of_tensors(checkpoint: Checkpoint) -> MoVQConfig:
             )
         return shape
 
-    def present(name: Callable[[int], str]) -> list[str]:
-        return list(takewhile(lambda key: key in checkpoint.tensors, map(name, count())))
-
     codebook_size, embed_dim = sizes("quantize.embedding.weight", 2)
     out_channels, channels = sizes("decoder.conv_out.weight", 4)[:2]
-    levels = present(lambda level: f"decoder.up.{level}.block.0.conv1.weight")
-    blocks = present(lambda block: f"decoder.up.0.block.{block}.conv1.weight")
+    levels = checkpoint.counted(lambda level: f"decoder.up.{level}.block.0.conv1.weight")
+    blocks = checkpoint.counted(lambda block: f"decoder.up.0.block.{block}.conv1.weight")
     widths = [sizes(name, 4)[0] for name in levels]
     if not levels or channels % GROUPS or any(width % channels for width in widths) or out_channels != 3:
         raise WorkerError(
